@@ -1,0 +1,23 @@
+"""The exceptions, one tree.
+
+WarmstallError
+├── InputError          the path or file given cannot be used as evidence (exit code 2)
+├── ParameterError      a notebook parameter is unknown or has the wrong type (exit code 2)
+└── OutputError         the results cannot be written (exit code 2)
+"""
+
+
+class WarmstallError(Exception):
+    """Anything that warmstall says to its user in one sentence; the base of all its exceptions."""
+
+
+class InputError(WarmstallError):
+    """A path or file that was given cannot be used as evidence."""
+
+
+class ParameterError(WarmstallError):
+    """A notebook parameter is unknown or has the wrong type."""
+
+
+class OutputError(WarmstallError):
+    """The results cannot be written where they were asked for."""

@@ -1,0 +1,1 @@
+"""Text to rows: pure functions, no files, no clock of their own."""

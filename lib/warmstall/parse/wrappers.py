@@ -1,0 +1,145 @@
+"""What stands around a log line: journald, docker, compose, Kubernetes and PowerShell.
+
+A wrapper is a prefix; its pattern is understood by RE2 (DuckDB) and by Python alike. Prefixes nest
+(`docker compose logs -t`), so they are taken off from the outside in. Two wrappers are JSON objects,
+one a line. PowerShell breaks the records of a redirected `ollama serve` at the width of its window;
+those are joined again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+ANSI = r"\x1b\[[0-9;?]*[A-Za-z]"
+
+_CLOCK = r"\d\d:\d\d:\d\d(?:\.\d+)?"
+_ISO = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)"
+
+
+@dataclass(frozen=True)
+class Wrapper:
+    """A prefix: its pattern, anchored at the start of the line, and a sample."""
+
+    name: str
+    pattern: str
+    sample: str
+
+
+# Month names are whatever the locale says ("Mar", "3月", "mars"), so any word may stand there.
+WRAPPERS: tuple[Wrapper, ...] = (
+    Wrapper("kubectl", r"^\[pod/[^\]\s]+\] ", "[pod/ollama-0/ollama] [GIN] 2026/11/20 - 20:49:02"),
+    Wrapper("compose", r"^[A-Za-z0-9][\w.-]* +\| ", "ollama-1  | [GIN] 2026/11/20 - 20:49:02"),
+    Wrapper("cri", rf"^{_ISO} (?:stdout|stderr) [FP] ", "2026-11-20T20:49:02.1Z stderr F time=2026-11-20T20:49:02.100Z"),
+    Wrapper(
+        "journald-iso",
+        rf"^{_ISO} \S+ [\w.@:\\-]+(?:\[\d+\])?: ",
+        "2026-08-21T18:48:22-0700 box ollama[12]: [GIN] 2026/08/21",
+    ),
+    Wrapper("docker-timestamps", rf"^{_ISO} ", "2026-11-20T20:49:02.145607123Z [GIN] 2026/11/20 - 20:49:02"),
+    Wrapper(
+        "journald-full",
+        rf"^\S+ \d{{4}}-\d\d-\d\d {_CLOCK} \S+ \S+ [\w.@:\\-]+(?:\[\d+\])?: ",
+        "Fri 2026-08-21 18:48:22 PDT box ollama[123]: [GIN] 2026/08/21 - 18:48:22",
+    ),
+    Wrapper(
+        "journald",
+        rf"^\S+ +\d{{1,2}} {_CLOCK} \S+ [\w.@:\\-]+(?:\[\d+\])?: ",
+        "Aug 21 18:48:22 box ollama[123]: [GIN] 2026/08/21 - 18:48:22",
+    ),
+)
+# Anything a timeline can start with; a prefix counts as a wrapper where one of these follows it.
+_KNOWN_START = re.compile(r"\[GIN\] 2|time=\d{4}-|\d{4}/\d\d/\d\d \d|Started |Stopp|llama|ggml|load|slot |srv ")
+
+
+def prefixes_in(lines: Iterable[str]) -> list[Wrapper]:
+    """The wrappers in use, outermost first, judged by lines whose content is known.
+
+    >>> [w.name for w in prefixes_in(["ollama-1  | 2026-11-20T20:49:02.1Z [GIN] 2026/11/20 - 20:49:02 | 200"])]
+    ['compose', 'docker-timestamps']
+    """
+    seen: dict[str, Wrapper] = {}
+    compiled = [(wrapper, re.compile(wrapper.pattern)) for wrapper in WRAPPERS]
+    for line in lines:
+        chain, rest = [], line
+        while match := next(((w, m) for w, p in compiled if (m := p.match(rest))), None):
+            chain.append(match[0])
+            rest = rest[match[1].end() :]
+        if chain and _KNOWN_START.match(rest):
+            for wrapper in chain:
+                seen.setdefault(wrapper.name, wrapper)
+    return [wrapper for wrapper in WRAPPERS if wrapper.name in seen]
+
+
+def is_json_wrapped(lines: Iterable[str]) -> bool:
+    """Whether the lines are objects of docker's json-file driver or of `journalctl -o json`."""
+    return any(line.startswith("{") and ('"log":' in line or '"MESSAGE"' in line) for line in lines)
+
+
+def unwrap_json(line: str) -> tuple[str, str | None]:
+    r"""Text and ISO time of one JSON-wrapped line; anything else comes back as it is.
+
+    >>> unwrap_json('{"log":"[GIN] x\\n","stream":"stdout","time":"2026-11-20T20:49:02.1Z"}')
+    ('[GIN] x', '2026-11-20T20:49:02.1Z')
+    >>> unwrap_json('{"MESSAGE":[104,105],"__REALTIME_TIMESTAMP":"1700000000000000"}')
+    ('hi', '2023-11-14T22:13:20+00:00')
+    """
+    try:
+        record = json.loads(line)
+        if not isinstance(record, dict):
+            return line, None
+        if isinstance(text := record.get("log"), str):
+            at = record.get("time")
+            return text.removesuffix("\n").removesuffix("\r"), at if isinstance(at, str) else None
+        message = record.get("MESSAGE")
+        if isinstance(message, list):  # journald writes bytes that are not UTF-8 as numbers
+            message = bytes(message).decode("utf-8", "replace")
+        if not isinstance(message, str):
+            return line, None
+        stamp = record.get("__REALTIME_TIMESTAMP") or record.get("_SOURCE_REALTIME_TIMESTAMP")
+        at = datetime.fromtimestamp(int(stamp) / 1e6, UTC).isoformat() if stamp else None
+        return message, at
+    except (ValueError, TypeError, OverflowError, OSError):
+        return line, None
+
+
+_POWERSHELL = re.compile(r"^\s*\+ CategoryInfo\s+: |^\s*\+ FullyQualifiedErrorId")
+_RECORD_START = re.compile(
+    r"^(?:ollama\S* : )?time=\d{4}|^\[GIN\]|^At line:|^\s*\+ |^[a-z_]+: |^[a-z]+ +[a-z_]+: |^\s*$|^\.{3,}"
+)
+
+
+def is_powershell_capture(lines: Iterable[str]) -> bool:
+    """Whether PowerShell wrote the file: it leaves the frame of an error record in it."""
+    return any(_POWERSHELL.match(line) for line in lines)
+
+
+def join_powershell_lines(lines: list[str]) -> list[str]:
+    """Put records that were broken at the window's width back on their first line.
+
+    The result has as many lines as before: where text was taken from, None-like empty lines remain, so
+    that line numbers keep their meaning. PowerShell keeps the blank it breaks at, so joining is plain
+    concatenation. A line continues the one before when that one had no room for its first word.
+
+    >>> join_powershell_lines(["time=2026-01-01T00:00:0", '0.000Z level=INFO msg="a ', 'b"', "[GIN] 2026"])
+    ['time=2026-01-01T00:00:00.000Z level=INFO msg="a b"', '', '', '[GIN] 2026']
+    """
+    widths = [len(line) for line in lines if not line.startswith("[GIN]")]
+    width = max(widths, default=0)
+    joined, start, inside = list(lines), 0, False
+    for number, line in enumerate(lines):
+        if _RECORD_START.match(line):
+            start, inside = number, line.lstrip().startswith(("time=", "ollama"))
+            continue
+        quotes_open = joined[start].count('"') - joined[start].count('\\"')
+        first_word = line.split(" ", 1)[0]
+        no_room = len(lines[number - 1]) + len(first_word) > width
+        if inside and (quotes_open % 2 or no_room):
+            joined[start] += line
+            joined[number] = ""
+        else:
+            inside = False
+    return joined
