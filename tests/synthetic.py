@@ -10,12 +10,20 @@ import pandas as pd
 STARTED_AT = pd.Timestamp("2026-01-05T10:15:00Z")
 HOSTILE_PATH = "/<img src=x onerror=alert(1)>"
 HOSTILE_MODEL = "</script><script>alert(2)</script>"
-VERDICTS = (
-    "warm_ok cold_start queue_wait slow_prefill slow_decode warm_stall load_failure runner_crash client_abort "
-    "rejected unknown"
-).split()
-SHARES = [0.80, 0.02, 0.04, 0.02, 0.02, 0.02, 0.005, 0.005, 0.01, 0.02, 0.04]
-TYPICAL_WALL_S = dict(zip(VERDICTS, [1.5, 9, 6, 20, 25, 180, 300, 12, 60, 0.02, 4], strict=True))
+# For each verdict its share of the requests and its typical wall time in seconds.
+VERDICTS = {
+    "warm_ok": (0.80, 1.5),
+    "cold_start": (0.02, 9.0),
+    "queue_wait": (0.04, 6.0),
+    "slow_prefill": (0.02, 20.0),
+    "slow_decode": (0.02, 25.0),
+    "warm_stall": (0.02, 180.0),
+    "load_failure": (0.005, 300.0),
+    "runner_crash": (0.005, 12.0),
+    "client_abort": (0.01, 60.0),
+    "rejected": (0.02, 0.02),
+    "unknown": (0.04, 4.0),
+}
 FAILED = {"load_failure": "500", "runner_crash": "500", "client_abort": "499", "rejected": "503"}
 
 
@@ -23,9 +31,9 @@ def requests(count: int, seed: int = 1, hostile: bool = False) -> pd.DataFrame:
     """`count` requests, one every two seconds on average, a tenth of them not inference."""
     random = np.random.default_rng(seed)
     started_at = STARTED_AT + pd.to_timedelta(np.sort(random.uniform(0, 2.0 * count, count)), unit="s")
-    verdicts = random.choice(VERDICTS, count, p=SHARES)
+    verdicts = random.choice(list(VERDICTS), count, p=[share for share, _ in VERDICTS.values()])
     inference = random.random(count) > 0.1
-    wall_s = np.array([TYPICAL_WALL_S[verdict] for verdict in verdicts]) * random.lognormal(0, 0.6, count)
+    wall_s = np.array([VERDICTS[verdict][1] for verdict in verdicts]) * random.lognormal(0, 0.6, count)
     wall_s = np.where(inference, wall_s, 0.0004).round(6)
     parts = _parts(verdicts, wall_s, random)
     frame = pd.DataFrame(
@@ -54,7 +62,7 @@ def requests(count: int, seed: int = 1, hostile: bool = False) -> pd.DataFrame:
         }
     )
     frame["text"] = [
-        f"[GIN] {start:%Y/%m/%d - %H:%M:%S} | {status} | {wall:>12.6f}s | 192.0.2.17 | {method:<8} \"{path}\""
+        f'[GIN] {start:%Y/%m/%d - %H:%M:%S} | {status} | {wall:>12.6f}s | 192.0.2.17 | {method:<8} "{path}"'
         for start, status, wall, method, path in zip(
             frame.ended_at, frame.status, frame.wall_s, frame.method, frame.path, strict=True
         )

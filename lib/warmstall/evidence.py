@@ -28,7 +28,7 @@ HEAD_BYTES = 256 * 1024
 # server.log, server-1.log, server1.log, server.log.1, server.log.2.gz: the number tells the age.
 _ROTATION = re.compile(r"^(?P<stem>.+?)(?:[-.]?(?P<age>\d{1,3}))?\.log(?:\.(?P<age_after>\d{1,3}))?(?:\.(?:gz|zst))?$")
 _TELLING = re.compile("|".join(f"(?:{f.pattern})" for f in FAMILIES if f.name in ("access", "slog", "go_log")))
-_RUNNER_TEXT = re.compile(r"llama|ggml|ollama|print_timing|launch_slot|load_tensors", re.IGNORECASE)
+_RUNNER_TEXT = re.compile("|".join(f"(?:{f.pattern})" for f in FAMILIES if f.name in ("slot", "srv", "cpp", "runner")))
 
 
 @dataclass(frozen=True)
@@ -108,8 +108,9 @@ def kind_of(head: bytes) -> str:
             line = pattern.sub("", line)
         if _TELLING.search(line):
             return "server-log"
+    # A log that begins in the middle of a load may show nothing but the runner's own lines for a while.
     telling = sum(bool(_RUNNER_TEXT.search(line)) for line in lines)
-    return "server-log" if telling >= 3 else ""
+    return "server-log" if telling >= 3 and 2 * telling >= len([line for line in lines if line.strip()]) else ""
 
 
 def _evidence(path: Path, kind: str, host: str, name: str) -> Evidence:

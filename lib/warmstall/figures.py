@@ -64,14 +64,14 @@ _TEMPLATE = go.layout.Template(
         "font": {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 13, "color": "#24292f"},
         "paper_bgcolor": "white",
         "plot_bgcolor": "white",
-        "title": {"x": 0, "xref": "paper", "xanchor": "left", "yanchor": "top", "yref": "container", "y": 0.97,
+        "title": {"x": 0.012, "xref": "container", "xanchor": "left", "yanchor": "top", "yref": "container", "y": 0.97,
                   "font": {"size": 17}, "subtitle": {"font": {"size": 12.5, "color": "#57606a"}}},
-        "margin": {"l": 78, "r": 20, "t": 92, "b": 48},
+        "margin": {"l": 78, "r": 20, "t": 92, "b": 60},
         "legend": {"itemsizing": "constant", "font": {"size": 12}, "traceorder": "normal"},
         "hoverlabel": {"align": "left", "bgcolor": "white", "font": {"size": 12}},
         "hovermode": "closest",
         "xaxis": {"gridcolor": "#edf0f3", "linecolor": "#c8cfd6", "zeroline": False, "ticks": "outside",
-                  "tickcolor": "#c8cfd6"},
+                  "tickcolor": "#c8cfd6", "automargin": True, "title": {"standoff": 14}},
         "yaxis": {"gridcolor": "#edf0f3", "linecolor": "#c8cfd6", "zeroline": False, "automargin": True},
     }
 )  # fmt: skip
@@ -151,19 +151,20 @@ def timeline(requests: pd.DataFrame, residencies: pd.DataFrame, windows: pd.Data
     )
     drawn_labels = _labels(drawn)
     hover = pd.Series(_request_hovers(drawn), index=drawn.index)
+    nowhere: list[float | None] = [None]  # plotly leaves a trace without any point out of the legend
+    crowding = 1.0 if len(drawn) < 1500 else 0.7
     for verdict, (colour, symbol, size) in _VERDICT_LOOKS.items():
+        outline = 1.2 if symbol.endswith("open") else 0
         counted = int((labels == verdict).sum())
         if counted:
             own = drawn[drawn_labels == verdict]
             figure.add_scatter(
-                x=_utc_texts(own.started_at) or [None],
-                y=own.wall_s.clip(lower=_SHORTEST_WALL_S).round(6).to_numpy() if len(own) else [None],
+                x=_utc_texts(own.started_at) if len(own) else nowhere,
+                y=own.wall_s.clip(lower=_SHORTEST_WALL_S).round(6).to_numpy() if len(own) else nowhere,
                 hovertext=list(hover[own.index]),
                 hoverinfo="text",
                 mode="markers",
-                marker={"color": colour, "symbol": symbol, "size": size, "line": {"width": 0.5, "color": "white"}}
-                if symbol != "circle-open"
-                else {"color": colour, "symbol": symbol, "size": size},
+                marker={"color": colour, "symbol": symbol, "size": size * crowding, "line": {"width": outline}},
                 name=f"{verdict or _NOT_INFERENCE} ({counted:,})",
                 legendrank=list(_VERDICT_LOOKS).index(verdict) + 1,
                 visible=True if verdict else "legendonly",
@@ -174,8 +175,9 @@ def timeline(requests: pd.DataFrame, residencies: pd.DataFrame, windows: pd.Data
     figure.data = figure.data[::-1]
     if models:
         _add_residencies(figure, rows, models)
-    top = float(drawn.wall_s.max())
-    low, high = math.log10(max(float(drawn.wall_s.min()), _SHORTEST_WALL_S)), math.log10(max(top, _SHORTEST_WALL_S))
+    # Calls that are not inference start hidden: they must not stretch the axis.
+    walls = drawn.wall_s[drawn_labels != ""] if (drawn_labels != "").any() else drawn.wall_s
+    low, high = (math.log10(max(float(wall), _SHORTEST_WALL_S)) for wall in (walls.min(), walls.max()))
     _add_windows(figure, windows, first, last, 10 ** (high + 0.28))
     pad = max((last - first) * 0.015, pd.Timedelta(seconds=2))
     figure.update_xaxes(type="date", range=[_utc_text(first - pad), _utc_text(last + pad)])
@@ -199,7 +201,8 @@ def time_budget(requests: pd.DataFrame, slowest: int = 40) -> go.Figure:
     parts = pd.DataFrame({name: top.get(name, pd.Series(np.nan, top.index)) for name in _PARTS}).astype(float)
     not_divided = (top.wall_s - parts.fillna(0).clip(lower=0).sum(axis=1)).clip(lower=0)
     not_divided = not_divided.where(not_divided > np.maximum(0.02 * top.wall_s, 0.002), 0)
-    hovers = [f"{_budget_text(row)}<br>{hover}" for (_, row), hover in zip(parts.iterrows(), _request_hovers(top))]  # noqa: B905
+    budgets = zip(parts.iterrows(), _request_hovers(top), strict=True)
+    hovers = [f"{_budget_text(row)}<br>{hover}" for (_, row), hover in budgets]
     figure = go.Figure()
     columns = [(*_PARTS[name], parts[name].fillna(0).clip(lower=0)) for name in _PARTS]
     for name, colour, seconds in [*columns, (*_NOT_MEASURED, not_divided)]:
@@ -290,7 +293,10 @@ class Table:
     def _repr_html_(self) -> str:
         if self.frame.empty:
             return "<p>None.</p>"
-        body = self.frame.to_html(index=False, border=0, justify="left", classes="warmstall", na_rep="")
+        with pd.option_context("display.max_colwidth", None):  # pandas would cut a reason after 50 characters
+            body = str(self.frame.to_html(index=False, border=0, justify="left", classes="warmstall", na_rep=""))
+        # JupyterLab sets cells to the right; an unescaped tag can only be pandas' own.
+        body = body.replace("<td>", '<td style="text-align: left; vertical-align: top">')
         more = self.rows_in_all > len(self.frame)
         return body + (f"<p>Showing {len(self.frame)} of {self.rows_in_all:,} rows.</p>" if more else "")
 
@@ -305,14 +311,16 @@ def table(frame: pd.DataFrame, columns: Sequence[str] = (), rows: int = 15) -> T
     present = [name for name in columns if name in frame.columns] if len(columns) else list(frame.columns)
     head = frame[present].head(rows)
     texts = {plain(name): [_cell(value) for value in head[name]] for name in present}
-    with pd.option_context("display.max_colwidth", None):
-        return Table(pd.DataFrame(texts), len(frame))
+    return Table(pd.DataFrame(texts), len(frame))
 
 
 def slowest_requests(requests: pd.DataFrame, rows: int = 15) -> Table:
     """The slowest inference requests, each with its verdict and the reason for it."""
-    shown = _inference(_drawable(requests)).sort_values(["wall_s", "line"], ascending=[False, True])
-    return table(shown, ["started_at", "wall_s", "status", "path", "model", "verdict", "reason", "source", "line"], rows)
+    shown = _inference(_drawable(requests))
+    if not shown.empty:
+        shown = shown.sort_values(["wall_s", "line"], ascending=[False, True])
+    columns = ["started_at", "wall_s", "status", "path", "model", "verdict", "reason", "source", "line"]
+    return table(shown, columns, rows)
 
 
 def verdict_counts(requests: pd.DataFrame) -> Table:
@@ -405,7 +413,8 @@ def _sample(requests: pd.DataFrame, labels: pd.Series, places: np.ndarray, limit
     extremes = np.union1d(groups.idxmax().to_numpy(), groups.idxmin().to_numpy())[:limit]
     rest = np.setdiff1d(np.arange(len(places)), extremes)
     even = rest[np.linspace(0, len(rest) - 1, min(limit - len(extremes), len(rest))).astype(int)]
-    return places[np.union1d(extremes, even)]
+    chosen: np.ndarray = places[np.union1d(extremes, even)]
+    return chosen
 
 
 def _request_hovers(requests: pd.DataFrame) -> list[str]:
@@ -440,7 +449,9 @@ def _budget_text(parts: pd.Series) -> str:
     return ", ".join(known) or "not divided"
 
 
-def _span(requests: pd.DataFrame, residencies: pd.DataFrame, windows: pd.DataFrame) -> tuple[pd.Timestamp, pd.Timestamp]:
+def _span(
+    requests: pd.DataFrame, residencies: pd.DataFrame, windows: pd.DataFrame
+) -> tuple[pd.Timestamp, pd.Timestamp]:
     """First and last moment of everything that is drawn."""
     ends = requests.started_at + pd.to_timedelta(requests.wall_s, unit="s")
     moments = [requests.started_at, ends.iloc[[ends.argmax()]]]
@@ -470,9 +481,7 @@ def _residency_rows(residencies: pd.DataFrame, first: pd.Timestamp, last: pd.Tim
         to_at=pd.to_datetime(residencies.unloaded_at, utc=True).fillna(last),
         open_end=residencies.unloaded_at.isna(),
     )
-    spans["label"] = spans.model.map(plain) + (
-        " on " + spans.host.map(plain) if spans.host.nunique() > 1 else ""
-    )
+    spans["label"] = spans.model.map(plain) + (" on " + spans.host.map(plain) if spans.host.nunique() > 1 else "")
     totals = (spans.to_at - spans.from_at).groupby(spans.label).sum().sort_values(ascending=False, kind="stable")
     pixel = (last - first) / 1500
     rows: list[_ResidencyRow] = []

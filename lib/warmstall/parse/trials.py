@@ -6,7 +6,7 @@ import csv
 import io
 from datetime import UTC, datetime
 
-_NEEDED = {"start_ts", "end_ts", "endpoint", "status"}
+_NEEDED = {"start_ts", "end_ts", "model", "endpoint", "status"}
 _METRICS_NS = ("total_duration", "load_duration", "prompt_eval_duration", "eval_duration")
 _COUNTS = ("prompt_eval_count", "eval_count")
 
@@ -34,8 +34,8 @@ def parse_trials(text: str) -> list[dict[str, object]]:
     Columns: start_ts, end_ts, model, endpoint, status, error, and Ollama's metrics in nanoseconds.
     `status` empty means that no HTTP answer reached the client.
 
-    >>> rows = parse_trials("start_ts,end_ts,endpoint,status,load_duration\\n"
-    ...     "2026-11-20T20:49:03+00:00,2026-11-20T20:49:04+00:00,/api/chat,200,290219730\\n")
+    >>> rows = parse_trials("start_ts,end_ts,model,endpoint,status,load_duration\\n"
+    ...     "2026-11-20T20:49:03+00:00,2026-11-20T20:49:04+00:00,mid,/api/chat,200,290219730\\n")
     >>> rows[0]["wall_s"], rows[0]["load_duration_s"], rows[0]["line"]
     (1.0, 0.29021973, 2)
     """

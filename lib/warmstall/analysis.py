@@ -1,0 +1,312 @@
+"""The whole analysis of a case, computed when asked for: timeline, budgets, verdicts, windows.
+
+    found = analyze("server.log")
+    found.requests(), found.loads(), found.residencies(), found.windows()
+
+Every method returns a pandas DataFrame with times in UTC and durations in seconds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from .budget import request_facts
+from .case import INFERENCE_PATHS, Case, open_case
+from .matching import (
+    Request,
+    attribute_models,
+    epoch,
+    match_loads,
+    match_tasks,
+    match_trials,
+    queue_by_overlap,
+)
+from .parse.go_values import size_bytes
+from .records import Load
+from .timeline import Timeline, build_timeline, events_of
+from .verdicts import flags_of, verdict_of
+from .windows import find_windows
+
+# A runner that uses less than this while a request waits for it does nothing for it.
+IDLE_CPU_PERCENT = 1.0
+REQUEST_COLUMNS = (
+    "host", "line", "started_at", "ended_at", "uncertainty_s", "wall_s", "status", "method", "path", "client",
+    "model", "verdict", "flags", "queue_s", "load_s", "prefill_s", "decode_s", "unexplained_s", "reason",
+)  # fmt: skip
+
+
+def analyze(path: str | Path, assumed_offset_s: int = 0) -> Analysis:
+    """Open a case, a folder or a log, and analyze it. Raises InputError when the path cannot be used."""
+    return Analysis(open_case(path, assumed_offset_s))
+
+
+def default_parallel(version: str) -> int:
+    """How many requests a runner serves at once where nothing says so: the default of that Ollama version.
+
+    Versions 0.2.0 to 0.9.6 chose 4 or 2 where memory allowed and 1 where not; their runners say what they
+    got on the command line, so this is used only where that line is missing.
+
+    >>> default_parallel("0.13.5"), default_parallel("0.3.14"), default_parallel("0.9.6")
+    (1, 4, 2)
+    """
+    numbers = tuple(int(n) for n in re.findall(r"\d+", version)[:3])
+    if (0, 2, 0) <= numbers < (0, 6, 7):
+        return 4
+    if (0, 6, 7) <= numbers < (0, 10, 0):
+        return 2
+    return 1
+
+
+class Analysis:
+    """What the evidence of one case says. Made by `analyze`."""
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+
+    @cached_property
+    def timelines(self) -> dict[str, Timeline]:
+        """What the events of each log tell, by stream (a log with its rotations)."""
+        streams = self.case.streams()
+        by_stream: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for row in self.case.rows("events"):
+            by_stream[streams.get(row["source"], row["source"])].append(row)
+        return {stream: build_timeline(events_of(rows)) for stream, rows in by_stream.items()}
+
+    @cached_property
+    def _clocked(self) -> pd.DataFrame:
+        return self.case.view(
+            "requests_on_clock", inference=INFERENCE_PATHS, assumed_offset_s=self.case.assumed_offset_s
+        )
+
+    @cached_property
+    def unmatched_trials(self) -> list[dict[str, Any]]:
+        """Client trials for which the server wrote no access line: refused, hung or lost."""
+        _ = self._judged
+        return self._unmatched
+
+    @cached_property
+    def _judged(self) -> list[dict[str, Any]]:
+        order = {account["path"]: number for number, account in enumerate(self.case.accounts)}
+        streams = self.case.streams()
+        frame = self._clocked
+        frame = frame.assign(order=frame["source"].map(order)).sort_values(["order", "line"], ignore_index=True)
+        self._placed = frame
+        to_epoch = {name: frame[name].astype("datetime64[us]").astype("int64") / 1e6 for name in
+                    ("started_from", "started_to", "ended_from", "ended_to")}  # fmt: skip
+        requests = [
+            Request(*values)
+            for values in zip(
+                range(len(frame)),
+                frame["host"],
+                frame["source"],
+                frame["line"].tolist(),
+                frame["status"],
+                frame["path"],
+                frame["wall_s"].tolist(),
+                to_epoch["started_from"].tolist(),
+                to_epoch["started_to"].tolist(),
+                to_epoch["ended_from"].tolist(),
+                to_epoch["ended_to"].tolist(),
+                frame["inference"].tolist(),
+                frame["embedding"].tolist(),
+            )  # fmt: skip
+        ]
+        trials: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for trial in self.case.rows("trials"):
+            trials[trial["host"]].append(trial)
+        by_stream: dict[str, list[Request]] = defaultdict(list)
+        by_host: dict[str, list[Request]] = defaultdict(list)
+        for request in requests:
+            by_stream[streams.get(request.source, request.source)].append(request)
+            by_host[request.host].append(request)
+        self._unmatched = [trial for host, found in trials.items() for trial in match_trials(by_host[host], found)]
+        for stream, found in by_stream.items():
+            timeline = self.timelines.get(stream, Timeline())
+            match_tasks(found, timeline.tasks)
+            match_loads(found, timeline.loads)
+            attribute_models(found, timeline.residencies, timeline.loads, timeline.names)
+            self._queues(found, timeline)
+        crashes = [event for timeline in self.timelines.values() for event in timeline.crashes]
+        aborts = [event for timeline in self.timelines.values() for event in timeline.aborts]
+        facts = request_facts(requests, crashes, aborts, self._stopped_spans())
+        for row in facts:
+            row["verdict"], row["reason"] = verdict_of(row)
+            row["flags"] = flags_of(row)
+        return facts
+
+    def _queues(self, requests: list[Request], timeline: Timeline) -> None:
+        version = timeline.runs[-1].version if timeline.runs else ""
+        setting = timeline.runs[-1].settings.get("OLLAMA_NUM_PARALLEL", "") if timeline.runs else ""
+        slots: dict[str, int] = {}
+        for load in timeline.loads:
+            if load.parallel:
+                slots[load.model] = load.parallel
+        default = int(setting) if setting.isdigit() and int(setting) > 0 else default_parallel(version)
+        pools: dict[str, list[Request]] = defaultdict(list)
+        for request in requests:
+            if request.ran:
+                pools[request.model].append(request)
+        for model, found in pools.items():
+            queue_by_overlap(found, slots.get(model, default))
+            if not model:  # several models: who waited for whom cannot be told
+                for request in found:
+                    request.queue_s = 0.0
+
+    def _stopped_spans(self) -> list[tuple[float, float]]:
+        """Spans in which samples show every runner stopped (state T) or doing nothing."""
+        samples: dict[float, list[bool]] = defaultdict(list)
+        for row in self.case.rows("processes"):
+            if row["role"] == "runner":
+                idle = row["cpu_percent"] is not None and row["cpu_percent"] < IDLE_CPU_PERCENT
+                samples[epoch(row["at"])].append(row["state"] == "T" or (idle and row["state"] != "R"))
+        times = sorted(samples)
+        spans: list[tuple[float, float]] = []
+        for at, following in zip(times, times[1:], strict=False):
+            # A gap in the samples is not evidence of anything.
+            if all(samples[at]) and following - at <= 10:
+                if spans and spans[-1][1] == at:
+                    spans[-1] = (spans[-1][0], following)
+                else:
+                    spans.append((at, following))
+        return spans
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Model names by the short digest under which the log knows them."""
+        return {digest: name for timeline in self.timelines.values() for digest, name in timeline.names.items()}
+
+    def requests(self) -> pd.DataFrame:
+        """Every access line with its verdict: columns of requests.csv, and source, inference, text, sources."""
+        facts = pd.DataFrame(self._judged)
+        placed = self._placed
+        if facts.empty:
+            return pd.DataFrame(columns=[*REQUEST_COLUMNS, "source", "inference", "text", "sources"])
+        frame = placed[["host", "source", "line", "status", "method", "path", "client", "inference", "text"]].copy()
+        frame["started_at"] = pd.to_datetime(facts["started"] * 1e6, unit="us", utc=True)
+        frame["ended_at"] = pd.to_datetime(facts["ended"] * 1e6, unit="us", utc=True)
+        for name in ("uncertainty_s", "wall_s", "verdict", "flags", "queue_s", "load_s", "prefill_s", "decode_s",
+                     "unexplained_s", "reason", "sources"):  # fmt: skip
+            frame[name] = facts[name]
+        frame["model"] = facts["model"].map(lambda model: self.names.get(model, model))
+        numbers = ["uncertainty_s", "wall_s", "queue_s", "load_s", "prefill_s", "decode_s", "unexplained_s"]
+        frame[numbers] = frame[numbers].astype(float).round(6)
+        return frame
+
+    def loads(self) -> pd.DataFrame:
+        """Every model load: when, how long, how it ended, and whether the model had been there before."""
+        rows = [self._load_row(load) for timeline in self.timelines.values() for load in timeline.loads]
+        columns = ["host", "source", "line", "model", "spawned_at", "ready_at", "load_s", "outcome", "reload",
+                   "reason", "parallel", "context_length"]  # fmt: skip
+        return _utc(pd.DataFrame(rows, columns=columns), "spawned_at", "ready_at")
+
+    def _load_row(self, load: Load) -> dict[str, Any]:
+        return {
+            "host": load.host, "source": load.source, "line": load.line,
+            "model": self.names.get(load.model, load.model), "spawned_at": load.spawned_at, "ready_at": load.ready_at,
+            "load_s": load.load_s, "outcome": load.outcome, "reload": load.reload, "reason": load.reason,
+            "parallel": load.parallel, "context_length": load.context_length,
+        }  # fmt: skip
+
+    def residencies(self) -> pd.DataFrame:
+        """Which model was in memory from when to when, and what shows that it went."""
+        rows = [
+            {
+                "host": found.host, "source": found.source, "line": found.line,
+                "model": self.names.get(found.model, found.model), "loaded_at": found.loaded_at,
+                "unloaded_at": found.unloaded_at, "unload_evidence": found.unload_evidence,
+            }
+            for timeline in self.timelines.values()
+            for found in timeline.residencies
+        ]  # fmt: skip
+        columns = ["host", "source", "line", "model", "loaded_at", "unloaded_at", "unload_evidence"]
+        return _utc(pd.DataFrame(rows, columns=columns), "loaded_at", "unloaded_at")
+
+    def windows(self) -> pd.DataFrame:
+        """Spans that are unlike the rest of the log."""
+        rows = [vars(window) for window in find_windows(self.requests())]
+        columns = ["host", "kind", "from_at", "to_at", "requests", "failed", "sentence"]
+        return _utc(pd.DataFrame(rows, columns=columns), "from_at", "to_at")
+
+    def settings(self) -> pd.DataFrame:
+        """The settings that each server run printed at its start and that are not empty."""
+        rows = [
+            {"host": run.host, "source": run.source, "line": run.line, "at": run.started_at, "version": run.version,
+             "name": name, "value": value}
+            for timeline in self.timelines.values()
+            for run in timeline.runs
+            for name, value in run.settings.items()
+            if value
+        ]  # fmt: skip
+        columns = ["host", "source", "line", "at", "version", "name", "value"]
+        return _utc(pd.DataFrame(rows, columns=columns), "at")
+
+    def devices(self) -> pd.DataFrame:
+        """The compute devices that the server found at its last start."""
+        rows: dict[tuple[str, str], dict[str, Any]] = {}
+        for row in self.events("gpu_inventory"):
+            fields = row["fields"]
+            name = fields.get("description") or fields.get("name") or fields.get("id", "")
+            library = fields.get("library", "").lower()
+            rows[row["source"], fields.get("id", "")] = {
+                "library": library, "name": name.strip(), "total_bytes": size_bytes(fields.get("total", "")),
+                "line": row["line"],
+            }  # fmt: skip
+        return pd.DataFrame(list(rows.values()), columns=["library", "name", "total_bytes", "line"])
+
+    def offload(self) -> pd.DataFrame:
+        """How many layers of each model went to the GPU, by load."""
+        rows = []
+        loads = [load for timeline in self.timelines.values() for load in timeline.loads]
+        for row in self.events("layers_offloaded"):
+            before = [load for load in loads if load.source == row["source"] and load.line <= row["line"]]
+            model = max(before, key=lambda load: load.line).model if before else ""
+            rows.append(
+                {
+                    "model": self.names.get(model, model),
+                    "layers_gpu": int(row["fields"]["layers_gpu"]),
+                    "layers_total": int(row["fields"]["layers_total"]),
+                    "line": row["line"],
+                }  # fmt: skip
+            )
+        return pd.DataFrame(rows, columns=["model", "layers_gpu", "layers_total", "line"])
+
+    def events(self, *keys: str) -> list[dict[str, Any]]:
+        """Events of the given kinds, in the order of the log, with their fields."""
+        import json
+
+        return [row | {"fields": json.loads(row["fields"])} for row in self.case.rows("events") if row["key"] in keys]
+
+    def count(self, *keys: str) -> int:
+        """How many events of the given kinds the evidence holds."""
+        wanted = ", ".join(f"'{key}'" for key in keys)
+        return int(self.case.sql(f"SELECT count(*) AS n FROM events WHERE key IN ({wanted})")["n"][0])
+
+    def versions(self) -> list[str]:
+        """The Ollama versions that started, each once, in the order of their first start."""
+        runs = [run for timeline in self.timelines.values() for run in timeline.runs]
+        return list(dict.fromkeys(run.version for run in runs if run.version))
+
+    def inputs(self) -> pd.DataFrame:
+        """What was read: every line of every file accounted for, its span and its zone."""
+        columns = ["path", "kind", "encoding", "lines", "recognized", "unrecognized", "undecodable", "first_at",
+                   "last_at", "zone", "zone_from"]  # fmt: skip
+        rows = []
+        for account in self.case.accounts:
+            offsets = account["offsets_s"]
+            shown = offsets[-1] if offsets else self.case.assumed_offset_s
+            sign = "-" if shown < 0 else "+"
+            zone = f"{sign}{abs(shown) // 3600:02d}:{abs(shown) % 3600 // 60:02d}"
+            rows.append({**account, "zone": zone, "zone_from": "slog" if offsets else "assumed"})
+        return pd.DataFrame(rows)[columns]
+
+
+def _utc(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    for column in columns:
+        frame[column] = pd.to_datetime(frame[column], utc=True)
+    return frame

@@ -1,0 +1,257 @@
+"""The answer: a paragraph in plain English, `summary.json` and `requests.csv`."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from .analysis import REQUEST_COLUMNS, Analysis
+from .errors import OutputError
+from .parse.plain_text import printable
+from .records import VERDICTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SCHEMA = 1
+_WHAT_IT_WAS = {
+    "cold_start": "cold starts",
+    "queue_wait": "waits in a queue",
+    "slow_prefill": "slow in reading the prompt",
+    "slow_decode": "slow in writing the answer",
+    "warm_stall": "warm stalls",
+    "load_failure": "failed loads",
+    "runner_crash": "runner crashes",
+    "client_abort": "given up by the client",
+    "unknown": "not explained by this evidence",
+}
+
+
+def summarize(found: Analysis) -> dict[str, Any]:
+    """The summary of an analysis, with the keys of the summary.json contract."""
+    requests = found.requests()
+    inference = requests[requests["inference"]]
+    loads = found.loads()
+    completed = loads[loads["outcome"] == "completed"]
+    walls = inference["wall_s"]
+    runs = [run for timeline in found.timelines.values() for run in timeline.runs]
+    return {
+        "schema": SCHEMA,
+        "inputs": _records(found.inputs()),
+        "servers": {"starts": len(runs), "versions": found.versions()},
+        "requests": {
+            "total": len(requests),
+            "by_status": _counts(requests["status"]),
+            "inference": len(inference),
+            "inference_by_status": _counts(inference["status"]),
+            "by_verdict": _counts(inference["verdict"]),
+            "latency_s": {
+                "p50": _number(walls.quantile(0.5)), "p95": _number(walls.quantile(0.95)), "max": _number(walls.max()),
+            },
+            "slowest": _slowest(inference),
+        },
+        "loads": {
+            "count": len(loads),
+            "completed": len(completed),
+            "failed": len(loads[loads["outcome"].isin(["failed", "timed_out", "abandoned"])]),
+            "seconds": [round(float(value), 3) for value in completed["load_s"].dropna()],
+        },
+        "counts": {
+            "truncations": found.count("prompt_truncated"),
+            "evictions": found.count("evict_reason_mem", "evict_predicted", "evict_all_oom", "evict_done"),
+            "runner_crashes": int((inference["verdict"] == "runner_crash").sum()),
+            "client_aborts": int((inference["verdict"] == "client_abort").sum()),
+            "load_timeouts": int((loads["outcome"] == "timed_out").sum()),
+            "vram_not_recovered": found.count("vram_slow"),
+            "queue_full": int((inference["status"] == "503").sum()),
+        },
+        "offload": _records(found.offload()[["model", "layers_gpu", "layers_total"]].drop_duplicates()),
+        "devices": _records(found.devices()[["library", "name", "total_bytes"]]),
+        "windows": [
+            {
+                "kind": row["kind"], "from": _stamp(row["from_at"]), "to": _stamp(row["to_at"]),
+                "requests": int(row["requests"]), "failed": int(row["failed"]), "sentence": row["sentence"],
+            }
+            for row in found.windows().to_dict("records")
+        ],
+        "hypotheses": [],
+        "trials": {"unmatched": len(found.unmatched_trials)},
+        "answer": answer(found),
+    }  # fmt: skip
+
+
+def answer(found: Analysis) -> str:
+    """What happened, in plain English and at most 25 lines."""
+    requests = found.requests()
+    inference = requests[requests["inference"]]
+    lines = [_what_was_read(found, requests), ""]
+    if inference.empty:
+        lines.append(
+            "No request to a model has ended in this evidence. A request that hangs leaves no line until it ends."
+        )
+    else:
+        lines += _headline(inference)
+        lines += _seconds(inference)
+        lines += _worst(inference)
+    for row in found.windows().head(3).to_dict("records"):
+        span = f"{row['from_at']:%Y-%m-%d %H:%M:%S} to {row['to_at']:%H:%M:%S} UTC"
+        lines.append(f"Unlike the rest, {span}: {row['sentence']}.")
+    if collect := cannot_tell(found):
+        lines += ["", "What this evidence cannot tell:", *[f"- {item}" for item in collect[:4]]]
+    return "\n".join(printable(line) for line in lines[:25])
+
+
+def cannot_tell(found: Analysis) -> list[str]:
+    """What the evidence leaves open, and what to collect for it, most pressing first."""
+    requests = found.requests()
+    inference = requests[requests["inference"]]
+    items = []
+    open_ended = inference[inference["verdict"] == "unknown"]
+    if len(open_ended):
+        advice = open_ended["reason"].str.extract(r"Collect: (.*)$")[0].value_counts()
+        for what, n in advice.items():
+            items.append(f"{n} of {len(inference)} requests stay unexplained; collect {what}.")
+    if len(inference) and not inference["sources"].str.contains("decode=(?:api|slot)").any():
+        items.append(
+            "Time to read the prompt and time to write the answer are not apart in this log. "
+            "Ollama 0.30 and later logs them; before, keep the final chunk of each answer."
+        )
+    if not found.versions():
+        items.append("The log does not hold a server start, so version and settings are not known.")
+    if len(requests):
+        items.append("Requests that hung until the log ends have left no line; compare with the client's records.")
+    return items
+
+
+def _what_was_read(found: Analysis, requests: pd.DataFrame) -> str:
+    inputs = found.inputs()
+    logs = inputs[inputs["kind"] == "server-log"]
+    lines = int(inputs["lines"].sum())
+    versions = found.versions()
+    named = f"Ollama {', '.join(versions)}" if versions else "Ollama (version not in the log)"
+    files = str(logs["path"].iloc[0]) if len(logs) == 1 else f"{len(logs)} logs"
+    text = f"{named}: {files}, {lines:,} lines"
+    if len(requests):
+        first, last = requests["started_at"].min(), requests["ended_at"].max()
+        text += f", {first:%Y-%m-%d %H:%M:%S} to {last:%Y-%m-%d %H:%M:%S} UTC"
+    if (logs["zone_from"] == "assumed").any() and len(requests):
+        text += f" (the log tells no zone; {logs['zone'].iloc[0]} is assumed)"
+    return text + "."
+
+
+def _headline(inference: pd.DataFrame) -> list[str]:
+    n = len(inference)
+    counts = inference["verdict"].value_counts()
+    ok = int(counts.get("warm_ok", 0))
+    rejected = int(counts.get("rejected", 0))
+    rest = {v: int(counts[v]) for v in VERDICTS if v in counts.index and v in _WHAT_IT_WAS}
+    p50, p95 = inference["wall_s"].quantile(0.5), inference["wall_s"].quantile(0.95)
+    lines = [f"{n:,} requests to models: middle {_seconds_text(p50)}, 95 % within {_seconds_text(p95)}."]
+    first = f"{ok:,} found their model in memory and ran as usual" if ok else "None ran as usual"
+    lines.append(first + (f"; {rejected:,} were refused before they ran." if rejected else "."))
+    if rest:
+        named = [f"{count:,} {_WHAT_IT_WAS[verdict]}" for verdict, count in sorted(rest.items(), key=lambda i: -i[1])]
+        lines.append("The others: " + ", ".join(named) + ".")
+    cold, stalls = int(counts.get("cold_start", 0)), int(counts.get("warm_stall", 0))
+    if cold and stalls:
+        verdict = f"Both: {cold:,} cold starts and {stalls:,} warm stalls."
+    elif cold:
+        verdict = f"{cold:,} cold starts; no warm stall is proven."
+    elif stalls:
+        verdict = f"{stalls:,} warm stalls; no cold start."
+    else:
+        verdict = "Neither is proven here."
+    lines.append(f"Cold start or warm stall? {verdict}")
+    return lines
+
+
+def _seconds(inference: pd.DataFrame) -> list[str]:
+    slow = inference[(inference["verdict"] != "warm_ok") & (inference["verdict"] != "rejected")]
+    wall_s = slow["wall_s"].sum()
+    if wall_s <= 0:
+        return []
+    parts = {"waiting in a queue": "queue_s", "loading": "load_s", "reading prompts": "prefill_s",
+             "writing answers": "decode_s", "not explained": "unexplained_s"}  # fmt: skip
+    shares = [(label, slow[name].sum()) for label, name in parts.items()]
+    named = [f"{seconds / wall_s:.0%} {label}" for label, seconds in shares if seconds >= 0.005 * wall_s]
+    return [f"Of the {_seconds_text(wall_s)} spent in those others: {', '.join(named)}."]
+
+
+def _worst(inference: pd.DataFrame) -> list[str]:
+    lines = ["Slowest:"]
+    for row in inference.sort_values(["wall_s", "line"], ascending=[False, True]).head(4).to_dict("records"):
+        reason = row["reason"].split(" Collect:")[0].rstrip(". ")
+        reason = reason if len(reason) <= 150 else reason[:147] + "…"
+        where = f"{row['started_at']:%H:%M:%S} {row['path'].split('?')[0][:40]} (line {row['line']})"
+        lines.append(f"- {where} {_seconds_text(row['wall_s'])}, {row['verdict']}: {reason}.")
+    return lines
+
+
+def _seconds_text(seconds: float) -> str:
+    if seconds >= 3600:
+        return f"{seconds / 3600:.1f} h"
+    if seconds >= 120:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds:.1f} s" if seconds >= 10 else f"{seconds:.2f} s"
+
+
+def _slowest(inference: pd.DataFrame) -> dict[str, Any] | None:
+    if inference.empty:
+        return None
+    row = inference.sort_values(["wall_s", "line"], ascending=[False, True]).iloc[0]
+    return {
+        "wall_s": _number(row["wall_s"]), "status": row["status"], "path": row["path"],
+        "ended_at": _stamp(row["ended_at"]), "verdict": row["verdict"], "line": int(row["line"]),
+        "source": row["source"],
+    }  # fmt: skip
+
+
+def _counts(values: pd.Series) -> dict[str, int]:
+    return {str(value): int(count) for value, count in values.value_counts().sort_index().items()}
+
+
+def _number(value: float) -> float | None:
+    return None if pd.isna(value) else round(float(value), 6)
+
+
+def _stamp(at: pd.Timestamp) -> str | None:
+    return None if pd.isna(at) else at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    records: list[dict[str, Any]] = json.loads(frame.to_json(orient="records"))
+    return records
+
+
+def write_answer(found: Analysis, out: Path) -> dict[str, Any]:
+    """Write summary.json and requests.csv into `out` and return the summary.
+
+    Raises OutputError when they cannot be written; nothing half-written stays behind.
+    """
+    summary = summarize(found)
+    frame = found.requests().copy()
+    for name in ("started_at", "ended_at"):
+        frame[name] = [_stamp(at) for at in frame[name]]
+    with whole_file(out / "requests.csv") as path:
+        frame[list(REQUEST_COLUMNS)].to_csv(path, index=False)
+    with whole_file(out / "summary.json") as path:
+        path.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return summary
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Write to a temporary name first, so that a reader sees a whole file or none."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        partial.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error}).") from error
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,271 @@
+"""Where each request's seconds went, and what is usual for its model.
+
+    queue_s + load_s + prefill_s + decode_s + unexplained_s = wall_s
+
+Each part comes from the best source there is, named in `sources`: `api` (the client kept Ollama's final
+chunk), `slot` (llama-server's timing lines), `log` (overlap with a load, or with other requests), or
+`baseline` (what a warm, unhindered request of the same model usually takes). What no source explains
+stays unexplained.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from .matching import Request, epoch
+from .timeline import Event
+
+# A distribution needs a handful of values before it has a middle and a spread.
+BASELINE_MIN_N = 5
+# Limits are set at four robust standard deviations of the logarithm: beyond what one in ten thousand
+# ordinary requests reaches if their walls are log-normal. Never less than double the middle.
+_LIMIT_SIGMAS = 4.0
+_LEAST_FACTOR = 2.0
+_MAD_TO_SIGMA = 1.4826
+# Rates of very short runs say more about start-up costs than about speed.
+_RATE_MIN_TOKENS = 5
+
+
+@dataclass(frozen=True)
+class Usual:
+    """The middle of something measured often enough, and the limit beyond which a value is not usual."""
+
+    middle: float
+    limit: float
+    n: int
+
+
+def usual(values: Iterable[float]) -> Usual | None:
+    """Middle and limit of positive values, robust to outliers; None when there are too few.
+
+    >>> usual([0.8, 0.9, 0.85, 0.87, 0.9, 30.8])
+    Usual(middle=0.885, limit=1.77, n=6)
+    """
+    logs = sorted(math.log(value) for value in values if value > 0)
+    if len(logs) < BASELINE_MIN_N:
+        return None
+    middle = median(logs)
+    spread = _MAD_TO_SIGMA * median(abs(value - middle) for value in logs)
+    limit = math.exp(max(middle + _LIMIT_SIGMAS * spread, middle + math.log(_LEAST_FACTOR)))
+    return Usual(round(math.exp(middle), 4), round(limit, 4), len(logs))
+
+
+@dataclass
+class _Parts:
+    queue_s: float = 0.0
+    load_s: float = 0.0
+    prefill_s: float | None = None
+    decode_s: float | None = None
+    prompt_tokens: int | None = None
+    decode_tokens: int | None = None
+    unexplained_s: float = 0.0
+    sources: str = ""
+
+
+def _waited_loads(request: Request, from_api: bool) -> list[Any]:
+    """The loads this request waited for: its own, and those of its model that it found under way."""
+    waited = []
+    for load, role in request.loads:
+        same = load.model == request.model and request.model_from != "only one in memory" or role == "trigger"
+        alone = request.model_from == "only one in memory" and load.model == request.model
+        if role == "trigger" or same or alone or from_api:
+            waited.append(load)
+    return waited
+
+
+def _load_overlap_s(request: Request, loads: Iterable[Any]) -> float:
+    """Seconds of the request, from its start on, during which one of the loads was under way."""
+    total, until = 0.0, request.started
+    for load in sorted(loads, key=lambda load: load.spawned_at):
+        begin = max(epoch(load.spawned_at), until)
+        end = min(epoch(load.ended_at) if load.ended_at else request.ended, request.ended_to)
+        if end > begin:
+            total, until = total + end - begin, end
+    return min(total, request.wall_s)
+
+
+def _parts(request: Request) -> _Parts:
+    parts = _Parts()
+    trial = request.trial or {}
+    wall_s = request.wall_s
+    api_load_s = trial.get("load_duration_s")
+    waited = _waited_loads(request, from_api=api_load_s is not None)
+    overlap_s = _load_overlap_s(request, waited)
+    task = request.tasks[0] if request.tasks else None
+    if trial.get("total_duration_s") and api_load_s is not None:
+        # load_duration runs from the handler's start until the runner is there: scheduler waits included.
+        parts.load_s = min(overlap_s, api_load_s)
+        parts.queue_s = max(0.0, api_load_s - parts.load_s)
+        if not waited and parts.queue_s < max(0.1, request.wall_s / 10):
+            parts.load_s, parts.queue_s = 0.0, 0.0  # looking up a warm runner: milliseconds, nobody's wait
+        parts.prefill_s = trial.get("prompt_eval_duration_s") or 0.0
+        parts.decode_s = trial.get("eval_duration_s") or 0.0
+        parts.prompt_tokens, parts.decode_tokens = trial.get("prompt_eval_count"), trial.get("eval_count")
+        slot_wait_s = max(0.0, wall_s - parts.queue_s - parts.load_s - parts.prefill_s - parts.decode_s)
+        parts.sources = "load=api prefill=api decode=api"
+        if task and task.total_s is not None:
+            parts.prompt_tokens = task.prefill_tokens
+        if request.in_flight > 1 or request.queue_s > 0:
+            parts.queue_s += slot_wait_s
+            parts.sources += " queue=api"
+        else:
+            parts.unexplained_s = slot_wait_s
+        return parts
+    parts.load_s = overlap_s
+    if parts.load_s:
+        parts.sources = "load=log"
+    if task and task.total_s is not None:
+        parts.prefill_s, parts.decode_s = task.prefill_s or 0.0, task.decode_s or 0.0
+        parts.prompt_tokens, parts.decode_tokens = task.prefill_tokens, task.decode_tokens
+        rest_s = max(0.0, wall_s - parts.load_s - parts.prefill_s - parts.decode_s)
+        # What passed before the slot took the task: the scheduler, or another task on the slot.
+        parts.queue_s = rest_s
+        parts.sources += " queue=slot prefill=slot decode=slot"
+        return parts
+    parts.queue_s = min(request.queue_s, max(0.0, wall_s - parts.load_s))
+    triggered = [load for load, role in request.loads if role == "trigger"]
+    if triggered:  # before its runner was spawned, it waited for the scheduler
+        before_spawn_s = min(epoch(load.spawned_at) for load in triggered) - request.started_to
+        parts.queue_s = min(max(parts.queue_s, before_spawn_s, 0.0), max(0.0, wall_s - parts.load_s))
+    if parts.queue_s:
+        parts.sources += " queue=log"
+    parts.unexplained_s = max(0.0, wall_s - parts.load_s - parts.queue_s)
+    return parts
+
+
+def _kind(request: Request) -> tuple[str, bool]:
+    return request.model, request.embedding
+
+
+def request_facts(
+    requests: Sequence[Request],
+    crashes: Sequence[Event],
+    aborts: Sequence[Event],
+    stopped: Sequence[tuple[float, float]],
+) -> list[dict[str, Any]]:
+    """One row of facts per request: its budget, what is usual, and the evidence the verdicts weigh.
+
+    `stopped` holds spans (epoch seconds) in which process samples show a runner stopped or idle.
+    """
+    budgets = [_parts(request) for request in requests]
+    walls: dict[tuple[str, bool], list[float]] = defaultdict(list)
+    decode_rates: dict[str, list[float]] = defaultdict(list)
+    prefill_rates: dict[str, list[float]] = defaultdict(list)
+    for request, parts in zip(requests, budgets, strict=True):
+        if request.ran and request.status == "200" and not request.loads and parts.queue_s < 0.1 * request.wall_s:
+            walls[_kind(request)].append(request.wall_s)
+        if parts.decode_s and (parts.decode_tokens or 0) >= _RATE_MIN_TOKENS:
+            decode_rates[request.model].append(parts.decode_s / parts.decode_tokens)  # type: ignore[operator]
+        if parts.prefill_s and (parts.prompt_tokens or 0) >= _RATE_MIN_TOKENS:
+            prefill_rates[request.model].append(parts.prefill_s / parts.prompt_tokens)  # type: ignore[operator]
+    usual_wall = {kind: usual(values) for kind, values in walls.items()}
+    usual_decode = {model: usual(values) for model, values in decode_rates.items()}
+    usual_prefill = {model: usual(values) for model, values in prefill_rates.items()}
+    facts = []
+    for request, parts in zip(requests, budgets, strict=True):
+        row = _facts_of(request, parts, usual_wall.get(_kind(request)))
+        row |= _speed("decode", parts.decode_s, parts.decode_tokens, usual_decode.get(request.model))
+        row |= _speed("prefill", parts.prefill_s, parts.prompt_tokens, usual_prefill.get(request.model))
+        row["stopped_s"] = sum(
+            max(0.0, min(end, request.ended) - max(begin, request.started))
+            for begin, end in stopped
+            if begin < request.ended and end > request.started
+        )
+        facts.append(row)
+    _neighbours(facts)
+    _crash_evidence(requests, facts, crashes, "crash")
+    _crash_evidence(requests, facts, aborts, "abort")
+    return facts
+
+
+def _facts_of(request: Request, parts: _Parts, wall: Usual | None) -> dict[str, Any]:
+    trial = request.trial or {}
+    triggered = [load for load, role in request.loads if role == "trigger"]
+    waited = _waited_loads(request, from_api=bool(parts.load_s) and "load=api" in parts.sources)
+    load = (triggered or waited or [None])[-1]
+    failed = next((load for load, role in request.loads if role == "trigger" and load.outcome != "completed"), None)
+    task = request.tasks[0] if request.tasks else None
+    decode_s, unexplained_s, sources = parts.decode_s, parts.unexplained_s, parts.sources
+    if decode_s is None and wall and request.status == "200" and request.ran:
+        decode_s = min(unexplained_s, wall.middle)
+        unexplained_s -= decode_s
+        sources += " decode=baseline"
+    return {
+        "row": request.row, "host": request.host, "source": request.source, "line": request.line,
+        "status": request.status, "path": request.path, "wall_s": request.wall_s,
+        "started": request.started, "ended": request.ended, "uncertainty_s": request.uncertainty_s,
+        "inference": request.inference, "ran": request.ran, "embedding": request.embedding,
+        "model": request.model, "model_from": request.model_from,
+        "queue_s": parts.queue_s, "load_s": parts.load_s, "prefill_s": parts.prefill_s, "decode_s": decode_s,
+        "unexplained_s": unexplained_s, "sources": sources.strip(),
+        "measured": "decode=api" in sources or "decode=slot" in sources,
+        "prompt_tokens": parts.prompt_tokens, "decode_tokens": parts.decode_tokens,
+        "in_flight": request.in_flight,
+        "loads_seen": len(request.loads),
+        "load_line": load.line if load else 0,
+        "load_source": load.source if load else "",
+        "load_took_s": load.load_s if load and load.load_s is not None else parts.load_s,
+        "triggered": bool(triggered), "waited": bool(waited), "reload": bool(load and load.reload),
+        "failed_load": failed.outcome if failed else "", "failed_reason": failed.reason if failed else "",
+        "failed_line": failed.line if failed else 0,
+        "task_line": task.line if task else 0,
+        "task_cut": bool(task and task.total_s is None), "task_released": bool(task and task.released_line),
+        "task_cancelled": bool(task and task.cancelled), "truncated": bool(task and task.truncated),
+        "trial_error": trial.get("error") or "", "trial_line": trial.get("line") or 0,
+        "usual_s": wall.middle if wall else None, "usual_limit_s": wall.limit if wall else None,
+        "usual_n": wall.n if wall else 0,
+    }  # fmt: skip
+
+
+def _speed(name: str, seconds: float | None, tokens: int | None, rate: Usual | None) -> dict[str, Any]:
+    """How much slower a phase was than usual: a factor, and the seconds beyond what its tokens usually take."""
+    if not seconds or not tokens or rate is None:
+        return {f"{name}_factor": None, f"{name}_excess_s": 0.0, f"{name}_usual_rate": None, f"{name}_beyond": False}
+    factor = seconds / tokens / rate.middle
+    return {
+        f"{name}_factor": factor, f"{name}_excess_s": max(0.0, seconds - tokens * rate.middle),
+        f"{name}_usual_rate": 1 / rate.middle, f"{name}_beyond": seconds / tokens > rate.limit,
+    }  # fmt: skip
+
+
+def _neighbours(facts: list[dict[str, Any]]) -> None:
+    """Mark slow requests whose neighbours on the same model are fast: a pause comes alone, slowness does not."""
+    by_model: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in facts:
+        row["alone"] = False
+        if row["measured"]:
+            by_model[row["model"]].append(row)
+    for rows in by_model.values():
+        rows.sort(key=lambda row: row["ended"])
+        for at, row in enumerate(rows):
+            around = rows[max(0, at - 1) : at] + rows[at + 1 : at + 2]
+            factors = [f for near in around for f in (near["decode_factor"], near["prefill_factor"]) if f is not None]
+            row["alone"] = bool(factors) and max(factors) < _LEAST_FACTOR
+
+
+def _crash_evidence(
+    requests: Sequence[Request], facts: list[dict[str, Any]], events: Sequence[Event], name: str
+) -> None:
+    """Attach to each event the requests it ended: in flight when it was written, over within two seconds."""
+    for row in facts:
+        row[f"{name}_line"], row[f"{name}_text"] = 0, ""
+    order = sorted((r for r in requests if r.ran), key=lambda r: r.ended_to)
+    ends = [request.ended_to for request in order]
+    for event in events:
+        if event.at is None:
+            continue
+        earliest = epoch(event.at)
+        latest = epoch(event.at_latest) if event.at_latest else earliest + 2
+        for at in range(bisect_left(ends, earliest - 0.5), bisect_right(ends, min(latest, earliest + 30) + 2)):
+            request = order[at]
+            row = facts[request.row]
+            close = request.source != event.source or -400 <= request.line - event.line <= 4000
+            if request.started_from <= latest and close and not row[f"{name}_line"]:
+                row[f"{name}_line"] = event.line
+                row[f"{name}_text"] = (event.fields.get("error") or event.fields.get("msg") or event.text)[:200]

@@ -1,0 +1,253 @@
+"""Which load, which slot task and which client trial belongs to which request.
+
+Ollama's log has no request ids. What joins its lines is order and time: an access line is written when
+its request ends, a spawn follows within moments the request that needs it, a slot prints its timing just
+before its request's access line. Every function here says how it decides, and decides nothing where two
+answers are possible.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from heapq import heappop, heappush
+from typing import Any
+
+from .records import Load, Residency, SlotTask
+
+# Clients and server share a host here, or keep time by NTP; a second of truncation comes on top.
+CLOCK_SLACK_S = 1.0
+# From a request's arrival to the spawn of its runner: reading the model's header, asking the GPUs for
+# their memory. Seconds on slow disks, never the length of another request.
+SPAWN_SLACK_S = 0.25
+_TIMED_OUT_OR_FAILED = ("failed", "timed_out", "abandoned", "unfinished")
+
+
+@dataclass
+class Request:
+    """One access line with what was found to belong to it. Times are seconds since the epoch."""
+
+    row: int
+    host: str
+    source: str
+    line: int
+    status: str
+    path: str
+    wall_s: float
+    started_from: float
+    started_to: float
+    ended_from: float
+    ended_to: float
+    inference: bool
+    embedding: bool
+    model: str = ""
+    model_from: str = ""
+    loads: list[tuple[Load, str]] = field(default_factory=list)
+    tasks: list[SlotTask] = field(default_factory=list)
+    trial: dict[str, Any] | None = None
+    queue_s: float = 0.0
+    in_flight: int = 1
+
+    @property
+    def started(self) -> float:
+        return (self.started_from + self.started_to) / 2
+
+    @property
+    def ended(self) -> float:
+        return (self.ended_from + self.ended_to) / 2
+
+    @property
+    def uncertainty_s(self) -> float:
+        return (self.started_to - self.started_from) / 2
+
+    @property
+    def ran(self) -> bool:
+        """Whether it can have reached a model: 4xx but 499 and 503 are answered before."""
+        return self.inference and (self.status[:1] in ("2", "5") or self.status == "499") and self.status != "503"
+
+
+def epoch(at: datetime) -> float:
+    """Seconds since the epoch of a naive UTC time."""
+    return (at - datetime(1970, 1, 1)).total_seconds()
+
+
+def match_trials(requests: Sequence[Request], trials: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Give each request the trial that a client recorded for it; return the trials without a request.
+
+    Same path, ends within two seconds, walls alike to a second or a twentieth; closest pairs first.
+    """
+    order = sorted(requests, key=lambda request: request.ended)
+    ends = [request.ended for request in order]
+    pairs = []
+    for number, trial in enumerate(trials):
+        ended, wall_s = epoch(trial["ended_at"]), trial["wall_s"]
+        for at in range(bisect_left(ends, ended - 2 - CLOCK_SLACK_S), bisect_right(ends, ended + 2 + CLOCK_SLACK_S)):
+            request = order[at]
+            late = max(0.0, request.ended_from - ended, ended - request.ended_to)
+            apart = abs(request.wall_s - wall_s)
+            if request.path.split("?")[0] == trial["path"] and late <= 2 and apart <= max(1.0, wall_s / 20):
+                same_status = (trial["status"] or request.status) == request.status
+                pairs.append((not same_status, apart + 0.2 * late, number, at))
+    taken_trials: set[int] = set()
+    taken_requests: set[int] = set()
+    for _, _, number, at in sorted(pairs):
+        if number not in taken_trials and at not in taken_requests:
+            taken_trials.add(number)
+            taken_requests.add(at)
+            order[at].trial = trials[number]
+    return [trial for number, trial in enumerate(trials) if number not in taken_trials]
+
+
+def match_tasks(requests: Sequence[Request], tasks: Sequence[SlotTask]) -> None:
+    """Give each generating request its llama-server task, in the order of the lines.
+
+    A task that printed its timing belongs to the oldest-finished task's request: the next access line that
+    is long enough for it. One that never did was cut short: its access line comes while it is open.
+    """
+    waiting: list[SlotTask] = []
+    finished = sorted((task for task in tasks if task.total_s is not None), key=lambda task: task.finished_line)
+    unfinished = sorted((task for task in tasks if task.total_s is None), key=lambda task: task.line)
+    following, open_from = 0, 0
+    taken: set[int] = set()
+    for request in requests:
+        if not request.ran or request.embedding:
+            continue
+        while following < len(finished) and finished[following].finished_line < request.line:
+            waiting.append(finished[following])
+            following += 1
+        # Whole seconds above a minute: the true wall may be up to a second more.
+        room_s = request.wall_s + (1.0 if request.wall_s > 60 else 0.05)
+        waiting = [t for t in waiting if t.started_to is None or epoch(t.started_to) >= request.ended_from - 86400]
+        fitting = [
+            task
+            for task in waiting
+            if (task.total_s or 0.0) <= room_s
+            and (task.started_to is None or epoch(task.started_to) >= request.started_from - 1)
+        ]
+        if fitting and request.status != "499":
+            request.tasks.append(fitting[0])
+            waiting.remove(fitting[0])
+            continue
+        while open_from < len(unfinished) and unfinished[open_from].line in taken:
+            open_from += 1
+        for task in unfinished[open_from:]:
+            if task.line > request.line:
+                break
+            late_start = task.started_to is not None and epoch(task.started_to) < request.started_from - 1
+            if task.line in taken or late_start or 0 < task.released_line < request.line - 200:
+                continue
+            request.tasks.append(task)
+            taken.add(task.line)
+            break
+
+
+def attribute_models(
+    requests: Sequence[Request], residencies: Sequence[Residency], loads: Sequence[Load], names: dict[str, str]
+) -> None:
+    """Say which model a request ran on, where only one can have been meant.
+
+    A trial names it. Else it is the model of the load it waited for, or the only one that was in memory
+    or being loaded at any time between its start and its end.
+    """
+    digests = {name: digest for digest, name in names.items()}
+    for request in requests:
+        if request.trial and request.trial["model"]:
+            name = re.sub(r":latest$", "", request.trial["model"])
+            for load, role in request.loads:
+                if role == "trigger" and load.model:
+                    digests.setdefault(name, load.model)
+    starts = [epoch(residency.loaded_at) for residency in residencies]
+    for request in requests:
+        if request.trial and request.trial["model"]:
+            name = re.sub(r":latest$", "", request.trial["model"])
+            request.model, request.model_from = digests.get(name, name), "trial"
+            continue
+        if not request.ran:
+            continue
+        triggered = [load for load, role in request.loads if role == "trigger"]
+        if triggered:
+            request.model, request.model_from = triggered[-1].model, "load"
+            continue
+        present = {
+            residency.model
+            for residency in residencies[: bisect_right(starts, request.ended_to)]
+            if residency.unloaded_at is None or epoch(residency.unloaded_at) >= request.started_from
+        }
+        present |= {
+            load.model
+            for load in loads
+            if epoch(load.spawned_at) <= request.ended_to
+            and (load.ended_at is None or epoch(load.ended_at) >= request.started_from)
+        }
+        if len(present) == 1:
+            request.model, request.model_from = present.pop(), "only one in memory"
+
+
+def match_loads(requests: Sequence[Request], loads: Sequence[Load]) -> None:
+    """Give each load the request that caused it (`trigger`) and the others it may have held up (`overlap`).
+
+    The trigger was there when the runner was spawned and did not end before the load did; of several, a
+    client's own `load_duration` decides, else the one that arrived last before the spawn.
+    """
+    order = sorted((request for request in requests if request.ran), key=lambda request: request.ended_to)
+    ends = [request.ended_to for request in order]
+    longest_s = max((request.wall_s for request in order), default=0.0) + 5
+    for load in loads:
+        spawned = epoch(load.spawned_at)
+        ended = epoch(load.ended_at) if load.ended_at else spawned
+        gave_up = load.outcome in _TIMED_OUT_OR_FAILED
+        inside = []
+        for at in range(bisect_left(ends, ended - SPAWN_SLACK_S), bisect_right(ends, ended + longest_s + 2)):
+            request = order[at]
+            if request.started_from > ended or request.ended_to < ended - SPAWN_SLACK_S:
+                continue
+            if request.started_from <= spawned + SPAWN_SLACK_S:
+                inside.append(request)
+            else:
+                request.loads.append((load, "overlap"))
+        if gave_up:
+            # The request that fails with its load ends within moments of it.
+            inside = [r for r in inside if r.ended_from <= ended + 2 and r.status in ("499", "500")] or inside
+        best, best_score = None, None
+        for request in inside:
+            api_load_s = request.trial.get("load_duration_s") if request.trial else None
+            waited = api_load_s is None or api_load_s >= 0.8 * ((load.load_s or 0.0) - SPAWN_SLACK_S)
+            gap = max(0.0, spawned - request.started_to)
+            taken = any(role == "trigger" for _, role in request.loads) and not gave_up
+            score = (not waited, request.embedding != load.embedding and load.embedding, taken, gap, request.line)
+            if best_score is None or score < best_score:
+                best, best_score = request, score
+        for request in inside:
+            role = "trigger" if request is best and best_score and not best_score[0] else "overlap"
+            request.loads.append((load, role))
+
+
+def queue_by_overlap(requests: Sequence[Request], slots: int) -> None:
+    """How long each request of one runner waited for a slot, from arrivals and ends alone.
+
+    A runner serves `slots` requests at once, the rest in order of arrival (a semaphore, first in, first
+    out). So a request begins when it arrives, or when the earliest end among those being served frees a
+    slot. Sets `queue_s` and `in_flight` (requests there when it arrived, itself included).
+    """
+    serving: list[float] = []
+    present: list[float] = []
+    for request in sorted(requests, key=lambda r: (r.started, r.line)):
+        arrived = request.started
+        ready = max(
+            (epoch(load.ended_at) for load, _ in request.loads if load.ended_at and load.model == request.model),
+            default=arrived,
+        )
+        while present and present[0] <= arrived:
+            heappop(present)
+        heappush(present, request.ended)
+        request.in_flight = len(present)
+        while serving and serving[0] <= max(arrived, ready):
+            heappop(serving)
+        begins = max(arrived, ready)
+        if len(serving) >= slots:
+            begins = max(begins, heappop(serving))
+        heappush(serving, max(begins, request.ended))
+        request.queue_s = max(0.0, min(begins, request.ended) - max(arrived, min(ready, request.ended)))

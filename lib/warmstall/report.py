@@ -1,0 +1,206 @@
+"""The report of a case: runs the postmortem notebook with papermill and exports it as one HTML page.
+
+papermill and nbconvert are imported where they are used: this room may be imported by a command that writes no report.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from warmstall import __version__
+from warmstall.errors import InputError, OutputError, WarmstallError
+
+Progress = Callable[[str], None]
+
+_PACKAGE = Path(__file__).resolve().parent
+_TEMPLATES = _PACKAGE / "templates"
+_TAGS = {
+    "a", "b", "blockquote", "br", "caption", "code", "div", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "i", "li",
+    "ol", "p", "pre", "s", "span", "strong", "sub", "sup", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul",
+}  # fmt: skip
+
+
+def write_report(case_path: str | Path, out_dir: str | Path, progress: Progress | None = None) -> Path:
+    """Writes `postmortem.ipynb` (executed) and `report.html` into `out_dir` and returns the page's path.
+
+    When a cell of the notebook fails, both files are still written, the page with a banner that says so, and
+    OutputError is raised. `progress` is told, in a few words, what is being done.
+    """
+    tell = progress or (lambda _: None)
+    out = Path(out_dir)
+    executed, page = out / "postmortem.ipynb", out / "report.html"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        tell("running the postmortem notebook")
+        failure = execute(notebook_path("postmortem"), executed, {"case": str(Path(case_path).absolute())})
+        if not executed.exists():
+            raise OutputError(f"The notebook did not start, so there is no report: {failure}")
+        tell("writing the page")
+        title = f"Postmortem of {Path(case_path).absolute().name}"
+        _write_whole(page, html_page(executed, title, failure))
+    except OSError as error:
+        raise OutputError(f"The report cannot be written to {out}: {error.strerror or error}") from error
+    if failure:
+        raise OutputError(f"The report is incomplete, see {page}: {failure}")
+    return page
+
+
+def notebook_path(name: str) -> Path:
+    """Where the notebook `name` lies: in the repository's folder, or in the installed package."""
+    places = [_PACKAGE.parents[1] / "notebooks", _PACKAGE / "notebooks"]
+    for folder in places:
+        if (folder / f"{name}.ipynb").is_file():
+            return folder / f"{name}.ipynb"
+    raise InputError(f"There is no notebook {name}.ipynb in {' or '.join(str(folder) for folder in places)}.")
+
+
+def execute(notebook: Path, executed: Path, parameters: dict[str, object]) -> str:
+    """Runs `notebook` and saves it as `executed`; returns what went wrong in one sentence, or '' when all is well."""
+    from nbclient.exceptions import CellControlSignal, DeadKernelError
+    from papermill.exceptions import PapermillException, PapermillExecutionError
+
+    # Overwriting in place, papermill would leave an old result behind if its kernel never started.
+    executed.unlink(missing_ok=True)
+    try:
+        with _quiet_papermill() as papermill:
+            papermill.execute_notebook(
+                str(notebook),
+                str(executed),
+                parameters,
+                kernel_name="python3",
+                language="python",
+                kernel_manager_class=_this_interpreters_kernel(),
+                progress_bar=False,
+                log_output=False,
+            )
+    except PapermillExecutionError as error:
+        cause = next((line for line in str(error.evalue).splitlines() if line.strip()), "no reason was given")
+        return cause if error.ename in _OWN_ERRORS else f"{error.ename}: {cause}"
+    except (PapermillException, CellControlSignal, DeadKernelError, RuntimeError) as error:
+        return f"the notebook could not be run to its end ({type(error).__name__}: {str(error).splitlines()[0]})"
+    return ""
+
+
+def html_page(executed: Path, title: str, failure: str = "") -> str:
+    """The executed notebook as one HTML page that asks nothing of any other place."""
+    from nbconvert.exporters import TemplateExporter
+    from plotly.offline import get_plotlyjs
+
+    plotly_js = get_plotlyjs()
+    draw_js = (_TEMPLATES / "report" / "draw.js").read_text(encoding="utf-8")
+    exporter = TemplateExporter(  # type: ignore[no-untyped-call]
+        template_name="report",
+        template_file="index.html.j2",
+        extra_template_basedirs=[str(_TEMPLATES)],
+        filters={"embedded_json": embedded_json, "sanitized": sanitized},
+    )
+    page = {
+        "title": title,
+        "failure": failure,
+        "version": __version__,
+        "written_at": f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
+        "style": (_TEMPLATES / "report" / "style.css").read_text(encoding="utf-8"),
+        "plotly_js": plotly_js,
+        "draw_js": draw_js,
+        "script_hashes": f"{_script_hash(plotly_js)} {_script_hash(draw_js)}",
+    }
+    notebook = nbformat.read(executed, as_version=4)  # type: ignore[no-untyped-call]
+    html, _ = exporter.from_notebook_node(notebook, {"page": page})
+    return str(html)
+
+
+def embedded_json(value: object) -> str:
+    """`value` as JSON that no HTML parser can take for the end of a script or the start of a tag.
+
+    >>> embedded_json("</script>")
+    '"\\\\u003c/script\\\\u003e"'
+    """
+    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def sanitized(html: str) -> str:
+    """`html` with every tag and attribute removed that a table or a paragraph does not need.
+
+    >>> sanitized('<p onclick="x()">1</p><script>2</script>')
+    '<p>1</p>2'
+    """
+    import bleach  # type: ignore[import-untyped]
+
+    attributes = {"a": ["href", "class"], "table": ["class"], "td": ["colspan"], "th": ["colspan"], "*": ["id"]}
+    return str(bleach.clean(html, tags=_TAGS, attributes=attributes, protocols=["https", "mailto"], strip=True))
+
+
+_OWN_ERRORS = {"WarmstallError"} | {kind.__name__ for kind in WarmstallError.__subclasses__()}
+
+
+def _script_hash(script: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+def _this_interpreters_kernel() -> type:
+    """A kernel manager that starts the Python running now, whatever kernels are registered on this machine."""
+    from jupyter_client.kernelspec import KernelSpec
+    from jupyter_client.manager import AsyncKernelManager
+
+    class ThisInterpretersKernel(AsyncKernelManager):
+        @property
+        def kernel_spec(self) -> KernelSpec:
+            return KernelSpec(
+                argv=[
+                    sys.executable,
+                    "-Xfrozen_modules=off",
+                    "-m",
+                    "ipykernel_launcher",
+                    "-f",
+                    "{connection_file}",
+                    "--log-level=ERROR",
+                ],
+                display_name="Python 3",
+                language="python",
+                env={"PYDEVD_DISABLE_FILE_VALIDATION": "1", "PYTHONPATH": os.pathsep.join(_python_path())},
+            )
+
+    return ThisInterpretersKernel
+
+
+def _python_path() -> list[str]:
+    """The folder of this very library first, so that the kernel analyses with the code that called it."""
+    inherited = os.environ.get("PYTHONPATH", "")
+    return [str(_PACKAGE.parent), *([inherited] if inherited else [])]
+
+
+@contextmanager
+def _quiet_papermill() -> Iterator[Any]:
+    """papermill, without its log lines and the warnings it raises about its own dependencies."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import papermill
+
+        logger = logging.getLogger("papermill")
+        level = logger.level
+        logger.setLevel(logging.CRITICAL)
+        try:
+            yield papermill
+        finally:
+            logger.setLevel(level)
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """All or nothing: a reader never finds half a page."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8", newline="\n")
+    part.replace(path)

@@ -1,0 +1,38 @@
+-- Requests on one clock. An access line is written when its request ends, in local time and whole
+-- seconds; a neighbouring line with milliseconds narrows that second, a wrapper's stamp replaces it.
+-- Above one minute Go drops the fraction of the latency, so the start is a second less certain.
+WITH offsets AS (
+    -- A wrapper in UTC beside a local stamp tells the zone too, to the quarter of an hour.
+    SELECT source, mode(round(epoch(ended_local - wrapper_at) / 900) * 900)::INTEGER AS from_wrapper
+    FROM access_lines WHERE wrapper_at IS NOT NULL GROUP BY source
+), zones AS (
+    SELECT source, min_by(offset_s, line) AS first_offset FROM access_lines WHERE offset_s IS NOT NULL GROUP BY source
+), placed AS (
+    SELECT
+        access_lines.* EXCLUDE (ended_local),
+        ended_local - to_seconds(coalesce(offset_s, first_offset, from_wrapper, $assumed_offset_s)) AS second_at,
+        wall_s > 60 AS truncated_wall
+    FROM access_lines LEFT JOIN zones USING (source) LEFT JOIN offsets USING (source)
+), narrowed AS (
+    SELECT
+        *,
+        CASE WHEN wrapper_at BETWEEN second_at - INTERVAL 1 SECOND AND second_at + INTERVAL 2 SECOND THEN wrapper_at
+             WHEN before_at > second_at AND before_at <= second_at + INTERVAL 1 SECOND THEN before_at
+             ELSE second_at END AS ended_from,
+        CASE WHEN wrapper_at BETWEEN second_at - INTERVAL 1 SECOND AND second_at + INTERVAL 2 SECOND THEN wrapper_at
+             WHEN after_at >= second_at AND after_at < second_at + INTERVAL 1 SECOND THEN after_at
+             ELSE second_at + INTERVAL 1 SECOND END AS ended_to
+    FROM placed
+)
+SELECT
+    host, source, line, status, client, method, path, text,
+    coalesce(wall_s, 0) AS wall_s,
+    wall_s IS NOT NULL AS timed,
+    least(ended_from, ended_to) AS ended_from,
+    greatest(ended_from, ended_to) AS ended_to,
+    least(ended_from, ended_to) - to_microseconds(((coalesce(wall_s, 0) + truncated_wall::INTEGER) * 1e6)::BIGINT) AS started_from,
+    greatest(ended_from, ended_to) - to_microseconds((coalesce(wall_s, 0) * 1e6)::BIGINT) AS started_to,
+    method = 'POST' AND regexp_matches(split_part(path, '?', 1), $inference) AS inference,
+    contains(split_part(path, '?', 1), 'embed') AS embedding
+FROM narrowed
+ORDER BY source, line

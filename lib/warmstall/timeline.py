@@ -1,0 +1,366 @@
+"""What happened on the host, from its log events: server runs, loads, residencies, slot tasks.
+
+The events of one log (rotations in order) are read once, oldest first, by a small state machine. Facts
+about the lines are in the log table; what they mean for the order of things is here:
+
+- "starting runner" without a model is GPU discovery, not a load.
+- "… started in N seconds" is printed twice per load by newer engines: the load began N seconds earlier,
+  and a second line that points at the same beginning is the same load.
+- No version announces an ordinary unload at INFO level. That a model is gone shows when it is spawned
+  again, when the count of `loaded runners` falls, when the server starts anew, or in debug lines.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from .parse.go_values import go_map
+from .records import Load, LoadOutcome, Residency, ServerRun, SlotTask
+
+# Two "started in" lines that point at beginnings this close are one load (they are printed a moment apart).
+SAME_LOAD_S = 0.15
+_DIGEST = re.compile(r"sha256[-:]([0-9a-f]{12})[0-9a-f]*")
+_OPTION = re.compile(r"(?:^|\s)(--?[a-z][\w-]*)(?:[ =]([^\s-]\S*))?")
+_SPAWNS = ("runner_spawn", "mlx_spawn", "engine1_load")
+_READY = ("load_done", "mlx_ready", "engine1_ready")
+_LOAD_ENDS: dict[str, LoadOutcome] = {
+    "load_client_gone": "abandoned",
+    "load_timeout": "timed_out",
+    "load_failed": "failed",
+    "runner_died_load": "failed",
+}
+
+
+@dataclass(frozen=True)
+class Event:
+    """One row of the events table. `at` is its own time, or the last one before it in the file."""
+
+    host: str
+    source: str
+    line: int
+    key: str
+    at: datetime | None
+    at_latest: datetime | None
+    fields: dict[str, str]
+    text: str
+
+
+@dataclass
+class Timeline:
+    """Everything the events of one log tell."""
+
+    runs: list[ServerRun] = field(default_factory=list)
+    loads: list[Load] = field(default_factory=list)
+    residencies: list[Residency] = field(default_factory=list)
+    tasks: list[SlotTask] = field(default_factory=list)
+    names: dict[str, str] = field(default_factory=dict)
+    crashes: list[Event] = field(default_factory=list)
+    aborts: list[Event] = field(default_factory=list)
+
+
+def events_of(rows: Iterable[dict[str, Any]]) -> list[Event]:
+    """Events from rows of the events table, in the order of the log, each with a time as good as it gets."""
+    events, clock = [], None
+    for row in rows:
+        clock = row["at"] or row["before_at"] or clock
+        events.append(
+            Event(
+                row["host"],
+                row["source"],
+                row["line"],
+                row["key"],
+                row["at"] or row["before_at"] or clock,
+                row["at"] or row["after_at"],
+                json.loads(row["fields"]),
+                row["text"],
+            )  # fmt: skip
+        )
+    # Lines before the first stamp of a file take the first time that is known.
+    first = next((event.at for event in events if event.at), None)
+    return [event if event.at else replace(event, at=event.at_latest or first) for event in events]
+
+
+def model_key(path: str) -> str:
+    """A short, stable name for a model file: the first twelve digits of its digest, else its last part.
+
+    >>> model_key("/root/.ollama/models/blobs/sha256-ff9088351f6c15786e2807b384d5a942ebed486de8ae03e6468428e6ebd86c57")
+    'sha256:ff9088351f6c'
+    """
+    if match := _DIGEST.search(path):
+        return f"sha256:{match[1]}"
+    return re.split(r"[\\/]", path.strip())[-1]
+
+
+def build_timeline(events: Iterable[Event]) -> Timeline:
+    """Read the events of one log in order and return what they tell."""
+    builder = _Builder()
+    for event in events:
+        builder.take(event)
+    return builder.finish()
+
+
+class _Builder:
+    def __init__(self) -> None:
+        self.timeline = Timeline()
+        self.open_loads: list[dict[str, Any]] = []
+        self.resident: dict[str, dict[str, Any]] = {}
+        self.loaded_before: set[str] = set()
+        self.open_tasks: dict[tuple[int, int], dict[str, Any]] = {}
+        self.beginnings: list[datetime] = []
+        self.last_model = ""
+        self.last_end: datetime | None = None
+
+    def take(self, event: Event) -> None:
+        if event.at is None:
+            return
+        if event.key in ("server_config", "server_listening"):
+            self._server_start(event)
+        elif event.key in _SPAWNS:
+            self._spawn(event)
+        elif event.key in _READY:
+            self._ready(event)
+        elif event.key in _LOAD_ENDS:
+            self._load_end(event, _LOAD_ENDS[event.key])
+        elif event.key == "load_params":
+            self._load_parameters(event)
+        elif event.key == "runners_loaded":
+            self._count(event)
+        elif event.key in ("unload_sent", "evict_done", "mlx_stop"):
+            self._unloaded(event)
+        elif event.key in ("predict_conn_err", "runner_gone", "runner_terminated", "predict_http_err", "crash"):
+            self.timeline.crashes.append(event)
+        elif event.key in ("abort_waiting", "json_write_fail", "queued_cancelled"):
+            self.timeline.aborts.append(event)
+        elif event.key == "template_selected" and self.last_model:
+            self._name(event.fields.get("model", ""))
+        elif event.key.startswith("ls_"):
+            self._slot_line(event)
+        if event.key not in _SPAWNS and (name := event.fields.get("runner.name")):
+            self._name(name, event.fields.get("runner.model", ""))
+
+    # --- server runs
+
+    def _server_start(self, event: Event) -> None:
+        runs = self.timeline.runs
+        if event.key == "server_listening":
+            version = event.fields.get("version", "")
+            if runs and not runs[-1].version:
+                runs[-1] = replace(runs[-1], version=version)
+                return
+            run = ServerRun(event.host, event.source, event.line, event.at, version)
+        else:
+            settings = go_map(event.fields.get("env", ""))
+            run = ServerRun(event.host, event.source, event.line, event.at, "", settings)
+        runs.append(run)
+        for load in self.open_loads:
+            self._close(load, event.at, "unfinished", "the server started anew before the load ended")
+        self.open_loads.clear()
+        for model in list(self.resident):
+            self._unload(model, event.at, "the server started anew")
+        self._lose_tasks()
+
+    # --- loads and residencies
+
+    def _spawn(self, event: Event) -> None:
+        model = model_key(event.fields.get("model") or event.fields.get("library") or "model")
+        if model in self.resident:
+            self._unload(model, event.at, "it was loaded again")
+        for earlier in [load for load in self.open_loads if load["model"] == model]:
+            self.open_loads.remove(earlier)
+            self._close(earlier, event.at, "unfinished", "the same model was started again before this load ended")
+        options = {name.lstrip("-"): value for name, value in _OPTION.findall(event.fields.get("cmd", ""))}
+        parallel = options.get("np") or options.get("parallel") or ""
+        context = options.get("c") or options.get("ctx-size") or ""
+        self.open_loads.append(
+            {
+                "host": event.host,
+                "source": event.source,
+                "line": event.line,
+                "model": model,
+                "spawned_at": event.at,
+                "reload": model in self.loaded_before,
+                "parallel": int(parallel) if parallel.isdigit() else None,
+                "context_length": int(context) if context.isdigit() else None,
+                "embedding": "embedding" in options,
+            }  # fmt: skip
+        )
+        self.last_model = model
+
+    def _ready(self, event: Event) -> None:
+        seconds = event.fields.get("seconds")
+        assert event.at is not None
+        if seconds is None:
+            if self.open_loads:
+                load = self.open_loads.pop()
+                self._complete(load, event.at, (event.at - load["spawned_at"]).total_seconds())
+            return
+        load_s = float(seconds)
+        began_at = event.at - timedelta(seconds=load_s)
+        if any(abs((began_at - other).total_seconds()) <= SAME_LOAD_S for other in self.beginnings[-8:]):
+            return
+        self.beginnings.append(began_at)
+        if self.open_loads:
+            load = min(self.open_loads, key=lambda o: abs((o["spawned_at"] - began_at).total_seconds()))
+            self.open_loads.remove(load)
+        else:  # the log begins in the middle of a load, or its spawn line is missing
+            load = {
+                "host": event.host, "source": event.source, "line": event.line, "model": "", "spawned_at": began_at,
+                "reload": False, "parallel": None, "context_length": None, "embedding": False,
+            }  # fmt: skip
+        self._complete(load, event.at, load_s)
+
+    def _complete(self, load: dict[str, Any], at: datetime, load_s: float) -> None:
+        self._close(load, at, "completed", "", load_s)
+        self.loaded_before.add(load["model"])
+        self.resident[load["model"]] = {"load": load, "loaded_at": at}
+
+    def _load_end(self, event: Event, outcome: LoadOutcome) -> None:
+        reason = event.fields.get("reason") or event.fields.get("error") or event.fields.get("msg") or event.text[:200]
+        if "context canceled" in reason:
+            outcome = "abandoned"
+        elif "timed out waiting" in reason:
+            outcome = "timed_out"
+        if self.open_loads:
+            load = self.open_loads.pop()
+            self._close(load, event.at, outcome, reason)
+            self.last_end = event.at
+        elif self.last_end and event.at and (event.at - self.last_end).total_seconds() < 1:
+            # The same failure is reported in several lines; the last one knows the most.
+            last = self.timeline.loads[-1]
+            if last.outcome == "failed" or outcome != "failed":
+                self.timeline.loads[-1] = replace(last, outcome=outcome, reason=reason)
+            else:
+                self.timeline.loads[-1] = replace(last, reason=f"{last.reason}; {reason}"[:300])
+        else:  # a load that failed before its runner was spawned
+            assert event.at is not None
+            self.timeline.loads.append(
+                Load(
+                    event.host,
+                    event.source,
+                    event.line,
+                    model_key(event.fields.get("model", "")),
+                    event.at,
+                    event.at,
+                    None,
+                    outcome,
+                    False,
+                    reason[:300],
+                    None,
+                    None,
+                    False,
+                )  # fmt: skip
+            )
+            self.last_end = event.at
+
+    def _close(
+        self, load: dict[str, Any], at: datetime | None, outcome: LoadOutcome, reason: str, load_s: float | None = None
+    ) -> None:
+        self.timeline.loads.append(Load(**load, ended_at=at, load_s=load_s, outcome=outcome, reason=reason[:300]))
+
+    def _load_parameters(self, event: Event) -> None:
+        if not self.open_loads:
+            return
+        load = self.open_loads[-1]
+        if (value := event.fields.get("parallel", "")).isdigit():
+            load["parallel"] = int(value)
+        if (value := event.fields.get("kv_size", "")).isdigit():
+            load["context_length"] = int(value)
+
+    def _count(self, event: Event) -> None:
+        count = event.fields.get("count", "")
+        if not count.isdigit():
+            return
+        here = len(self.resident) + len([load for load in self.open_loads if load["model"] not in self.resident])
+        # The newest one is what the line speaks of; the oldest are the likeliest to have gone.
+        for model in sorted(self.resident, key=lambda m: self.resident[m]["loaded_at"])[: max(0, here - int(count))]:
+            self._unload(model, event.at, f"the count of loaded runners fell to {count}")
+
+    def _unloaded(self, event: Event) -> None:
+        path = event.fields.get("runner.model") or event.fields.get("modelPath") or event.fields.get("model") or ""
+        model = model_key(path) if path else ""
+        if model in self.resident:
+            self._unload(model, event.at, "the log says that it was unloaded")
+        elif len(self.resident) == 1:
+            self._unload(next(iter(self.resident)), event.at, "the log says that a model was unloaded")
+
+    def _unload(self, model: str, at: datetime | None, evidence: str) -> None:
+        entry = self.resident.pop(model)
+        load = entry["load"]
+        self.timeline.residencies.append(
+            Residency(load["host"], load["source"], load["line"], model, entry["loaded_at"], at, evidence)
+        )
+
+    def _name(self, name: str, path: str = "") -> None:
+        # registry.ollama.ai/library/mid:latest is what a user calls mid
+        short = re.sub(r"^registry\.ollama\.ai/(library/)?", "", name).removesuffix(":latest")
+        if short:
+            self.timeline.names[model_key(path) if path else self.last_model] = short
+
+    # --- slot tasks of llama-server
+
+    def _slot_line(self, event: Event) -> None:
+        fields = event.fields
+        if event.key == "ls_cancel":
+            for task in self.open_tasks.values():
+                task["cancelled"] |= str(task["task"]) == fields.get("task")
+            return
+        if "slot" not in fields or "task" not in fields:
+            return
+        key = (int(fields["slot"]), int(fields["task"]))
+        if event.key == "ls_task_start":
+            # A runner counts its tasks upwards, so any other task on this slot is over.
+            for other in [k for k in self.open_tasks if k[0] == key[0]]:
+                self._finish_task(self.open_tasks.pop(other))
+            self.open_tasks[key] = {
+                "host": event.host, "source": event.source, "line": event.line, "slot": key[0], "task": key[1],
+                "started_from": event.at, "started_to": event.at_latest, "finished_line": 0, "released_line": 0,
+                "cancelled": False, "prompt_tokens": None, "cached_tokens": None, "prefill_s": None,
+                "prefill_tokens": None, "decode_s": None, "decode_tokens": None, "total_s": None,
+                "truncated": False, "heartbeats": 0,
+            }  # fmt: skip
+        elif task := self.open_tasks.get(key):
+            self._detail(task, event)
+
+    def _detail(self, task: dict[str, Any], event: Event) -> None:
+        fields = event.fields
+        match event.key:
+            case "ls_prompt_new":
+                task["prompt_tokens"] = int(fields["n_tokens"])
+            case "ls_prompt_cached":
+                task["cached_tokens"] = int(fields["n_cached"])
+            case "ls_prompt_timing":
+                task["prefill_s"], task["prefill_tokens"] = float(fields["ms"]) / 1e3, int(fields["tokens"])
+            case "ls_eval_timing":
+                task["decode_s"], task["decode_tokens"] = float(fields["ms"]) / 1e3, int(fields["tokens"])
+            case "ls_total_timing":
+                task["total_s"], task["finished_line"] = float(fields["ms"]) / 1e3, event.line
+            case "ls_gen_progress" | "ls_prompt_progress":
+                task["heartbeats"] += 1
+            case "ls_task_end":
+                task["released_line"] = event.line
+                task["truncated"] = fields.get("truncated") == "1"
+                self._finish_task(self.open_tasks.pop((task["slot"], task["task"])))
+
+    def _finish_task(self, task: dict[str, Any]) -> None:
+        self.timeline.tasks.append(SlotTask(**task))
+
+    def _lose_tasks(self) -> None:
+        for task in self.open_tasks.values():
+            self._finish_task(task)
+        self.open_tasks.clear()
+
+    def finish(self) -> Timeline:
+        for load in self.open_loads:
+            self._close(load, None, "unfinished", "the log ends before the load does")
+        for model in list(self.resident):
+            self._unload(model, None, "still loaded when the log ends")
+        self._lose_tasks()
+        self.timeline.loads.sort(key=lambda load: (load.spawned_at, load.line))
+        self.timeline.residencies.sort(key=lambda residency: (residency.loaded_at, residency.line))
+        self.timeline.tasks.sort(key=lambda task: task.line)
+        return self.timeline

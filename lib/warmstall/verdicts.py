@@ -1,0 +1,283 @@
+"""One verdict per request, with its reason in words.
+
+The rules are a table, tried from the top; the first that holds gives the verdict. Each has a condition over
+the facts of a request (`budget.py`) and a sentence that is filled from the same facts. What no rule decides
+is `unknown`, and says what to collect next time. A confident wrong answer costs more than an honest
+`unknown`: a rule belongs here only if what it sees cannot well be something else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .records import Verdict
+
+Facts = dict[str, Any]
+
+# Below a second nobody waits: there is nothing to explain, and whole-second stamps could not explain it.
+NOTHING_TO_EXPLAIN_S = 1.0
+# The share of the wall from which on a part is what the request mostly did.
+_MOSTLY = 0.5
+# A request that a 500 ends sooner than a runner could have answered was refused by the server itself.
+_REFUSED_AT_ONCE_S = 0.05
+# Slow hardware, busy neighbours and long contexts make tokens two to ten times slower, all of them. A
+# runner that stands still makes a single request slower by whatever the pause was.
+_PAUSE_FACTOR = 5.0
+
+_CLIENT_LEFT = re.compile(
+    r"client timeout|closed connection|timed? ?out waiting for (?:the )?response|cancell?ed|ReadTimeout", re.I
+)
+_LOAD_FAILED = re.compile(
+    r"error loading|unable to (?:load|allocate)|requires more system memory|invalid file magic|"
+    r"timed out waiting for (?:llama|server)|process has terminated|unknown (?:model )?architecture|insufficient memory",
+    re.I,
+)
+_RUNNER_DIED = re.compile(r"error was encountered while running|unexpected EOF|unexpectedly stopped|without done", re.I)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A verdict, when it holds, and the sentence that says why."""
+
+    verdict: Verdict
+    when: Callable[[Facts], bool]
+    because: str
+
+
+def _part(name: str) -> Callable[[Facts], bool]:
+    return lambda f: (f[name] or 0.0) >= _MOSTLY * f["wall_s"]
+
+
+def _excess(f: Facts, phase: str) -> bool:
+    """Whether the phase lost a second or more, and most of what it took, to being slower than usual."""
+    excess_s = f[f"{phase}_excess_s"]
+    return bool(f[f"{phase}_beyond"] and excess_s >= NOTHING_TO_EXPLAIN_S and excess_s >= _MOSTLY * f["wall_s"] * 0.5)
+
+
+def _paused(f: Facts) -> bool:
+    """A long pause in one phase: far beyond its usual rate, and nothing around it was slow."""
+    for phase in ("decode", "prefill"):
+        if _excess(f, phase) and f[f"{phase}_factor"] >= _PAUSE_FACTOR and f["alone"]:
+            return True
+    return False
+
+
+def _stood_still(f: Facts) -> bool:
+    return f["stopped_s"] >= NOTHING_TO_EXPLAIN_S and f["stopped_s"] >= _MOSTLY * (f["wall_s"] - f["load_s"])
+
+
+RULES: tuple[Rule, ...] = (
+    # --- refused before any model was involved
+    Rule(
+        "rejected", lambda f: f["status"] == "503", "the server was busy: its queue of pending requests was full (503)"
+    ),
+    Rule("rejected", lambda f: f["status"] == "404", "not found (404): no such model or path; nothing was run"),
+    Rule(
+        "rejected",
+        lambda f: f["status"][:1] == "4" and f["status"] != "499" or f["status"] == "501",
+        "refused with {status}: the request itself was not acceptable; nothing was run",
+    ),
+    Rule("warm_ok", lambda f: not f["inference"] and f["status"][:1] in "123", "needs no model"),
+    # --- what the client saw
+    Rule("client_abort", lambda f: f["status"] == "499", "the client left while the model was loading (499)"),
+    Rule(
+        "load_failure",
+        lambda f: bool(_LOAD_FAILED.search(f["trial_error"])),
+        "the model could not be loaded: {trial_error}",
+    ),
+    Rule(
+        "runner_crash",
+        lambda f: bool(_RUNNER_DIED.search(f["trial_error"])),
+        "the runner died while it answered: {trial_error}",
+    ),
+    Rule(
+        "client_abort",
+        lambda f: bool(_CLIENT_LEFT.search(f["trial_error"])),
+        "the client left after {wall_s:.1f} s: {trial_error}",
+    ),
+    # --- failures the log explains
+    Rule(
+        "client_abort",
+        lambda f: f["status"] == "500" and f["failed_load"] == "abandoned",
+        "the client left while the model was loading (line {failed_line})",
+    ),
+    Rule(
+        "load_failure",
+        lambda f: f["status"][:1] == "5" and f["failed_load"] != "",
+        "its model could not be loaded (line {failed_line}): {failed_reason}",
+    ),
+    Rule(
+        "runner_crash",
+        lambda f: f["crash_line"] > 0 and (f["status"][:1] == "5" or f["task_cut"] or not f["measured"]),
+        "the runner died under it (line {crash_line}): {crash_text}",
+    ),
+    Rule(
+        "client_abort",
+        lambda f: f["abort_line"] > 0 and f["status"][:1] == "5",
+        "the client closed the connection (line {abort_line})",
+    ),
+    Rule(
+        "client_abort",
+        lambda f: f["task_cut"] and (f["task_released"] or f["task_cancelled"]),
+        "its slot was released before it had finished (task of line {task_line}): the client left after {wall_s:.1f} s",
+    ),
+    Rule(
+        "rejected",
+        lambda f: f["status"][:1] == "5" and f["wall_s"] < _REFUSED_AT_ONCE_S,
+        "refused with {status} after {wall_s:.3f} s, sooner than a model could have answered",
+    ),
+    # --- the time before the model was there
+    Rule(
+        "warm_stall",
+        lambda f: f["status"] == "200" and _stood_still(f) and not f["waited"],
+        "for {stopped_s:.0f} of its {wall_s:.1f} s the runner stood still (process samples), with the model in memory",
+    ),
+    Rule(
+        "queue_wait",
+        lambda f: (
+            f["status"] == "200"
+            and f["waited"]
+            and f["queue_s"] > max(f["load_s"], f["uncertainty_s"], NOTHING_TO_EXPLAIN_S)
+        ),
+        "waited {queue_s:.1f} s before its model's load began; the load itself took {load_s:.2f} s (line {load_line})",
+    ),
+    Rule(
+        "cold_start",
+        lambda f: f["status"] == "200" and f["triggered"],
+        "its model was not in memory: {load_s:.2f} of {wall_s:.2f} s are the load of line {load_line}",
+    ),
+    Rule(
+        "cold_start",
+        lambda f: f["status"] == "200" and f["waited"] and f["load_s"] >= max(f["uncertainty_s"], 0.05),
+        "came while its model was being loaded (line {load_line}) and waited {load_s:.2f} s for it",
+    ),
+    Rule(
+        "queue_wait",
+        lambda f: (
+            f["status"] == "200"
+            and f["measured"]
+            and f["queue_s"] >= max(_MOSTLY * f["wall_s"], 0.3)
+            and (f["in_flight"] > 1 or f["queue_s"] >= NOTHING_TO_EXPLAIN_S)
+        ),
+        "waited {queue_s:.2f} of {wall_s:.2f} s for a free slot; {in_flight} requests were there when it came",
+    ),
+    # --- the model was there
+    Rule(
+        "warm_stall",
+        lambda f: f["status"] == "200" and f["measured"] and _paused(f),
+        "took {wall_s:.1f} s for {decode_tokens} tokens that usually come at {decode_usual_rate:.0f}/s, while the requests "
+        "before and after it ran at normal speed: the model was in memory and stood still",
+    ),
+    Rule(
+        "slow_decode",
+        lambda f: f["status"] == "200" and _excess(f, "decode") and f["decode_excess_s"] >= f["prefill_excess_s"],
+        "{decode_tokens} tokens took {decode_s:.1f} s, {decode_factor:.1f} times the usual; no load, no queue",
+    ),
+    Rule(
+        "slow_prefill",
+        lambda f: f["status"] == "200" and _excess(f, "prefill"),
+        "{prompt_tokens} prompt tokens took {prefill_s:.1f} s, {prefill_factor:.1f} times the usual; no load, no queue",
+    ),
+    Rule(
+        "warm_ok",
+        lambda f: (
+            f["status"] == "200"
+            and f["measured"]
+            and f["unexplained_s"] < max(NOTHING_TO_EXPLAIN_S, _MOSTLY * f["wall_s"])
+            and f["queue_s"] < max(NOTHING_TO_EXPLAIN_S, _MOSTLY * f["wall_s"])
+        ),
+        "the model was in memory and worked at its usual speed: prompt {prefill_s:.2f} s, answer {decode_s:.2f} s",
+    ),
+    Rule(
+        "queue_wait",
+        lambda f: (
+            f["status"] == "200"
+            and not f["measured"]
+            and f["model"] != ""
+            and f["in_flight"] > 1
+            and f["queue_s"] > 2 * f["uncertainty_s"]
+            and f["queue_s"] >= _MOSTLY * f["wall_s"]
+        ),
+        "waited about {queue_s:.1f} of {wall_s:.1f} s for a free slot; {in_flight} requests were there when it came",
+    ),
+    Rule(
+        "warm_ok",
+        lambda f: f["status"] == "200" and f["loads_seen"] == 0 and f["wall_s"] < NOTHING_TO_EXPLAIN_S,
+        "answered in {wall_s:.2f} s",
+    ),
+    Rule(
+        "warm_ok",
+        lambda f: (
+            f["status"] == "200"
+            and f["loads_seen"] == 0
+            and f["usual_limit_s"] is not None
+            and f["wall_s"] <= f["usual_limit_s"]
+            and f["queue_s"] < _MOSTLY * f["wall_s"]
+        ),
+        "no load during it, and {wall_s:.1f} s is usual here (middle {usual_s:.1f} s of {usual_n})",
+    ),
+)
+
+# The honest rest: what the log leaves open, and what would tell.
+_UNKNOWN: tuple[tuple[Callable[[Facts], bool], str], ...] = (
+    (
+        lambda f: f["status"][:1] == "5" and f["ran"],
+        "failed with {status} after {wall_s:.1f} s and the log gives no reason; a client that gave up looks like this. "
+        "Collect: the client's own error and timeout",
+    ),
+    (
+        lambda f: f["loads_seen"] > 0,
+        "a model was being loaded meanwhile, but whether it was this request's cannot be told. "
+        "Collect: the client's load_duration, or the model of each request",
+    ),
+    (
+        lambda f: f["in_flight"] > 1 and f["queue_s"] >= f["uncertainty_s"],
+        "other requests were in flight, {queue_s:.1f} s of its {wall_s:.1f} s may be waiting for a slot. "
+        "Collect: the client's final chunk (total, load, prompt_eval and eval durations)",
+    ),
+    (
+        lambda f: f["usual_limit_s"] is not None and f["wall_s"] > f["usual_limit_s"],
+        "not a cold start: no load, no queue, yet {wall_s:.1f} s where {usual_s:.1f} s is usual ({usual_n} requests). "
+        "Either the runner stood still or the answer was long; this version's log cannot tell. "
+        "Collect: eval_count and eval_duration of the final chunk, or samples of the runner's CPU",
+    ),
+    (
+        lambda f: True,
+        "no load and no queue, but too few requests like it to know what is usual. "
+        "Collect: a longer log, or the client's final chunk",
+    ),
+)
+
+
+def verdict_of(facts: Facts) -> tuple[Verdict, str]:
+    """The verdict of one request and its reason.
+
+    >>> verdict_of({"status": "503"})[0]
+    'rejected'
+    """
+    for rule in RULES:
+        if rule.when(facts):
+            return rule.verdict, rule.because.format_map(_Shown(facts))
+    because = next(text for when, text in _UNKNOWN if when(facts))
+    return "unknown", because.format_map(_Shown(facts))
+
+
+class _Shown(dict[str, Any]):
+    """Facts for a sentence: numbers that are not known read as 0 rather than break it."""
+
+    def __getitem__(self, key: str) -> Any:
+        value = super().__getitem__(key)
+        return 0 if value is None else value
+
+
+def flags_of(facts: Facts) -> str:
+    """Flags of one request, joined by spaces: reload, truncated."""
+    flags = [
+        name
+        for name, on in (("reload", facts["reload"] and facts["triggered"]), ("truncated", facts["truncated"]))
+        if on
+    ]
+    return " ".join(flags)

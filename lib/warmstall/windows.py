@@ -1,0 +1,174 @@
+"""Spans that are unlike the rest of the log, found without thresholds that a user must guess.
+
+Failures and slow requests are marks in a row of requests. A window is the stretch of the row where marks
+are so much denser than elsewhere that chance does not explain it: the stretch with the highest
+log-likelihood ratio between "marked half the time or more" and "marked at the usual rate" (Kadane's
+maximal segment), kept when it beats what the best of as many random stretches would reach. Silence and
+low throughput are judged the same way, against the spread of the gaps or bins of this log.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from .records import Window
+
+# The chance that a log of nothing but noise shows a window; divided by the number of stretches tried.
+_FALSE_ALARM = 1e-3
+_BINS = 60
+_MIN_REQUESTS = 10
+
+
+def find_windows(requests: pd.DataFrame) -> list[Window]:
+    """Windows of kind failure, slow, silence and throughput, per host, in order of time.
+
+    `requests` is `Analysis.requests()`: the columns host, ended_at, started_at, wall_s, status, verdict, model, path and
+    inference are used.
+    """
+    windows: list[Window] = []
+    for host, frame in requests.groupby("host", sort=True):
+        frame = frame.sort_values(["ended_at", "source", "line"])
+        served = frame[frame["inference"]]
+        if len(served) >= _MIN_REQUESTS:
+            windows += _failures(str(host), served)
+            windows += _slow(str(host), served)
+            windows += _throughput(str(host), served)
+        windows += _silence(str(host), frame)
+    return sorted(windows, key=lambda window: (window.host, window.from_at, window.kind))
+
+
+def dense_stretches(marks: list[bool], dense_rate: float = 0.5) -> list[tuple[int, int]]:
+    """Stretches (first, last index) where marks are dense beyond chance, best first, not overlapping.
+
+    >>> dense_stretches([False] * 40 + [True] * 12 + [False] * 40)
+    [(40, 51)]
+    >>> dense_stretches([True] * 50), dense_stretches([i % 10 == 0 for i in range(100)])
+    ([], [])
+    """
+    n, found = len(marks), []
+    spans = [(0, n)]
+    while spans:
+        low, high = spans.pop()
+        outside = sum(marks)
+        # The usual rate leaves out what has been found; half a mark keeps it from being zero.
+        for first, last in found:
+            outside -= sum(marks[first : last + 1])
+        rest = n - sum(last - first + 1 for first, last in found)
+        base = min((outside + 0.5) / (rest + 1), 0.5)
+        # A stretch that is most of its surroundings is what is usual: take the rate of the calmer half.
+        best, first, last = _best_stretch(marks, low, high, base, dense_rate)
+        inside = sum(marks[first : last + 1]) if best > 0 else 0
+        length = last - first + 1
+        calm = (outside - inside + 0.5) / (rest - length + 1)
+        best, first, last = _best_stretch(marks, low, high, min(calm, 0.5), dense_rate)
+        inside = sum(marks[first : last + 1]) if best > 0 else 0
+        length = last - first + 1
+        if best > math.log(n * n / 2 / _FALSE_ALARM) and inside >= 3 and length < 0.8 * n:
+            found.append((first, last))
+            spans += [(low, first), (last + 1, high)]
+    return found
+
+
+def _best_stretch(marks: list[bool], low: int, high: int, base: float, dense: float) -> tuple[float, int, int]:
+    dense = max(dense, min(0.98, 2 * base))
+    gain, loss = math.log(dense / base), math.log((1 - dense) / (1 - base))
+    best, first, last = 0.0, low, low - 1
+    running, start = 0.0, low
+    for at in range(low, high):
+        running += gain if marks[at] else loss
+        if running <= 0:
+            running, start = 0.0, at + 1
+        elif running > best:
+            best, first, last = running, start, at
+    return best, first, last
+
+
+def _failed(frame: pd.DataFrame) -> pd.Series:
+    return frame["status"].str[:1].eq("5") | frame["status"].eq("499") | frame["verdict"].eq("runner_crash")
+
+
+def _window(host: str, kind: Any, frame: pd.DataFrame, sentence: str) -> Window:
+    from_at, to_at = frame["started_at"].min(), frame["ended_at"].max()
+    return Window(host, kind, _naive(from_at), _naive(to_at), len(frame), int(_failed(frame).sum()), sentence)
+
+
+def _naive(at: pd.Timestamp) -> Any:
+    return at.tz_convert("UTC").tz_localize(None).to_pydatetime()
+
+
+def _failures(host: str, served: pd.DataFrame) -> list[Window]:
+    failed = _failed(served)
+    windows = []
+    for first, last in dense_stretches(failed.tolist()):
+        inside = served.iloc[first : last + 1]
+        n, bad = len(inside), int(failed.iloc[first : last + 1].sum())
+        elsewhere = (int(failed.sum()) - bad) / max(1, len(served) - n)
+        sentence = f"{bad} of {n} requests failed; elsewhere {elsewhere:.1%} do"
+        windows.append(_window(host, "failure", inside, sentence))
+    return windows
+
+
+def _slow(host: str, served: pd.DataFrame) -> list[Window]:
+    # Compared with others of the same kind of work: an embedding is no yardstick for a chat.
+    kind = served["path"].str.split("?").str[0].str.contains("embed").map({True: "embed", False: "generate"})
+    usual = served["wall_s"].groupby([kind, served["model"]]).transform("median")
+    slow = (served["wall_s"] > 3 * usual) & (served["wall_s"] > 1.0)
+    windows = []
+    for first, last in dense_stretches(slow.tolist()):
+        inside = served.iloc[first : last + 1]
+        p95, outside = inside["wall_s"].quantile(0.95), served.drop(inside.index)["wall_s"].quantile(0.95)
+        sentence = f"{int(slow.iloc[first : last + 1].sum())} of {len(inside)} requests took over three times the "
+        windows.append(_window(host, "slow", inside, f"{sentence}usual; p95 {p95:.1f} s, elsewhere {outside:.1f} s"))
+    return windows
+
+
+def _throughput(host: str, served: pd.DataFrame) -> list[Window]:
+    """Bins with far fewer answers than the others, where traffic is otherwise steady."""
+    ended = served["ended_at"]
+    span_s = (ended.max() - ended.min()).total_seconds()
+    if span_s <= 0 or len(served) < 5 * _BINS:
+        return []
+    number = ((ended - ended.min()).dt.total_seconds() / span_s * _BINS).astype(int).clip(upper=_BINS - 1)
+    counts = number.value_counts().reindex(range(_BINS), fill_value=0).sort_index()
+    middle = counts.median()
+    spread = 1.4826 * (counts - middle).abs().median()
+    if middle < 5 or spread > middle / 3:  # bursty traffic has no throughput to fall below
+        return []
+    windows = []
+    for first, last in dense_stretches((counts < middle / 3).tolist()):
+        if last == first:
+            continue
+        from_at = ended.min() + pd.Timedelta(seconds=span_s * first / _BINS)
+        to_at = ended.min() + pd.Timedelta(seconds=span_s * (last + 1) / _BINS)
+        inside = served[(ended >= from_at) & (ended <= to_at)]
+        per_minute = 60 * _BINS / span_s
+        rate = counts.iloc[first : last + 1].mean() * per_minute
+        sentence = f"{rate:.1f} answers a minute; elsewhere {middle * per_minute:.1f}"
+        failed = int(_failed(inside).sum())
+        windows.append(Window(host, "throughput", _naive(from_at), _naive(to_at), len(inside), failed, sentence))
+    return windows
+
+
+def _silence(host: str, frame: pd.DataFrame) -> list[Window]:
+    """Gaps in which nothing at all was answered, far longer than this log's other gaps."""
+    ended = frame["ended_at"].sort_values()
+    gaps = ended.diff().dt.total_seconds().iloc[1:]
+    if len(gaps) < 5 * _MIN_REQUESTS:
+        return []
+    # Exponential gaps exceed their mean times log(n / alarm) with that chance; bursts make the upper gaps
+    # the yardstick instead of the mean.
+    usual_s = max(gaps.mean(), gaps.quantile(0.99))
+    limit_s = usual_s * math.log(len(gaps) / _FALSE_ALARM) / math.log(100)
+    windows = []
+    for at, gap_s in gaps[gaps > max(limit_s, 5.0)].items():
+        to_at = ended[at]
+        from_at = to_at - pd.Timedelta(seconds=gap_s)
+        # A long request explains a gap only by its own length; it is what the silence consists of.
+        waiting = frame[(frame["started_at"] <= to_at) & (frame["ended_at"] >= to_at) & frame["inference"]]
+        held = waiting[waiting["started_at"] < to_at - pd.Timedelta(seconds=gap_s / 2)]
+        sentence = f"no answer at all for {gap_s:.0f} s; gaps here are usually under {usual_s:.0f} s"
+        windows.append(Window(host, "silence", _naive(from_at), _naive(to_at), len(held), 0, sentence))
+    return windows
