@@ -165,3 +165,15 @@ def test_a_table_keeps_long_reasons_whole_and_says_how_much_it_shows():
 def test_a_table_refuses_a_number_of_rows_that_is_none(rows):
     with pytest.raises(ParameterError, match="whole number"):
         figures.table(pd.DataFrame({"a": [1]}), rows=rows)
+
+
+def test_a_call_that_is_not_inference_has_no_verdict_in_the_picture():
+    requests = synthetic.requests(30).assign(verdict="warm_ok")
+    names = {trace.name for trace in request_traces(every_figure(requests)[0])}
+    calls = int((~requests.inference).sum())
+    assert names == {f"warm_ok ({30 - calls})", f"not inference ({calls})"}
+
+
+def test_a_source_is_shown_by_its_folder_and_name():
+    shown = figures.table(pd.DataFrame({"source": ["/srv/case/evidence/gpu-1/server.log", "server.log"], "line": 7}))
+    assert list(shown.frame.source) == ["gpu-1/server.log", "server.log"]

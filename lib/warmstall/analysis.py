@@ -186,7 +186,8 @@ class Analysis:
         facts = pd.DataFrame(self._judged)
         placed = self._placed
         if facts.empty:
-            return pd.DataFrame(columns=[*REQUEST_COLUMNS, "source", "inference", "text", "sources"])
+            empty = pd.DataFrame(columns=[*REQUEST_COLUMNS, "source", "inference", "text", "sources"])
+            return _utc(empty.astype({"inference": bool, "wall_s": float, "status": str}), "started_at", "ended_at")
         frame = placed[["host", "source", "line", "status", "method", "path", "client", "inference", "text"]].copy()
         frame["started_at"] = pd.to_datetime(facts["started"] * 1e6, unit="us", utc=True)
         frame["ended_at"] = pd.to_datetime(facts["ended"] * 1e6, unit="us", utc=True)

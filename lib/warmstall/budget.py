@@ -19,15 +19,19 @@ from statistics import median
 from typing import Any
 
 from .matching import Request, epoch
+from .records import Load
 from .timeline import Event
 
 # A distribution needs a handful of values before it has a middle and a spread.
 BASELINE_MIN_N = 5
 # Limits are set at four robust standard deviations of the logarithm: beyond what one in ten thousand
-# ordinary requests reaches if their walls are log-normal. Never less than double the middle.
+# ordinary requests reaches if their walls are log-normal. Never less than three times the middle: sharing
+# cores with another job costs a factor of two without anything being wrong.
 _LIMIT_SIGMAS = 4.0
-_LEAST_FACTOR = 2.0
+_LEAST_FACTOR = 3.0
 _MAD_TO_SIGMA = 1.4826
+# A wait that is at least this share of what was left of a load was a wait for that load.
+_MOST_OF_IT = 0.8
 # Rates of very short runs say more about start-up costs than about speed.
 _RATE_MIN_TOKENS = 5
 
@@ -45,7 +49,7 @@ def usual(values: Iterable[float]) -> Usual | None:
     """Middle and limit of positive values, robust to outliers; None when there are too few.
 
     >>> usual([0.8, 0.9, 0.85, 0.87, 0.9, 30.8])
-    Usual(middle=0.885, limit=1.77, n=6)
+    Usual(middle=0.885, limit=2.655, n=6)
     """
     logs = sorted(math.log(value) for value in values if value > 0)
     if len(logs) < BASELINE_MIN_N:
@@ -68,18 +72,29 @@ class _Parts:
     sources: str = ""
 
 
-def _waited_loads(request: Request, from_api: bool) -> list[Any]:
-    """The loads this request waited for: its own, and those of its model that it found under way."""
+def _waited_loads(request: Request) -> list[Load]:
+    """The loads this request waited for: those it caused, and those of its model that it came into.
+
+    A client's load_duration says whether it waited at all. Without one it must surely have been there
+    before the load was done, and its model must be known otherwise than by that load being under way.
+    """
+    api_load_s = (request.trial or {}).get("load_duration_s")
     waited = []
     for load, role in request.loads:
-        same = load.model == request.model and request.model_from != "only one in memory" or role == "trigger"
-        alone = request.model_from == "only one in memory" and load.model == request.model
-        if role == "trigger" or same or alone or from_api:
+        if load.ended_at is None:
+            continue
+        if role == "trigger":
+            waited.append(load)
+        elif api_load_s is not None:
+            left_s = epoch(load.ended_at) - max(request.started, epoch(load.spawned_at))
+            if load.model == request.model and api_load_s >= _MOST_OF_IT * left_s > 0:
+                waited.append(load)
+        elif load.model == request.model and request.started_to < epoch(load.ended_at):
             waited.append(load)
     return waited
 
 
-def _load_overlap_s(request: Request, loads: Iterable[Any]) -> float:
+def _load_overlap_s(request: Request, loads: Iterable[Load]) -> float:
     """Seconds of the request, from its start on, during which one of the loads was under way."""
     total, until = 0.0, request.started
     for load in sorted(loads, key=lambda load: load.spawned_at):
@@ -95,7 +110,7 @@ def _parts(request: Request) -> _Parts:
     trial = request.trial or {}
     wall_s = request.wall_s
     api_load_s = trial.get("load_duration_s")
-    waited = _waited_loads(request, from_api=api_load_s is not None)
+    waited = _waited_loads(request)
     overlap_s = _load_overlap_s(request, waited)
     task = request.tasks[0] if request.tasks else None
     if trial.get("total_duration_s") and api_load_s is not None:
@@ -111,7 +126,7 @@ def _parts(request: Request) -> _Parts:
         parts.sources = "load=api prefill=api decode=api"
         if task and task.total_s is not None:
             parts.prompt_tokens = task.prefill_tokens
-        if request.in_flight > 1 or request.queue_s > 0:
+        if request.in_flight > 1:
             parts.queue_s += slot_wait_s
             parts.sources += " queue=api"
         else:
@@ -124,9 +139,12 @@ def _parts(request: Request) -> _Parts:
         parts.prefill_s, parts.decode_s = task.prefill_s or 0.0, task.decode_s or 0.0
         parts.prompt_tokens, parts.decode_tokens = task.prefill_tokens, task.decode_tokens
         rest_s = max(0.0, wall_s - parts.load_s - parts.prefill_s - parts.decode_s)
-        # What passed before the slot took the task: the scheduler, or another task on the slot.
-        parts.queue_s = rest_s
-        parts.sources += " queue=slot prefill=slot decode=slot"
+        parts.sources += " prefill=slot decode=slot"
+        if request.in_flight > 1 or waited:  # before a slot took the task: the scheduler, or another task on the slot
+            parts.queue_s = rest_s
+            parts.sources += " queue=slot"
+        else:
+            parts.unexplained_s = rest_s
         return parts
     parts.queue_s = min(request.queue_s, max(0.0, wall_s - parts.load_s))
     triggered = [load for load, role in request.loads if role == "trigger"]
@@ -179,15 +197,15 @@ def request_facts(
         )
         facts.append(row)
     _neighbours(facts)
-    _crash_evidence(requests, facts, crashes, "crash")
-    _crash_evidence(requests, facts, aborts, "abort")
+    _ended_by(requests, facts, crashes, "crash")
+    _ended_by(requests, facts, aborts, "abort")
     return facts
 
 
 def _facts_of(request: Request, parts: _Parts, wall: Usual | None) -> dict[str, Any]:
     trial = request.trial or {}
     triggered = [load for load, role in request.loads if role == "trigger"]
-    waited = _waited_loads(request, from_api=bool(parts.load_s) and "load=api" in parts.sources)
+    waited = _waited_loads(request)
     load = (triggered or waited or [None])[-1]
     failed = next((load for load, role in request.loads if role == "trigger" and load.outcome != "completed"), None)
     task = request.tasks[0] if request.tasks else None
@@ -249,23 +267,36 @@ def _neighbours(facts: list[dict[str, Any]]) -> None:
             row["alone"] = bool(factors) and max(factors) < _LEAST_FACTOR
 
 
-def _crash_evidence(
-    requests: Sequence[Request], facts: list[dict[str, Any]], events: Sequence[Event], name: str
-) -> None:
-    """Attach to each event the requests it ended: in flight when it was written, over within two seconds."""
+def _ended_by(requests: Sequence[Request], facts: list[dict[str, Any]], events: Sequence[Event], name: str) -> None:
+    """Attach to each event the requests that it ended: there when it was written, over within two seconds.
+
+    A request whose own load came after the event survived it, and a request with status 200 must have
+    been written after it: whoever was served before the crash was served.
+    """
     for row in facts:
         row[f"{name}_line"], row[f"{name}_text"] = 0, ""
     order = sorted((r for r in requests if r.ran), key=lambda r: r.ended_to)
     ends = [request.ended_to for request in order]
+    lines: dict[str, list[int]] = defaultdict(list)
+    for request in requests:
+        if request.ran:
+            lines[request.source].append(request.line)
     for event in events:
         if event.at is None:
             continue
         earliest = epoch(event.at)
         latest = epoch(event.at_latest) if event.at_latest else earliest + 2
+        following = lines[event.source]
+        at_line = bisect_right(following, event.line)
+        first_after = following[at_line] if at_line < len(following) else None
         for at in range(bisect_left(ends, earliest - 0.5), bisect_right(ends, min(latest, earliest + 30) + 2)):
-            request = order[at]
-            row = facts[request.row]
-            close = request.source != event.source or -400 <= request.line - event.line <= 4000
-            if request.started_from <= latest and close and not row[f"{name}_line"]:
-                row[f"{name}_line"] = event.line
-                row[f"{name}_text"] = (event.fields.get("error") or event.fields.get("msg") or event.text)[:200]
+            request, row = order[at], facts[order[at].row]
+            same_file = request.source == event.source
+            if row[f"{name}_line"] or request.started_from > latest or (same_file and row["load_line"] > event.line):
+                continue
+            if request.status == "200" and same_file and request.line < event.line:
+                continue
+            if request.started_to > earliest and not (same_file and request.line == first_after):
+                continue  # too short for its whole second to tell whether it was there
+            row[f"{name}_line"] = event.line
+            row[f"{name}_text"] = (event.fields.get("error") or event.fields.get("msg") or event.text)[:200]

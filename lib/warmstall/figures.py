@@ -222,10 +222,10 @@ def time_budget(requests: pd.DataFrame, slowest: int = 40) -> go.Figure:
     )
     figure.update_yaxes(title_text="wall time", **_linear_duration_axis(float(top.wall_s.max())))
     figure.update_layout(barmode="stack", bargap=0.25, height=480, legend_title_text="part of the wall time")
-    caption = (
-        f"The {len(top)} slowest of {len(shown):,} inference requests, in order of time; not divided: "
-        "the log does not say how that time was spent."
-    )
+    which = f"The {len(top)} slowest of" if len(top) < len(shown) else "All"
+    caption = f"{which} {len(shown):,} inference requests, in order of time."
+    if not_divided.any():
+        caption += " Not divided: the log does not say how that time was spent."
     return _titled(figure, title, caption)
 
 
@@ -310,6 +310,8 @@ def table(frame: pd.DataFrame, columns: Sequence[str] = (), rows: int = 15) -> T
         raise ParameterError(f"the number of rows must be a whole number from 1, not {rows!r}")
     present = [name for name in columns if name in frame.columns] if len(columns) else list(frame.columns)
     head = frame[present].head(rows)
+    if "source" in present:
+        head = head.assign(source=head.source.map(_tail))
     texts = {plain(name): [_cell(value) for value in head[name]] for name in present}
     return Table(pd.DataFrame(texts), len(frame))
 
@@ -332,6 +334,11 @@ def verdict_counts(requests: pd.DataFrame) -> Table:
     counts = groups.agg(requests="size", p50_s="median", p95_s=lambda walls: walls.quantile(0.95), max_s="max")
     counts.insert(1, "share", [f"{share:.1%}" for share in counts.requests / len(shown)])
     return table(counts.sort_values(["requests"], ascending=False, kind="stable").reset_index())
+
+
+def _tail(source: object) -> str:
+    """A file's name and its folder: enough to know it again, and it leaves room for the reason."""
+    return "/".join(re.split(r"[\\/]", plain(source))[-2:])[-60:]
 
 
 def _cell(value: Any) -> str:
@@ -387,9 +394,10 @@ def _failed(requests: pd.DataFrame) -> pd.Series:
 
 
 def _labels(requests: pd.DataFrame) -> pd.Series:
-    """The verdict of each request as text; one that has no look of its own counts as unknown."""
+    """The verdict of each request as text, '' when it is not inference; one without a look of its own is unknown."""
     verdicts = requests.verdict.astype(object).where(requests.verdict.notna(), "").astype(str)
-    return verdicts.where(verdicts.isin(list(_VERDICT_LOOKS)), "unknown")
+    known = verdicts.where(verdicts.isin([verdict for verdict in _VERDICT_LOOKS if verdict]), "unknown")
+    return known.where(requests.inference.fillna(False).astype(bool), "")
 
 
 def _chosen(requests: pd.DataFrame) -> np.ndarray:
@@ -434,7 +442,7 @@ def _request_hovers(requests: pd.DataFrame) -> list[str]:
 
 def _brief_hover(row: Any) -> str:
     verdict = f"<b>{row.verdict or _NOT_INFERENCE}</b>, {duration_text(row.wall_s)}, status {escaped(row.status)}"
-    return f"{verdict}<br>{row.started_at:%Y-%m-%d %H:%M:%S} UTC, {escaped(row.source)[-60:]}:{row.line}"
+    return f"{verdict}<br>{row.started_at:%Y-%m-%d %H:%M:%S} UTC, {escaped(_tail(row.source))}:{row.line}"
 
 
 def _hover_details(row: Any) -> str:

@@ -204,9 +204,11 @@ def match_loads(requests: Sequence[Request], loads: Sequence[Load]) -> None:
             request = order[at]
             if request.started_from > ended or request.ended_to < ended - SPAWN_SLACK_S:
                 continue
-            if request.started_from <= spawned + SPAWN_SLACK_S:
+            # A request that held the whole load is at least as long as the load was.
+            long_enough = request.wall_s + (1.0 if request.wall_s > 60 else 0.05) >= ended - spawned
+            if request.started_from <= spawned + SPAWN_SLACK_S and (long_enough or gave_up):
                 inside.append(request)
-            else:
+            elif request.started_from < ended:
                 request.loads.append((load, "overlap"))
         if gave_up:
             # The request that fails with its load ends within moments of it.
@@ -215,7 +217,7 @@ def match_loads(requests: Sequence[Request], loads: Sequence[Load]) -> None:
         for request in inside:
             api_load_s = request.trial.get("load_duration_s") if request.trial else None
             waited = api_load_s is None or api_load_s >= 0.8 * ((load.load_s or 0.0) - SPAWN_SLACK_S)
-            gap = max(0.0, spawned - request.started_to)
+            gap = max(0.0, spawned - request.started_to - SPAWN_SLACK_S)
             taken = any(role == "trigger" for _, role in request.loads) and not gave_up
             score = (not waited, request.embedding != load.embedding and load.embedding, taken, gap, request.line)
             if best_score is None or score < best_score:
@@ -230,7 +232,7 @@ def queue_by_overlap(requests: Sequence[Request], slots: int) -> None:
 
     A runner serves `slots` requests at once, the rest in order of arrival (a semaphore, first in, first
     out). So a request begins when it arrives, or when the earliest end among those being served frees a
-    slot. Sets `queue_s` and `in_flight` (requests there when it arrived, itself included).
+    slot. Sets `queue_s`, and `in_flight`: how many were surely there when it arrived, itself included.
     """
     serving: list[float] = []
     present: list[float] = []
@@ -240,10 +242,10 @@ def queue_by_overlap(requests: Sequence[Request], slots: int) -> None:
             (epoch(load.ended_at) for load, _ in request.loads if load.ended_at and load.model == request.model),
             default=arrived,
         )
-        while present and present[0] <= arrived:
+        while present and present[0] <= request.started_from:
             heappop(present)
-        heappush(present, request.ended)
-        request.in_flight = len(present)
+        request.in_flight = 1 + sum(ended > request.started_to for ended in present)
+        heappush(present, request.ended_from)
         while serving and serving[0] <= max(arrived, ready):
             heappop(serving)
         begins = max(arrived, ready)

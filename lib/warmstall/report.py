@@ -18,8 +18,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import nbformat
-
 from warmstall import __version__
 from warmstall.errors import InputError, OutputError, WarmstallError
 
@@ -96,6 +94,7 @@ def execute(notebook: Path, executed: Path, parameters: dict[str, object]) -> st
 
 def html_page(executed: Path, title: str, failure: str = "") -> str:
     """The executed notebook as one HTML page that asks nothing of any other place."""
+    import nbformat
     from nbconvert.exporters import TemplateExporter
     from plotly.offline import get_plotlyjs
 

@@ -26,6 +26,11 @@ from .records import Load, LoadOutcome, Residency, ServerRun, SlotTask
 SAME_LOAD_S = 0.15
 _DIGEST = re.compile(r"sha256[-:]([0-9a-f]{12})[0-9a-f]*")
 _OPTION = re.compile(r"(?:^|\s)(--?[a-z][\w-]*)(?:[ =]([^\s-]\S*))?")
+# What a dying runner leaves: its own dump, or the error of a request that lost it. That a process is gone
+# ("no longer running", "terminated") is also said of ordinary reloads, and late, so it is not in here.
+CRASH_KEYS = (
+    "crash_panic", "crash_fatal", "crash_signal", "crash_assert", "crash_device", "device_lost", "predict_conn_err",
+)  # fmt: skip
 _SPAWNS = ("runner_spawn", "mlx_spawn", "engine1_load")
 _READY = ("load_done", "mlx_ready", "engine1_ready")
 _LOAD_ENDS: dict[str, LoadOutcome] = {
@@ -132,7 +137,7 @@ class _Builder:
             self._count(event)
         elif event.key in ("unload_sent", "evict_done", "mlx_stop"):
             self._unloaded(event)
-        elif event.key in ("predict_conn_err", "runner_gone", "runner_terminated", "predict_http_err", "crash"):
+        elif event.key in CRASH_KEYS:
             self.timeline.crashes.append(event)
         elif event.key in ("abort_waiting", "json_write_fail", "queued_cancelled"):
             self.timeline.aborts.append(event)

@@ -21,6 +21,9 @@ Facts = dict[str, Any]
 NOTHING_TO_EXPLAIN_S = 1.0
 # The share of the wall from which on a part is what the request mostly did.
 _MOSTLY = 0.5
+# A wait counts as one when it made the request half as long again as its own work, and was noticeable.
+_HALF_AS_LONG_AGAIN = 0.5
+_NOTICEABLE_S = 0.3
 # A request that a 500 ends sooner than a runner could have answered was refused by the server itself.
 _REFUSED_AT_ONCE_S = 0.05
 # Slow hardware, busy neighbours and long contexts make tokens two to ten times slower, all of them. A
@@ -159,8 +162,8 @@ RULES: tuple[Rule, ...] = (
         lambda f: (
             f["status"] == "200"
             and f["measured"]
-            and f["queue_s"] >= max(_MOSTLY * f["wall_s"], 0.3)
-            and (f["in_flight"] > 1 or f["queue_s"] >= NOTHING_TO_EXPLAIN_S)
+            and f["in_flight"] > 1
+            and f["queue_s"] >= max(_HALF_AS_LONG_AGAIN * (f["wall_s"] - f["queue_s"]), _NOTICEABLE_S)
         ),
         "waited {queue_s:.2f} of {wall_s:.2f} s for a free slot; {in_flight} requests were there when it came",
     ),
@@ -198,7 +201,7 @@ RULES: tuple[Rule, ...] = (
             and not f["measured"]
             and f["model"] != ""
             and f["in_flight"] > 1
-            and f["queue_s"] > 2 * f["uncertainty_s"]
+            and f["queue_s"] > max(2 * f["uncertainty_s"], _NOTICEABLE_S)
             and f["queue_s"] >= _MOSTLY * f["wall_s"]
         ),
         "waited about {queue_s:.1f} of {wall_s:.1f} s for a free slot; {in_flight} requests were there when it came",

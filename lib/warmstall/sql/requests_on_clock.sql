@@ -13,7 +13,7 @@ WITH offsets AS (
         ended_local - to_seconds(coalesce(offset_s, first_offset, from_wrapper, $assumed_offset_s)) AS second_at,
         wall_s > 60 AS truncated_wall
     FROM access_lines LEFT JOIN zones USING (source) LEFT JOIN offsets USING (source)
-), narrowed AS (
+), seconds AS (
     SELECT
         *,
         CASE WHEN wrapper_at BETWEEN second_at - INTERVAL 1 SECOND AND second_at + INTERVAL 2 SECOND THEN wrapper_at
@@ -23,6 +23,20 @@ WITH offsets AS (
              WHEN after_at >= second_at AND after_at < second_at + INTERVAL 1 SECOND THEN after_at
              ELSE second_at + INTERVAL 1 SECOND END AS ended_to
     FROM placed
+), narrowed AS (
+    -- Lines are written in the order in which requests end, so a neighbour's bounds hold for this one too,
+    -- as long as they are within its own second (the clock may have been set in between).
+    SELECT
+        * EXCLUDE (ended_from, ended_to),
+        CASE WHEN earlier BETWEEN ended_from AND ended_to THEN earlier ELSE ended_from END AS ended_from,
+        CASE WHEN later BETWEEN ended_from AND ended_to THEN later ELSE ended_to END AS ended_to
+    FROM (
+        SELECT
+            *,
+            max(ended_from) OVER (PARTITION BY source ORDER BY line ROWS BETWEEN 50 PRECEDING AND CURRENT ROW) AS earlier,
+            min(ended_to) OVER (PARTITION BY source ORDER BY line ROWS BETWEEN CURRENT ROW AND 50 FOLLOWING) AS later
+        FROM seconds
+    )
 )
 SELECT
     host, source, line, status, client, method, path, text,
