@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from .budget import request_facts
+from .budget import request_facts, set_stall_apart
 from .case import INFERENCE_PATHS, Case, open_case
 from .matching import (
     Request,
@@ -138,6 +138,8 @@ class Analysis:
         for row in facts:
             row["verdict"], row["reason"] = verdict_of(row)
             row["flags"] = flags_of(row)
+            if row["verdict"] == "warm_stall":
+                set_stall_apart(row)
         return facts
 
     def _queues(self, requests: list[Request], timeline: Timeline) -> None:
@@ -304,7 +306,7 @@ class Analysis:
             sign = "-" if shown < 0 else "+"
             zone = f"{sign}{abs(shown) // 3600:02d}:{abs(shown) % 3600 // 60:02d}"
             rows.append({**account, "zone": zone, "zone_from": "slog" if offsets else "assumed"})
-        return pd.DataFrame(rows)[columns]
+        return _utc(pd.DataFrame(rows)[columns], "first_at", "last_at")
 
 
 def _utc(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:

@@ -41,7 +41,7 @@ def summarize(found: Analysis) -> dict[str, Any]:
     runs = [run for timeline in found.timelines.values() for run in timeline.runs]
     return {
         "schema": SCHEMA,
-        "inputs": _records(found.inputs()),
+        "inputs": _records(_stamped(found.inputs(), "first_at", "last_at")),
         "servers": {"starts": len(runs), "versions": found.versions()},
         "requests": {
             "total": len(requests),
@@ -222,6 +222,10 @@ def _stamp(at: pd.Timestamp) -> str | None:
     return None if pd.isna(at) else at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"
 
 
+def _stamped(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    return frame.assign(**{column: [_stamp(at) for at in frame[column]] for column in columns})
+
+
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     records: list[dict[str, Any]] = json.loads(frame.to_json(orient="records"))
     return records
@@ -233,9 +237,7 @@ def write_answer(found: Analysis, out: Path) -> dict[str, Any]:
     Raises OutputError when they cannot be written; nothing half-written stays behind.
     """
     summary = summarize(found)
-    frame = found.requests().copy()
-    for name in ("started_at", "ended_at"):
-        frame[name] = [_stamp(at) for at in frame[name]]
+    frame = _stamped(found.requests(), "started_at", "ended_at")
     with whole_file(out / "requests.csv") as path:
         frame[list(REQUEST_COLUMNS)].to_csv(path, index=False)
     with whole_file(out / "summary.json") as path:

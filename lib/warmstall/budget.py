@@ -202,6 +202,15 @@ def request_facts(
     return facts
 
 
+def set_stall_apart(row: dict[str, Any]) -> None:
+    """Take a stall out of the phase it fell into: Ollama's durations run on while a runner stands still."""
+    for phase in ("prefill", "decode"):
+        excess_s = row[f"{phase}_excess_s"]
+        if row[f"{phase}_beyond"] and excess_s:
+            row[f"{phase}_s"] -= excess_s
+            row["unexplained_s"] += excess_s
+
+
 def _facts_of(request: Request, parts: _Parts, wall: Usual | None) -> dict[str, Any]:
     trial = request.trial or {}
     triggered = [load for load, role in request.loads if role == "trigger"]

@@ -45,6 +45,7 @@ def analyze(
     """Say where each request's seconds went, and whether the slow ones were cold starts or warm stalls."""
     given = [Path(path) for path in paths]
     is_case = len(given) == 1 and (given[0] / "evidence").is_dir()
+    tables = given[0] / "tables" if is_case and out is None else None
     out = out or (given[0] / "out" if is_case else Path("warmstall-out"))
     offset_s = _offset_s(zone)
     from .evidence import discover
@@ -53,7 +54,7 @@ def analyze(
     _say(f"reading {len(evidence)} file{'s' * (len(evidence) != 1)} …")
     from .case import write_case
 
-    case = write_case(evidence, out, given[0] / "tables" if is_case else out / "tables", offset_s)
+    case = write_case(evidence, out, tables or out / "tables", offset_s)
     from .analysis import Analysis
     from .answer import write_answer
 
