@@ -8,6 +8,7 @@ Every method returns a pandas DataFrame with times in UTC and durations in secon
 
 from __future__ import annotations
 
+import json
 import re
 from collections import defaultdict
 from functools import cached_property
@@ -28,8 +29,8 @@ from .matching import (
     queue_by_overlap,
 )
 from .parse.go_values import size_bytes
-from .records import Load
-from .timeline import Timeline, build_timeline, events_of
+from .records import Load, Window
+from .timeline import USED_KEYS, Timeline, build_timeline, events_of
 from .verdicts import flags_of, verdict_of
 from .windows import find_windows
 
@@ -74,7 +75,8 @@ class Analysis:
         """What the events of each log tell, by stream (a log with its rotations)."""
         streams = self.case.streams()
         by_stream: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        for row in self.case.rows("events"):
+        keys = ", ".join(f"'{key}'" for key in USED_KEYS)
+        for row in self.case.rows("events", f"key IN ({keys}) OR key LIKE 'ls#_%' ESCAPE '#' OR contains(fields, 'runner.name')"):
             by_stream[streams.get(row["source"], row["source"])].append(row)
         return {stream: build_timeline(events_of(rows)) for stream, rows in by_stream.items()}
 
@@ -185,14 +187,18 @@ class Analysis:
 
     def requests(self) -> pd.DataFrame:
         """Every access line with its verdict: columns of requests.csv, and source, inference, text, sources."""
+        return self._requests.copy()
+
+    @cached_property
+    def _requests(self) -> pd.DataFrame:
         facts = pd.DataFrame(self._judged)
         placed = self._placed
         if facts.empty:
             empty = pd.DataFrame(columns=[*REQUEST_COLUMNS, "source", "inference", "text", "sources"])
             return _utc(empty.astype({"inference": bool, "wall_s": float, "status": str}), "started_at", "ended_at")
         frame = placed[["host", "source", "line", "status", "method", "path", "client", "inference", "text"]].copy()
-        frame["started_at"] = pd.to_datetime(facts["started"] * 1e6, unit="us", utc=True)
-        frame["ended_at"] = pd.to_datetime(facts["ended"] * 1e6, unit="us", utc=True)
+        for column, moment in (("started_at", "started"), ("ended_at", "ended")):
+            frame[column] = pd.to_datetime((facts[moment] * 1e6).astype("int64"), unit="us", utc=True)
         for name in ("uncertainty_s", "wall_s", "verdict", "flags", "queue_s", "load_s", "prefill_s", "decode_s",
                      "unexplained_s", "reason", "sources"):  # fmt: skip
             frame[name] = facts[name]
@@ -230,9 +236,13 @@ class Analysis:
         columns = ["host", "source", "line", "model", "loaded_at", "unloaded_at", "unload_evidence"]
         return _utc(pd.DataFrame(rows, columns=columns), "loaded_at", "unloaded_at")
 
+    @cached_property
+    def _windows(self) -> list[Window]:
+        return find_windows(self._requests)
+
     def windows(self) -> pd.DataFrame:
         """Spans that are unlike the rest of the log."""
-        rows = [vars(window) for window in find_windows(self.requests())]
+        rows = [vars(window) for window in self._windows]
         columns = ["host", "kind", "from_at", "to_at", "requests", "failed", "sentence"]
         return _utc(pd.DataFrame(rows, columns=columns), "from_at", "to_at")
 
@@ -281,9 +291,9 @@ class Analysis:
 
     def events(self, *keys: str) -> list[dict[str, Any]]:
         """Events of the given kinds, in the order of the log, with their fields."""
-        import json
-
-        return [row | {"fields": json.loads(row["fields"])} for row in self.case.rows("events") if row["key"] in keys]
+        wanted = ", ".join(f"'{key}'" for key in keys)
+        rows = self.case.rows("events", f"key IN ({wanted})")
+        return [row | {"fields": json.loads(row["fields"])} for row in rows]
 
     def count(self, *keys: str) -> int:
         """How many events of the given kinds the evidence holds."""
@@ -299,13 +309,20 @@ class Analysis:
         """What was read: every line of every file accounted for, its span and its zone."""
         columns = ["path", "kind", "encoding", "lines", "recognized", "unrecognized", "undecodable", "first_at",
                    "last_at", "zone", "zone_from"]  # fmt: skip
+        spans = self._requests.groupby("source").agg(first=("started_at", "min"), last=("ended_at", "max"))
         rows = []
         for account in self.case.accounts:
+            first_at = [at for at in (pd.to_datetime(account["first_at"], utc=True),) if at]
+            last_at = [at for at in (pd.to_datetime(account["last_at"], utc=True),) if at]
+            if account["path"] in spans.index:
+                first_at.append(spans["first"][account["path"]])
+                last_at.append(spans["last"][account["path"]])
             offsets = account["offsets_s"]
             shown = offsets[-1] if offsets else self.case.assumed_offset_s
             sign = "-" if shown < 0 else "+"
             zone = f"{sign}{abs(shown) // 3600:02d}:{abs(shown) % 3600 // 60:02d}"
-            rows.append({**account, "zone": zone, "zone_from": "slog" if offsets else "assumed"})
+            span = {"first_at": min(first_at, default=None), "last_at": max(last_at, default=None)}
+            rows.append({**account, **span, "zone": zone, "zone_from": "slog" if offsets else "assumed"})
         return _utc(pd.DataFrame(rows)[columns], "first_at", "last_at")
 
 

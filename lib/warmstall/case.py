@@ -138,10 +138,9 @@ class Case:
         """The log that each source is a part of: rotations of one log share a stream."""
         return {account["path"]: account["stream"] or account["path"] for account in self.accounts}
 
-    def rows(self, table: str) -> list[dict[str, Any]]:
+    def rows(self, table: str, where: str = "true") -> list[dict[str, Any]]:
         """A table's rows as plain values, in the order of the sources and their lines."""
         order = {account["path"]: number for number, account in enumerate(self.accounts)}
-        rows: list[dict[str, Any]] = (
-            self.connection.sql(f"FROM {table} ORDER BY source, line").to_arrow_table().to_pylist()
-        )
+        found = self.connection.sql(f"FROM {table} WHERE {where} ORDER BY source, line").to_arrow_table()
+        rows: list[dict[str, Any]] = found.to_pylist()
         return sorted(rows, key=lambda row: (order.get(row["source"], 0), row["line"]))

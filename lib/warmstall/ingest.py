@@ -262,8 +262,8 @@ def _event_rows(candidates: list[tuple[Any, ...]], identity: dict[str, str]) -> 
     import pyarrow
 
     rows = []
-    for line, text, slog_at, wrapper_at, before_at, after_at in candidates:
-        if event := event_in(text):
+    for line, text, anchor, slog_at, wrapper_at, before_at, after_at in candidates:
+        if event := event_in(text, anchor):
             at = slog_at or wrapper_at
             rows.append((line, event.key, at, before_at, after_at, json.dumps(event.fields), text[:2000]))
     columns = list(zip(*rows, strict=True)) or [[]] * 7
@@ -318,7 +318,8 @@ def _ingest_small(item: Evidence, tables: Path, written: list[Path]) -> dict[str
         if rows:
             _write_part(tables, table, part, pyarrow.Table.from_pylist(rows), written)
     lines = len(text.splitlines())
-    recognized = sum(len({row["line"] for row in rows}) for rows in list(results.values())[:1])
+    recognized = len({row["line"] for rows in results.values() for row in rows})
+    recognized += item.kind == "trials"  # its header
     times = [at for rows in results.values() for row in rows if (at := row.get("ended_at") or row.get("at"))]
     return {
         "path": item.name, "kind": item.kind, "host": item.host, "stream": "", "age": 0, "encoding": encoding,

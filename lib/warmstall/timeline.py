@@ -39,6 +39,10 @@ _LOAD_ENDS: dict[str, LoadOutcome] = {
     "load_failed": "failed",
     "runner_died_load": "failed",
 }
+USED_KEYS = (
+    "server_config", "server_listening", *_SPAWNS, *_READY, *_LOAD_ENDS, "load_params", "runners_loaded", "unload_sent",
+    "evict_done", "mlx_stop", *CRASH_KEYS, "abort_waiting", "json_write_fail", "queued_cancelled", "template_selected",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

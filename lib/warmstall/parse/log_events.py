@@ -2077,10 +2077,16 @@ ANCHOR_PATTERN = "|".join(re.escape(anchor) for anchor in sorted(_ROWS_BY_ANCHOR
 _ANCHORS = re.compile(ANCHOR_PATTERN)
 
 
-def event_in(text: str) -> FoundEvent | None:
-    """The first event in an unwrapped line, or None."""
+def event_in(text: str, anchor: str = "") -> FoundEvent | None:
+    """The first event in an unwrapped line, or None.
+
+    `anchor` is the leftmost one in the line where that is known: finding it is most of the work.
+    """
     text = text[:_REACH]
-    tried: set[str] = set()  # a row is searched in the whole line, so once is enough
+    for row in _ROWS_BY_ANCHOR.get(anchor, ()):
+        if match := row.regex.search(text):
+            return FoundEvent(row.key, _fields(text, match))
+    tried = {anchor}  # a row is searched in the whole line, so once is enough
     hit = _ANCHORS.search(text)
     while hit:
         if hit[0] not in tried:
