@@ -12,22 +12,23 @@ import pandas as pd
 from .analysis import REQUEST_COLUMNS, Analysis
 from .errors import OutputError
 from .parse.plain_text import printable
-from .records import VERDICTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SCHEMA = 1
+# Singular and plural of what a request was, in the order in which they are told.
 _WHAT_IT_WAS = {
-    "cold_start": "cold starts",
-    "queue_wait": "waits in a queue",
-    "slow_prefill": "slow in reading the prompt",
-    "slow_decode": "slow in writing the answer",
-    "warm_stall": "warm stalls",
-    "load_failure": "failed loads",
-    "runner_crash": "runner crashes",
-    "client_abort": "given up by the client",
-    "unknown": "not explained by this evidence",
+    "warm_stall": ("warm stall", "warm stalls"),
+    "cold_start": ("cold start", "cold starts"),
+    "queue_wait": ("wait in the queue", "waits in the queue"),
+    "slow_prefill": ("slow to read its prompt", "slow to read their prompts"),
+    "slow_decode": ("slow to write its answer", "slow to write their answers"),
+    "load_failure": ("failed load", "failed loads"),
+    "runner_crash": ("lost to a runner crash", "lost to runner crashes"),
+    "client_abort": ("given up by its client", "given up by their clients"),
+    "rejected": ("refused before it ran", "refused before they ran"),
+    "unknown": ("not explained by this evidence", "not explained by this evidence"),
 }
 
 
@@ -145,49 +146,63 @@ def _what_was_read(found: Analysis, requests: pd.DataFrame) -> str:
 
 def _headline(inference: pd.DataFrame) -> list[str]:
     n = len(inference)
-    counts = inference["verdict"].value_counts()
-    ok = int(counts.get("warm_ok", 0))
-    rejected = int(counts.get("rejected", 0))
-    rest = {v: int(counts[v]) for v in VERDICTS if v in counts.index and v in _WHAT_IT_WAS}
+    counts = {str(verdict): int(count) for verdict, count in inference["verdict"].value_counts().items()}
+    told = [f"{counts[verdict]:,} {_named(verdict, counts[verdict])}" for verdict in _WHAT_IT_WAS if verdict in counts]
+    ok = counts.get("warm_ok", 0)
     p50, p95 = inference["wall_s"].quantile(0.5), inference["wall_s"].quantile(0.95)
-    lines = [f"{n:,} requests to models: middle {_seconds_text(p50)}, 95 % within {_seconds_text(p95)}."]
-    first = f"{ok:,} found their model in memory and ran as usual" if ok else "None ran as usual"
-    lines.append(first + (f"; {rejected:,} were refused before they ran." if rejected else "."))
-    if rest:
-        named = [f"{count:,} {_WHAT_IT_WAS[verdict]}" for verdict, count in sorted(rest.items(), key=lambda i: -i[1])]
-        lines.append("The others: " + ", ".join(named) + ".")
-    cold, stalls = int(counts.get("cold_start", 0)), int(counts.get("warm_stall", 0))
-    if cold and stalls:
-        verdict = f"Both: {cold:,} cold starts and {stalls:,} warm stalls."
+    cold, stalls = counts.get("cold_start", 0), counts.get("warm_stall", 0)
+    if stalls:
+        verdict = f"{stalls:,} {_named('warm_stall', stalls)}" + (
+            f", and {cold:,} {_named('cold_start', cold)}." if cold else "; nothing was cold."
+        )
     elif cold:
-        verdict = f"{cold:,} cold starts; no warm stall is proven."
-    elif stalls:
-        verdict = f"{stalls:,} warm stalls; no cold start."
+        verdict = f"{cold:,} {_named('cold_start', cold)}; no stall is proven."
     else:
-        verdict = "Neither is proven here."
-    lines.append(f"Cold start or warm stall? {verdict}")
+        verdict = "neither is proven."
+    lines = [f"Cold start or warm stall? {verdict[0].upper()}{verdict[1:]}"]
+    lines.append(
+        f"{n:,} {'request' if n == 1 else 'requests'} to models, {_seconds_text(p50)} in the middle, 95 % within "
+        f"{_seconds_text(p95)}: {ok:,} as usual on a model in memory{', ' if told else ''}{', '.join(told)}."
+    )
     return lines
 
 
+def _named(verdict: str, count: int) -> str:
+    return _WHAT_IT_WAS[verdict][count != 1]
+
+
 def _seconds(inference: pd.DataFrame) -> list[str]:
-    slow = inference[(inference["verdict"] != "warm_ok") & (inference["verdict"] != "rejected")]
+    """Where the seconds of the requests that were not as usual went."""
+    slow = inference[~inference["verdict"].isin(["warm_ok", "rejected"])]
     wall_s = slow["wall_s"].sum()
-    if wall_s <= 0:
+    if wall_s < 1:
         return []
-    parts = {"waiting in a queue": "queue_s", "loading": "load_s", "reading prompts": "prefill_s",
-             "writing answers": "decode_s", "not explained": "unexplained_s"}  # fmt: skip
-    shares = [(label, slow[name].sum()) for label, name in parts.items()]
-    named = [f"{seconds / wall_s:.0%} {label}" for label, seconds in shares if seconds >= 0.005 * wall_s]
-    return [f"Of the {_seconds_text(wall_s)} spent in those others: {', '.join(named)}."]
+    stood_still_s = slow["unexplained_s"][slow["verdict"] == "warm_stall"].sum()
+    parts = [
+        ("standing still", stood_still_s),
+        ("loading", slow["load_s"].sum()),
+        ("waiting in the queue", slow["queue_s"].sum()),
+        ("reading prompts", slow["prefill_s"].sum()),
+        ("writing answers", slow["decode_s"].sum()),
+        ("not accounted for", slow["unexplained_s"].sum() - stood_still_s),
+    ]
+    shares = sorted(((seconds / wall_s, label) for label, seconds in parts), reverse=True)
+    named = [f"{share:.0%} {label}" for share, label in shares if share >= 0.005]
+    others = "that one" if len(slow) == 1 else f"those {len(slow):,}"
+    return [f"Of the {_seconds_text(wall_s)} of {others} that were not as usual: {', '.join(named)}."]
 
 
 def _worst(inference: pd.DataFrame) -> list[str]:
-    lines = ["Slowest:"]
-    for row in inference.sort_values(["wall_s", "line"], ascending=[False, True]).head(4).to_dict("records"):
+    """The slowest requests with their reasons; those that were as usual come only where nothing else is."""
+    unusual = inference[~inference["verdict"].isin(["warm_ok", "rejected"])]
+    shown = unusual if len(unusual) else inference
+    lines = ["Slowest of them:" if len(unusual) else "Slowest:"]
+    for row in shown.sort_values(["wall_s", "line"], ascending=[False, True]).head(4).to_dict("records"):
         reason = row["reason"].split(" Collect:")[0].rstrip(". ")
-        reason = reason if len(reason) <= 150 else reason[:147] + "…"
-        where = f"{row['started_at']:%H:%M:%S} {row['path'].split('?')[0][:40]} (line {row['line']})"
-        lines.append(f"- {where} {_seconds_text(row['wall_s'])}, {row['verdict']}: {reason}.")
+        reason = reason if len(reason) <= 160 else reason[:159] + "…"
+        where = f"{row['started_at']:%H:%M:%S} {row['path'].split('?')[0][:40]}, line {row['line']}"
+        stop = "" if reason.endswith("…") else "."
+        lines.append(f"- {_seconds_text(row['wall_s'])} ({where}) {row['verdict']}: {reason}{stop}")
     return lines
 
 

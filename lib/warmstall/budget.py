@@ -197,6 +197,7 @@ def request_facts(
         )
         facts.append(row)
     _neighbours(facts)
+    _shared_timeouts(requests, facts)
     _ended_by(requests, facts, crashes, "crash")
     _ended_by(requests, facts, aborts, "abort")
     return facts
@@ -276,11 +277,37 @@ def _neighbours(facts: list[dict[str, Any]]) -> None:
             row["alone"] = bool(factors) and max(factors) < _LEAST_FACTOR
 
 
+def _shared_timeouts(requests: Sequence[Request], facts: list[dict[str, Any]]) -> None:
+    """Mark failures that agree on a round number of seconds and left their runner alive: a client's timeout.
+
+    A server knows no timeout for inference. One failure at 60.0 s may be chance, two are a setting; but a
+    runner that has to be loaded again for the next request may have died, and then the number says nothing.
+    """
+    order = sorted((r for r in requests if r.ran), key=lambda r: (r.started, r.line))
+    starts = [request.started for request in order]
+    candidates: dict[tuple[str, float], list[int]] = defaultdict(list)
+    for request in order:
+        facts[request.row]["shared_timeout_s"] = 0.0
+        if request.status != "500" or request.wall_s < 1:
+            continue
+        # Above a minute the log keeps whole seconds only, so the number must be rounder to mean something.
+        nearest = round(request.wall_s) if request.wall_s <= 61 else 30 * round(request.wall_s / 30)
+        if not 0 <= request.wall_s - nearest <= 0.1 * (request.wall_s <= 61) + 0.01:
+            continue
+        after = bisect_left(starts, request.ended - request.uncertainty_s)
+        following = [r for r in order[after : after + 20] if r is not request and r.model == request.model]
+        if following and not facts[following[0].row]["loads_seen"]:
+            candidates[request.source, nearest].append(request.row)
+    for (_, seconds), rows in candidates.items():
+        for row in rows if len(rows) > 1 else ():
+            facts[row]["shared_timeout_s"] = float(seconds)
+
+
 def _ended_by(requests: Sequence[Request], facts: list[dict[str, Any]], events: Sequence[Event], name: str) -> None:
     """Attach to each event the requests that it ended: there when it was written, over within two seconds.
 
-    A request whose own load came after the event survived it, and a request with status 200 must have
-    been written after it: whoever was served before the crash was served.
+    A request whose access line stands before the event was over by then, and one whose own load came after
+    it survived it.
     """
     for row in facts:
         row[f"{name}_line"], row[f"{name}_text"] = 0, ""
@@ -303,7 +330,7 @@ def _ended_by(requests: Sequence[Request], facts: list[dict[str, Any]], events: 
             same_file = request.source == event.source
             if row[f"{name}_line"] or request.started_from > latest or (same_file and row["load_line"] > event.line):
                 continue
-            if request.status == "200" and same_file and request.line < event.line:
+            if same_file and request.line < event.line:
                 continue
             if request.started_to > earliest and not (same_file and request.line == first_after):
                 continue  # too short for its whole second to tell whether it was there

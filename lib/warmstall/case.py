@@ -44,8 +44,10 @@ _EMPTY_TABLES = {
 
 
 def sample_incident() -> Path:
-    """The folder of the incident that ships with the project: a runner that stalls while its model is warm."""
-    return Path(__file__).parents[2] / "data" / "incidents" / "warm-stall-runner-stopped"
+    """The folder of the incident that ships with the project: a runner that stands still while its model is warm."""
+    package = Path(__file__).resolve().parent
+    in_repository = package.parents[1] / "data" / "incidents" / "warm-stall-runner-stopped"
+    return in_repository if in_repository.is_dir() else package / "sample_incident"
 
 
 def write_case(evidence: list[Evidence], folder: Path, tables: Path, assumed_offset_s: int = 0) -> Case:

@@ -234,37 +234,30 @@ class _Builder:
             outcome = "abandoned"
         elif "timed out waiting" in reason:
             outcome = "timed_out"
-        if self.open_loads:
-            load = self.open_loads.pop()
-            self._close(load, event.at, outcome, reason)
+        model = model_key(event.fields["model"]) if event.fields.get("model") else ""
+        last = self.timeline.loads[-1] if self.timeline.loads else None
+        if self.open_loads and model in ("", self.open_loads[-1]["model"]):
+            self._close(self.open_loads.pop(), event.at, outcome, reason)
             self.last_end = event.at
-        elif self.last_end and event.at and (event.at - self.last_end).total_seconds() < 1:
-            # The same failure is reported in several lines; the last one knows the most.
-            last = self.timeline.loads[-1]
-            if last.outcome == "failed" or outcome != "failed":
-                self.timeline.loads[-1] = replace(last, outcome=outcome, reason=reason)
-            else:
-                self.timeline.loads[-1] = replace(last, reason=f"{last.reason}; {reason}"[:300])
+        elif last and last.outcome != "completed" and model in ("", last.model) and self._just_ended(event):
+            # The same failure is reported in several lines; the most telling outcome and all reasons count.
+            if last.outcome == "failed":
+                last = replace(last, outcome=outcome)
+            if reason not in last.reason:
+                last = replace(last, reason=f"{last.reason}; {reason}".strip("; ")[:300])
+            self.timeline.loads[-1] = last
         else:  # a load that failed before its runner was spawned
             assert event.at is not None
             self.timeline.loads.append(
                 Load(
-                    event.host,
-                    event.source,
-                    event.line,
-                    model_key(event.fields.get("model", "")),
-                    event.at,
-                    event.at,
-                    None,
-                    outcome,
-                    False,
-                    reason[:300],
-                    None,
-                    None,
-                    False,
+                    event.host, event.source, event.line, model, event.at, event.at, None, outcome, False,
+                    reason[:300], None, None, False,
                 )  # fmt: skip
             )
             self.last_end = event.at
+
+    def _just_ended(self, event: Event) -> bool:
+        return bool(self.last_end and event.at and (event.at - self.last_end).total_seconds() < 1)
 
     def _close(
         self, load: dict[str, Any], at: datetime | None, outcome: LoadOutcome, reason: str, load_s: float | None = None

@@ -128,6 +128,12 @@ RULES: tuple[Rule, ...] = (
         "its slot was released before it had finished (task of line {task_line}): the client left after {wall_s:.1f} s",
     ),
     Rule(
+        "client_abort",
+        lambda f: f["ran"] and f["shared_timeout_s"] > 0,
+        "failed after {wall_s:.1f} s like others, and its runner lived on: a client's timeout of {shared_timeout_s:.0f} s "
+        "(the server has none)",
+    ),
+    Rule(
         "rejected",
         lambda f: f["status"][:1] == "5" and f["wall_s"] < _REFUSED_AT_ONCE_S,
         "refused with {status} after {wall_s:.3f} s, sooner than a model could have answered",

@@ -96,7 +96,7 @@ def _window(host: str, kind: Any, frame: pd.DataFrame, sentence: str) -> Window:
 
 
 def _naive(at: pd.Timestamp) -> Any:
-    return at.tz_convert("UTC").tz_localize(None).to_pydatetime()
+    return at.tz_convert("UTC").tz_localize(None).floor("us").to_pydatetime()
 
 
 def _failures(host: str, served: pd.DataFrame) -> list[Window]:
@@ -119,9 +119,9 @@ def _slow(host: str, served: pd.DataFrame) -> list[Window]:
     windows = []
     for first, last in dense_stretches(slow.tolist()):
         inside = served.iloc[first : last + 1]
-        p95, outside = inside["wall_s"].quantile(0.95), served.drop(inside.index)["wall_s"].quantile(0.95)
+        middle, outside = inside["wall_s"].median(), served.drop(inside.index)["wall_s"].median()
         sentence = f"{int(slow.iloc[first : last + 1].sum())} of {len(inside)} requests took over three times the "
-        windows.append(_window(host, "slow", inside, f"{sentence}usual; p95 {p95:.1f} s, elsewhere {outside:.1f} s"))
+        windows.append(_window(host, "slow", inside, f"{sentence}usual; middle {middle:.1f} s, elsewhere {outside:.1f} s"))
     return windows
 
 

@@ -1022,9 +1022,9 @@ EVENTS: tuple[LogEvent, ...] = (
         f'msg="failed to load model metadata" model={_BLOB} error="invalid file magic"',
     ),
     _slog(
-        "load_failed",
+        "model_file_unreadable",
         "v0.3.14–v0.13.5",
-        "ERROR sched.go:420",
+        "ERROR images.go:88",
         f'''msg="couldn't open model file" error="open {_BLOB}: no such file or directory"''',
     ),
     _slog(
