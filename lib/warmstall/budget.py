@@ -32,6 +32,9 @@ _LEAST_FACTOR = 3.0
 _MAD_TO_SIGMA = 1.4826
 # A wait that is at least this share of what was left of a load was a wait for that load.
 _MOST_OF_IT = 0.8
+# A model that has to be loaded again sooner than this after a request did not leave by its keep_alive of
+# five minutes (the default of every version): its runner may have died.
+_SHORTEST_KEEP_S = 240.0
 # Rates of very short runs say more about start-up costs than about speed.
 _RATE_MIN_TOKENS = 5
 
@@ -295,8 +298,9 @@ def _shared_timeouts(requests: Sequence[Request], facts: list[dict[str, Any]]) -
         if not 0 <= request.wall_s - nearest <= 0.1 * (request.wall_s <= 61) + 0.01:
             continue
         after = bisect_left(starts, request.ended - request.uncertainty_s)
-        following = [r for r in order[after : after + 20] if r is not request and r.model == request.model]
-        if following and not facts[following[0].row]["loads_seen"]:
+        following = next((r for r in order[after : after + 20] if r is not request and r.model == request.model), None)
+        reloaded = following and facts[following.row]["triggered"]
+        if not (following and reloaded and following.started - request.ended < _SHORTEST_KEEP_S):
             candidates[request.source, nearest].append(request.row)
     for (_, seconds), rows in candidates.items():
         for row in rows if len(rows) > 1 else ():

@@ -142,7 +142,9 @@ class _Builder:
         elif event.key in ("unload_sent", "evict_done", "mlx_stop"):
             self._unloaded(event)
         elif event.key in CRASH_KEYS:
-            self.timeline.crashes.append(event)
+            # The server reports a client that left in the words of a broken connection to its runner.
+            left = event.key == "predict_conn_err" and "context canceled" in event.text
+            (self.timeline.aborts if left else self.timeline.crashes).append(event)
         elif event.key in ("abort_waiting", "json_write_fail", "queued_cancelled"):
             self.timeline.aborts.append(event)
         elif event.key == "template_selected" and self.last_model:

@@ -1,0 +1,27 @@
+"""What several tests need: the project's own incidents, and other captures where they lie beside the checkout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+INCIDENTS = ROOT / "data" / "incidents"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of captures beside the checkout; tests that read it are skipped in a user's clone."""
+    folder = ROOT.parent / "shared"
+    if not (folder / "corpus" / "index.jsonl").exists():
+        pytest.skip("the captures are not beside this checkout (../shared)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def stall():
+    """The analysis of the sample incident with two warm stalls."""
+    from warmstall.analysis import analyze
+
+    return analyze(INCIDENTS / "warm-stall-runner-stopped")
