@@ -8,25 +8,31 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import re
 import sys
 import zlib
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from .errors import InputError
 from .parse.encodings import decode, detect_encoding
 from .parse.log_events import FAMILIES
+from .parse.plain_text import printable
 from .parse.process_samples import is_process_samples
 from .parse.trials import is_trial_table
-from .parse.wrappers import is_json_wrapped, prefixes_in, unwrap_json
+from .parse.wrappers import ANSI, is_json_wrapped, prefixes_in, unwrap_json
 
 HEAD_BYTES = 256 * 1024
-# server.log, server-1.log, server1.log, server.log.1, server.log.2.gz: the number tells the age.
-_ROTATION = re.compile(r"^(?P<stem>.+?)(?:[-.]?(?P<age>\d{1,3}))?\.log(?:\.(?P<age_after>\d{1,3}))?(?:\.(?:gz|zst))?$")
+# server.log, server-1.log, server1.log, server.log.1, server.log.2.gz: the number tells the age. A number of
+# more digits is a date.
+_ROTATION = re.compile(
+    r"^(?P<stem>.*?[^\d]??)(?:[-.]?(?<!\d)(?P<age>\d{1,3}))?\.log(?:\.(?P<age_after>\d{1,3}))?(?:\.(?:gz|zst))?$"
+)
 _TELLING = re.compile("|".join(f"(?:{f.pattern})" for f in FAMILIES if f.name in ("access", "slog", "go_log")))
 _RUNNER_TEXT = re.compile("|".join(f"(?:{f.pattern})" for f in FAMILIES if f.name in ("slot", "srv", "cpp", "runner")))
 
@@ -47,23 +53,55 @@ class Evidence:
         return str(self.path) == "-"
 
 
+class _Zstd(io.RawIOBase):
+    """The bytes of a zstd file. The reader of the library takes a file that is cut short for a whole one."""
+
+    def __init__(self, raw: IO[bytes]) -> None:
+        self._raw = raw
+        self._frame: Any = None
+        self._compressed = b""
+        self._ready = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        import zstandard
+
+        while not self._ready:
+            self._compressed = self._compressed or self._raw.read(4096)
+            if not self._compressed:
+                if self._frame is not None:
+                    raise EOFError("it ends inside a frame")
+                return 0
+            self._frame = self._frame or zstandard.ZstdDecompressor().decompressobj()
+            self._ready = self._frame.decompress(self._compressed)
+            self._compressed = b""
+            if self._frame.eof:
+                self._compressed, self._frame = self._frame.unused_data, None
+        size = min(len(buffer), len(self._ready))
+        buffer[:size], self._ready = self._ready[:size], self._ready[size:]
+        return size
+
+
+def _is_gzip(magic: bytes) -> bool:
+    return magic[:2] == b"\x1f\x8b"
+
+
+def _is_zstd(magic: bytes) -> bool:
+    return magic[:4] == b"\x28\xb5\x2f\xfd"
+
+
 @contextmanager
 def open_bytes(path: Path) -> Iterator[IO[bytes]]:
-    """The bytes of a file, decompressed when it is .gz or .zst; `-` is standard input."""
-    if str(path) == "-":
-        yield sys.stdin.buffer
-        return
-    with path.open("rb") as raw:
-        magic = raw.read(4)
-        raw.seek(0)
-        if magic[:2] == b"\x1f\x8b":
+    """The bytes of a file, decompressed when it is gzip or zstd; `-` is standard input."""
+    with nullcontext(sys.stdin.buffer) if str(path) == "-" else path.open("rb") as raw:
+        magic = raw.peek(4)  # type: ignore[attr-defined]
+        if _is_gzip(magic):
             with gzip.open(raw) as handle:
                 yield handle  # type: ignore[misc]
-        elif magic == b"\x28\xb5\x2f\xfd":
-            import zstandard
-
-            with zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True) as reader:
-                yield io.BufferedReader(reader)  # type: ignore[arg-type]
+        elif _is_zstd(magic):
+            yield io.BufferedReader(_Zstd(raw))
         else:
             yield raw
 
@@ -72,14 +110,14 @@ def is_compressed(path: Path) -> bool:
     """Whether the file is gzip or zstd, by its first bytes."""
     with path.open("rb") as raw:
         magic = raw.read(4)
-    return magic[:2] == b"\x1f\x8b" or magic == b"\x28\xb5\x2f\xfd"
+    return _is_gzip(magic) or _is_zstd(magic)
 
 
-def read_head(path: Path) -> bytes:
-    """The first bytes of a file; raises InputError with one sentence when it cannot be read."""
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Whatever goes wrong while evidence is read, as an InputError of one sentence."""
     try:
-        with open_bytes(path) as handle:
-            return handle.read(HEAD_BYTES)
+        yield
     except PermissionError:
         raise InputError(f"{path}: no permission to read it; run as a user who may, or copy the log.") from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -92,10 +130,19 @@ def read_head(path: Path) -> bytes:
         raise
 
 
+def read_head(path: Path) -> bytes:
+    """The first bytes of a file; raises InputError with one sentence when it cannot be read."""
+    with reading(path):
+        if not path.is_file():
+            raise InputError(f"{path}: not a regular file; a pipe is read with: warmstall analyze - < {path}")
+        with open_bytes(path) as handle:
+            return handle.read(HEAD_BYTES)
+
+
 def kind_of(head: bytes) -> str:
     """`server-log`, `trials`, `process-samples`, `case-file`, or `` for what is none of them."""
     text = decode(head, detect_encoding(head))
-    lines = text.split("\n")[:4000]
+    lines = [re.sub(ANSI, "", line) for line in text.split("\n")[:4000]]
     if is_trial_table(lines[0]):
         return "trials"
     if is_process_samples(lines[0]):
@@ -128,51 +175,76 @@ def discover(paths: list[Path]) -> list[Evidence]:
     """
     found: list[Evidence] = []
     for path in paths:
-        if str(path) == "-":
-            found.append(Evidence(path, "server-log", "local", "-", stream="-"))
-        elif path.is_dir():
-            found.extend(_in_folder(path))
-        elif path.exists():
-            found.append(_single(path))
-        else:
-            raise InputError(f"{path}: there is no such file or folder.")
+        with reading(path):
+            if str(path) == "-":
+                found.append(Evidence(path, "server-log", "local", "-", stream="-"))
+            elif path.is_dir():
+                found.extend(_in_folder(path))
+            elif path.exists():
+                found.append(_single(path))
+            else:
+                raise InputError(f"{path}: there is no such file or folder.")
     unique = {str(e.path.resolve()) if not e.is_stdin else "-": e for e in found}
-    return sorted(unique.values(), key=lambda e: (e.kind, e.stream, -e.age))
+    # Names tell the rows of one file from those of another; two folders may hold a server.log each.
+    uses = Counter(e.name for e in unique.values())
+    named = [e if uses[e.name] == 1 else replace(e, name=_shown(e.path)) for e in unique.values()]
+    return sorted(named, key=lambda e: (e.kind, e.stream, -e.age, e.name))
+
+
+def _shown(path: Path) -> str:
+    """A path as text; bytes of it that are no text are written as escapes, because Parquet holds UTF-8 only."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _single(path: Path) -> Evidence:
-    head = read_head(path)
+    return _evidence(path, checked_kind(read_head(path), str(path)), "local", _shown(path))
+
+
+def checked_kind(head: bytes, name: str) -> str:
+    """The kind of evidence that begins like this; raises InputError when it is none."""
     if not head:
-        raise InputError(f"{path}: the file is empty.")
-    kind = kind_of(head)
-    if not kind:
-        text = decode(head, detect_encoding(head))
-        strange = sum(c == "\ufffd" or (c < " " and c not in "\t\r\n\x1b") for c in text[:65536])
-        if strange > 0.05 * len(text[:65536]):
-            raise InputError(f"{path}: this is a binary file, not a log.")
-        first = next((line for line in text.split("\n") if line.strip()), "").strip()
-        printable = "".join(c if c.isprintable() else "?" for c in first[:80])
-        raise InputError(
-            f'{path}: not one line looks like Ollama\'s server log; it begins "{printable}". If it is one, please '
-            "report these lines, with the Ollama version and how the log was captured."
-        )
-    return _evidence(path, kind, "local", str(path))
+        raise InputError(f"{name}: the file is empty.")
+    if kind := kind_of(head):
+        return kind
+    text = decode(head, detect_encoding(head))[:65536]
+    # decode() leaves zero bytes out, but many of them tell a binary file.
+    strange = head[:65536].count(0) if detect_encoding(head) == "utf-8" else 0
+    strange += sum(c == "\ufffd" or (c < " " and c not in "\t\r\n\x1b") for c in text)
+    if strange > 0.05 * len(text):
+        raise InputError(f"{name}: this is a binary file, not a log.")
+    first = next((line for line in text.split("\n") if line.strip()), "").strip()
+    if not first:
+        raise InputError(f"{name}: the file holds nothing but empty lines.")
+    raise InputError(
+        f'{name}: not one line looks like Ollama\'s server log; it begins "{printable(first[:80])}". If it is one, '
+        "please report these lines, with the Ollama version and how the log was captured."
+    )
 
 
 def _in_folder(folder: Path) -> list[Evidence]:
     root = folder / "evidence" if (folder / "evidence").is_dir() else folder
     found = []
-    for path in sorted(root.rglob("*")):
+    for path in _files_under(root):
         relative = path.relative_to(root)
         skipped = {"out", "tables", "history"} & set(relative.parts[:-1])
-        if skipped or any(part.startswith(".") for part in relative.parts) or not path.is_file():
+        if skipped or any(part.startswith(".") for part in relative.parts):
             continue
         if path.stat().st_size == 0 or path.suffix in (".parquet", ".html", ".ipynb", ".md"):
             continue
         if kind := kind_of(read_head(path)):
             # In a case the first folder is the host; a bare folder is one host.
-            host = relative.parts[0] if root != folder and len(relative.parts) > 1 else "local"
-            found.append(_evidence(path, kind, host, str(relative)))
+            host = _shown(Path(relative.parts[0])) if root != folder and len(relative.parts) > 1 else "local"
+            found.append(_evidence(path, kind, host, _shown(relative)))
     if not found:
         raise InputError(f"{folder}: no evidence in this folder; expected a server log such as server.log.")
     return found
+
+
+def _files_under(root: Path) -> list[Path]:
+    """All regular files below a folder; a folder that may not be read is an error, not an empty one."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    walk = os.walk(root, onerror=refuse)
+    return sorted(path for folder, _, names in walk for name in names if (path := Path(folder, name)).is_file())

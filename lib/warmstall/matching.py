@@ -98,7 +98,18 @@ def match_trials(requests: Sequence[Request], trials: Sequence[dict[str, Any]]) 
             taken_trials.add(number)
             taken_requests.add(at)
             order[at].trial = trials[number]
+            _narrow(order[at], trials[number])
     return [trial for number, trial in enumerate(trials) if number not in taken_trials]
+
+
+def _narrow(request: Request, trial: dict[str, Any]) -> None:
+    """Take the client's finer times where they lie within what the log allows; else its clock is another."""
+    started, ended = epoch(trial["started_at"]), epoch(trial["ended_at"])
+    slack_s = 0.1
+    fits = request.started_from - slack_s <= started <= request.started_to + slack_s
+    if fits and request.ended_from - slack_s <= ended <= request.ended_to + slack_s:
+        request.started_from = request.started_to = started
+        request.ended_from = request.ended_to = ended
 
 
 def match_tasks(requests: Sequence[Request], tasks: Sequence[SlotTask]) -> None:

@@ -238,6 +238,11 @@ _UNKNOWN: tuple[tuple[Callable[[Facts], bool], str], ...] = (
         "Collect: the client's own error and timeout",
     ),
     (
+        lambda f: f["measured"],
+        "{unexplained_s:.1f} of its {wall_s:.1f} s are in none of Ollama's durations: not loading, reading or writing. "
+        "Collect: the start and end of every other request, to see whether it waited for a slot",
+    ),
+    (
         lambda f: f["loads_seen"] > 0,
         "a model was being loaded meanwhile, but whether it was this request's cannot be told. "
         "Collect: the client's load_duration, or the model of each request",

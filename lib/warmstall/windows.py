@@ -48,28 +48,28 @@ def dense_stretches(marks: list[bool], dense_rate: float = 0.5) -> list[tuple[in
     >>> dense_stretches([True] * 50), dense_stretches([i % 10 == 0 for i in range(100)])
     ([], [])
     """
-    n, found = len(marks), []
-    spans = [(0, n)]
+    n = len(marks)
+    found: list[tuple[int, int]] = []
+    spans = [(0, n)] if n else []
     while spans:
         low, high = spans.pop()
-        outside = sum(marks)
-        # The usual rate leaves out what has been found; half a mark keeps it from being zero.
-        for first, last in found:
-            outside -= sum(marks[first : last + 1])
-        rest = n - sum(last - first + 1 for first, last in found)
-        base = min((outside + 0.5) / (rest + 1), 0.5)
-        # A stretch that is most of its surroundings is what is usual: take the rate of the calmer half.
-        best, first, last = _best_stretch(marks, low, high, base, dense_rate)
-        inside = sum(marks[first : last + 1]) if best > 0 else 0
-        length = last - first + 1
-        calm = (outside - inside + 0.5) / (rest - length + 1)
-        best, first, last = _best_stretch(marks, low, high, min(calm, 0.5), dense_rate)
-        inside = sum(marks[first : last + 1]) if best > 0 else 0
-        length = last - first + 1
-        if best > math.log(n * n / 2 / _FALSE_ALARM) and inside >= 3 and length < 0.8 * n:
+        score, first, last = 0.0, low, low - 1
+        for _ in range(2):  # once against all the rest, then against what lies outside the stretch that this gave
+            usual = _rate_outside(marks, [*found, (first, last)])
+            score, first, last = _best_stretch(marks, low, high, usual, dense_rate)
+        marked, length = sum(marks[first : last + 1]), last - first + 1
+        # What fills most of the log is what is usual there.
+        if score > math.log(n * n / 2 / _FALSE_ALARM) and marked >= 3 and length < 0.8 * n:
             found.append((first, last))
             spans += [(low, first), (last + 1, high)]
     return found
+
+
+def _rate_outside(marks: list[bool], stretches: list[tuple[int, int]]) -> float:
+    """The share of marks outside the stretches; half a mark keeps it from being zero."""
+    marked = sum(marks) - sum(sum(marks[first : last + 1]) for first, last in stretches)
+    length = len(marks) - sum(last - first + 1 for first, last in stretches)
+    return min((marked + 0.5) / (length + 1), 0.5)
 
 
 def _best_stretch(marks: list[bool], low: int, high: int, base: float, dense: float) -> tuple[float, int, int]:

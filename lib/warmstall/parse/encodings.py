@@ -31,11 +31,6 @@ def detect_encoding(head: bytes) -> str:
     return "utf-8"
 
 
-def newline_bytes(encoding: str) -> bytes:
-    """The bytes that end a line in this encoding."""
-    return "\n".encode(encoding if encoding != "utf-8-sig" else "utf-8")
-
-
 def decode(block: bytes, encoding: str) -> str:
     """The text of a block of whole lines; bytes that mean nothing become U+FFFD, zeros vanish.
 
@@ -45,3 +40,12 @@ def decode(block: bytes, encoding: str) -> str:
     text = block.decode("utf-8" if encoding == "utf-8-sig" else encoding, "replace")
     text = text.removeprefix("\ufeff")
     return text.replace("\0", "") if "\0" in text else text
+
+
+def encodable(text: str) -> str:
+    r"""Text without zeros and without the halves of characters that JSON escapes can make.
+
+    >>> encodable("a\ud800b\0c")
+    'a?bc'
+    """
+    return text if text.isascii() and "\0" not in text else text.encode("utf-8", "replace").decode().replace("\0", "")

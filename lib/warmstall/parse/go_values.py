@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 _UNIT_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "µs": 1e-6, "μs": 1e-6, "us": 1e-6, "ns": 1e-9}
@@ -37,7 +38,7 @@ def duration_s(text: str) -> float | None:
             total += float(part[1]) * _UNIT_S.get(part[2], 1e-6)
         except ValueError:
             return None
-    return round(total, 9) if seen and seen == len(text) else None
+    return round(total, 9) if seen and seen == len(text) and math.isfinite(total) else None
 
 
 def size_bytes(text: str) -> int | None:
@@ -49,7 +50,7 @@ def size_bytes(text: str) -> int | None:
     number, _, unit = text.strip().partition(" ")
     try:
         return int(float(number) * _BYTES[unit.strip().upper()])
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, OverflowError):
         return None
 
 

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from .encodings import encodable
 
 ANSI = r"\x1b\[[0-9;?]*[A-Za-z]"
 
@@ -29,28 +32,29 @@ class Wrapper:
     sample: str
 
 
-# Month names are whatever the locale says ("Mar", "3月", "mars"), so any word may stand there.
+# Month names are whatever the locale says ("Mar", "3月", "mars", "Thg 3"), so any word may stand there.
 WRAPPERS: tuple[Wrapper, ...] = (
     Wrapper("kubectl", r"^\[pod/[^\]\s]+\] ", "[pod/ollama-0/ollama] [GIN] 2026/11/20 - 20:49:02"),
     Wrapper("compose", r"^[A-Za-z0-9][\w.-]* +\| ", "ollama-1  | [GIN] 2026/11/20 - 20:49:02"),
     Wrapper("cri", rf"^{_ISO} (?:stdout|stderr) [FP] ", "2026-11-20T20:49:02.1Z stderr F time=2026-11-20T20:49:02.100Z"),
     Wrapper(
         "journald-iso",
-        rf"^{_ISO} \S+ [\w.@:\\-]+(?:\[\d+\])?: ",
+        rf"^{_ISO} \S+ [\w.@:()\\-]+(?:\[\d+\])?: ",
         "2026-08-21T18:48:22-0700 box ollama[12]: [GIN] 2026/08/21",
     ),
     Wrapper("docker-timestamps", rf"^{_ISO} ", "2026-11-20T20:49:02.145607123Z [GIN] 2026/11/20 - 20:49:02"),
     Wrapper(
         "journald-full",
-        rf"^\S+ \d{{4}}-\d\d-\d\d {_CLOCK} \S+ \S+ [\w.@:\\-]+(?:\[\d+\])?: ",
+        rf"^ *\S+ \d{{4}}-\d\d-\d\d {_CLOCK} \S+ \S+ [\w.@:()\\-]+(?:\[\d+\])?: ",
         "Fri 2026-08-21 18:48:22 PDT box ollama[123]: [GIN] 2026/08/21 - 18:48:22",
     ),
     Wrapper(
         "journald",
-        rf"^\S+ +\d{{1,2}} {_CLOCK} \S+ [\w.@:\\-]+(?:\[\d+\])?: ",
+        rf"^ *\S+(?: \d{{1,2}})? +\d{{1,2}} {_CLOCK} \S+ [\w.@:()\\-]+(?:\[\d+\])?: ",
         "Aug 21 18:48:22 box ollama[123]: [GIN] 2026/08/21 - 18:48:22",
     ),
 )
+_COMPILED = [(wrapper, re.compile(wrapper.pattern)) for wrapper in WRAPPERS]
 # Anything a timeline can start with; a prefix counts as a wrapper where one of these follows it.
 _KNOWN_START = re.compile(r"\[GIN\] 2|time=\d{4}-|\d{4}/\d\d/\d\d \d|Started |Stopp|llama|ggml|load|slot |srv ")
 
@@ -61,17 +65,24 @@ def prefixes_in(lines: Iterable[str]) -> list[Wrapper]:
     >>> [w.name for w in prefixes_in(["ollama-1  | 2026-11-20T20:49:02.1Z [GIN] 2026/11/20 - 20:49:02 | 200"])]
     ['compose', 'docker-timestamps']
     """
-    seen: dict[str, Wrapper] = {}
-    compiled = [(wrapper, re.compile(wrapper.pattern)) for wrapper in WRAPPERS]
+    chains: Counter[tuple[Wrapper, ...]] = Counter()
     for line in lines:
-        chain, rest = [], line
-        while match := next(((w, m) for w, p in compiled if (m := p.match(rest))), None):
+        chain: list[Wrapper] = []
+        rest = re.sub(ANSI, "", line)
+        while match := next(((w, m) for w, p in _COMPILED if w not in chain and (m := p.match(rest))), None):
             chain.append(match[0])
             rest = rest[match[1].end() :]
         if chain and _KNOWN_START.match(rest):
-            for wrapper in chain:
-                seen.setdefault(wrapper.name, wrapper)
-    return [wrapper for wrapper in WRAPPERS if wrapper.name in seen]
+            chains[tuple(chain)] += 1
+    # The usual nesting decides the order; what only other lines have comes after what it stands behind.
+    found: list[Wrapper] = []
+    for usual, _ in chains.most_common():
+        place = 0
+        for wrapper in usual:
+            if wrapper not in found:
+                found.insert(place, wrapper)
+            place = found.index(wrapper) + 1
+    return found
 
 
 def is_json_wrapped(lines: Iterable[str]) -> bool:
@@ -93,7 +104,7 @@ def unwrap_json(line: str) -> tuple[str, str | None]:
             return line, None
         if isinstance(text := record.get("log"), str):
             at = record.get("time")
-            return text.removesuffix("\n").removesuffix("\r"), at if isinstance(at, str) else None
+            return encodable(text).removesuffix("\n").removesuffix("\r"), at if isinstance(at, str) else None
         message = record.get("MESSAGE")
         if isinstance(message, list):  # journald writes bytes that are not UTF-8 as numbers
             message = bytes(message).decode("utf-8", "replace")
@@ -101,9 +112,70 @@ def unwrap_json(line: str) -> tuple[str, str | None]:
             return line, None
         stamp = record.get("__REALTIME_TIMESTAMP") or record.get("_SOURCE_REALTIME_TIMESTAMP")
         at = datetime.fromtimestamp(int(stamp) / 1e6, UTC).isoformat() if stamp else None
-        return message, at
-    except (ValueError, TypeError, OverflowError, OSError):
+        return encodable(message), at
+    except (ValueError, TypeError, OverflowError, OSError, RecursionError):
         return line, None
+
+
+# Docker and containerd break long lines into pieces of 16 KiB.
+_CRI_PIECE = re.compile(rf"^{_ISO} (stdout|stderr) ([FP]) ")
+_PIECE_LENGTH = 16_000
+
+
+def is_piece(line: bytes) -> bool:
+    """Whether the rest of this log line stands on a later line."""
+    if line.startswith(b'{"log":"'):
+        return len(line) > _PIECE_LENGTH and b'\\n","' not in line
+    match = _CRI_PIECE.match(line[:100].decode("latin-1"))
+    return bool(match and match[2] == "P")
+
+
+def join_pieces(lines: list[str]) -> list[str]:
+    """Put the pieces of CRI lines back together, on the line of the first piece.
+
+    The result has as many lines as before: where a piece was taken from, an empty line remains, so that
+    line numbers keep their meaning. The two streams may interleave.
+
+    >>> at = "2026-11-20T20:49:02.1Z stderr"
+    >>> join_pieces([f"{at} P time=2026", f"{at} F -11-20", f"{at} F next"])
+    ['2026-11-20T20:49:02.1Z stderr P time=2026-11-20', '', '2026-11-20T20:49:02.1Z stderr F next']
+    """
+    joined = list(lines)
+    pieces: dict[str, list[str]] = {}
+    starts: dict[str, int] = {}
+    for number, line in enumerate(lines):
+        if not (match := _CRI_PIECE.match(line)):
+            continue
+        stream, partial = match[1], match[2] == "P"
+        if stream in pieces:
+            pieces[stream].append(line[match.end() :])
+            joined[number] = ""
+        elif partial:
+            starts[stream], pieces[stream] = number, [line]
+        if stream in pieces and not partial:
+            joined[starts[stream]] = "".join(pieces.pop(stream))
+    for stream, rest in pieces.items():
+        joined[starts[stream]] = "".join(rest)
+    return joined
+
+
+def unwrap_json_lines(lines: list[str]) -> tuple[list[str], list[str | None]]:
+    """Texts and ISO times of JSON-wrapped lines; the pieces of a long docker line stand on its first one."""
+    texts: list[str] = []
+    times: list[str | None] = []
+    start: int | None = None
+    for number, line in enumerate(lines):
+        text, at = unwrap_json(line)
+        if start is not None:
+            texts[start] += text
+            text = ""
+        texts.append(text)
+        times.append(at)
+        if is_piece(line.encode("utf-8", "replace")):
+            start = number if start is None else start
+        else:
+            start = None
+    return texts, times
 
 
 _POWERSHELL = re.compile(r"^\s*\+ CategoryInfo\s+: |^\s*\+ FullyQualifiedErrorId")
