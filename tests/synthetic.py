@@ -1,8 +1,6 @@
-"""Invented cases of any size, in the shape of `warmstall.case.Case`, for tests of figures and reports."""
+"""Invented requests in any number, in the shape of `Analysis.requests()`, for the tests of figures."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -114,64 +112,3 @@ def windows(of: pd.DataFrame) -> pd.DataFrame:
         ("silence", edges[17], edges[18], 0, 0, "no request was answered for <b>long</b>"),
     ]
     return pd.DataFrame(rows, columns=columns)
-
-
-class SyntheticCase:
-    """Answers like `warmstall.case.Case`; `path` holds how many requests to invent, or `hostile`."""
-
-    def __init__(self, path: str | Path) -> None:
-        name = Path(path).name
-        self._requests = requests(int(name) if name.isdigit() else 30, hostile=name == "hostile")
-
-    def requests(self) -> pd.DataFrame:
-        return self._requests
-
-    def residencies(self) -> pd.DataFrame:
-        return residencies(self._requests)
-
-    def windows(self) -> pd.DataFrame:
-        return windows(self._requests)
-
-    def loads(self) -> pd.DataFrame:
-        frame = residencies(self._requests).rename(columns={"loaded_at": "ready_at"})
-        frame = frame.assign(source="server.log", load_s=4.25, outcome="completed", reload=frame.index % 2 == 1)
-        frame["spawned_at"] = frame.ready_at - pd.Timedelta("4.25s")
-        frame.loc[frame.index == 1, ["load_s", "ready_at", "outcome"]] = [np.nan, pd.NaT, "failed"]
-        frame["reason"] = np.where(frame.outcome == "failed", "the runner left before it was ready", "")
-        return frame[
-            ["host", "source", "line", "model", "spawned_at", "ready_at", "load_s", "outcome", "reload", "reason"]
-        ]
-
-    def settings(self) -> pd.DataFrame:
-        rows = [("OLLAMA_KEEP_ALIVE", "5m0s", 1, STARTED_AT), ("OLLAMA_NUM_PARALLEL", "1", 1, STARTED_AT)]
-        return pd.DataFrame(rows, columns=["name", "value", "line", "at"])
-
-    def devices(self) -> pd.DataFrame:
-        return pd.DataFrame([("CUDA", "Example GPU", 24 * 2**30)], columns=["library", "name", "total_bytes"])
-
-    def offload(self) -> pd.DataFrame:
-        return pd.DataFrame([("qwen3:32b", 41, 65)], columns=["model", "layers_gpu", "layers_total"])
-
-    def inputs(self) -> pd.DataFrame:
-        row = {
-            "path": "server.log", "kind": "server-log", "encoding": "utf-8", "lines": 900, "recognized": 880,
-            "unrecognized": 20, "undecodable": 0, "first_at": STARTED_AT, "last_at": STARTED_AT,
-            "zone": "+01:00", "zone_from": "slog",
-        }  # fmt: skip
-        return pd.DataFrame([row])
-
-    def answer(self) -> str:
-        return f"{len(self._requests)} requests were examined.\nMost were warm <and> well."
-
-    def cannot_tell(self) -> list[str]:
-        return ["Prefill and decode are not separated without debug lines: set OLLAMA_DEBUG=1 next time."]
-
-
-def open_case(path: str | Path) -> SyntheticCase:
-    """Stands in for `warmstall.case.open_case`."""
-    return SyntheticCase(path)
-
-
-def sample_incident() -> Path:
-    """Stands in for `warmstall.case.sample_incident`."""
-    return Path("30")

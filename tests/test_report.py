@@ -11,7 +11,6 @@ from pathlib import Path
 import nbformat
 import pytest
 
-import synthetic
 from warmstall import report
 from warmstall.errors import InputError, OutputError
 
@@ -25,16 +24,21 @@ BROWSER_ARGUMENTS = [
 ]
 
 
-def synthetic_postmortem(folder: Path) -> Path:
-    """The committed notebook, reading invented cases instead of real ones."""
-    notebook = nbformat.read(report.notebook_path("postmortem"), as_version=4)
-    here = str(Path(synthetic.__file__).parent)
-    for cell in notebook.cells:
-        own = f"import sys\nsys.path.insert(0, {here!r})\nfrom synthetic import"
-        cell.source = cell.source.replace("from warmstall.case import", own)
-    path = folder / "postmortem.ipynb"
-    nbformat.write(notebook, path)
-    return path
+def hostile_log(folder: Path) -> Path:
+    """A log whose paths and model try to become markup, a formula or a terminal command."""
+    log = folder / "server.log"
+    lines = [
+        'time=2026-01-05T10:15:00.000Z level=INFO source=a.go:1 msg="starting runner" '
+        'cmd="/usr/bin/ollama runner --model <script>alert(2)<script> --port 1"',
+        'time=2026-01-05T10:15:02.000Z level=INFO source=a.go:1 msg="llama runner started in 2.00 seconds"',
+    ]
+    for second in range(3, 33):
+        lines.append(
+            f'[GIN] 2026/01/05 - 10:15:{second:02d} | 200 |  {second % 7}.5s |  127.0.0.1 | POST     '
+            '"/api/chat?<img src=x onerror=alert(1)>$x^2$</script><script>alert(3)</script>"'
+        )
+    log.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return log
 
 
 def small_notebook(folder: Path, *sources: str) -> Path:
@@ -48,7 +52,8 @@ def small_notebook(folder: Path, *sources: str) -> Path:
 def hostile_page(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("hostile")
     executed = folder / "executed.ipynb"
-    assert report.execute(synthetic_postmortem(folder), executed, {"case": "hostile"}) == ""
+    log = hostile_log(folder)
+    assert report.execute(report.notebook_path("postmortem"), executed, {"case": str(log)}) == ""
     page = folder / "report.html"
     page.write_text(report.html_page(executed, "Postmortem of </title><script>alert(4)</script>"), encoding="utf-8")
     return page
@@ -122,11 +127,12 @@ def _hover_over_each_verdict(page) -> None:
                     shown.push(figure.querySelector(".hoverlayer").textContent);
                 });
             });
+            Plotly.Fx.unhover(figure);
             return shown.join("\\n");
         }"""
     )
     assert "<img src=x onerror=alert(1)>" in shown
-    assert "<script>alert(2)</script>" in shown
+    assert "<script>alert(2)<script>" in shown
     assert "&lt;" not in shown
 
 
@@ -165,15 +171,13 @@ def test_the_kernel_is_this_interpreter_whatever_is_registered(tmp_path, monkeyp
     assert nbformat.read(executed, as_version=4).cells[-1].outputs[0].text.strip() == sys.executable
 
 
-def test_a_report_is_written_quietly_and_tells_its_progress(tmp_path, monkeypatch, capfd):
-    notebook = synthetic_postmortem(tmp_path)
-    monkeypatch.setattr(report, "notebook_path", lambda name: notebook)
+def test_a_report_is_written_quietly_and_tells_its_progress(tmp_path, capfd):
     told: list[str] = []
-    page = report.write_report(tmp_path / "30", tmp_path / "out", progress=told.append)
+    page = report.write_report(hostile_log(tmp_path), tmp_path / "out", progress=told.append)
     assert page == tmp_path / "out" / "report.html"
     assert told == ["running the postmortem notebook", "writing the page"]
     assert capfd.readouterr() == ("", "")
-    assert "30 requests were examined." in page.read_text(encoding="utf-8")
+    assert "30 requests to models" in page.read_text(encoding="utf-8")
     assert not list((tmp_path / "out").glob("*.part"))
 
 
@@ -191,7 +195,8 @@ def test_an_unknown_notebook_is_refused():
 def test_the_committed_notebook_holds_nothing_of_a_machine():
     notebook = nbformat.read(report.notebook_path("postmortem"), as_version=4)
     nbformat.validate(notebook)
-    assert "kernelspec" not in notebook.metadata
+    # papermill's command line wants a kernel's name; this one is Jupyter's own and of no machine.
+    assert notebook.metadata.kernelspec == {"display_name": "Python 3", "language": "python", "name": "python3"}
     for cell in notebook.cells:
         if cell.cell_type == "code":
             assert cell.outputs == []

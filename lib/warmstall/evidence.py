@@ -95,8 +95,9 @@ def _is_zstd(magic: bytes) -> bool:
 @contextmanager
 def open_bytes(path: Path) -> Iterator[IO[bytes]]:
     """The bytes of a file, decompressed when it is gzip or zstd; `-` is standard input."""
-    with nullcontext(sys.stdin.buffer) if str(path) == "-" else path.open("rb") as raw:
-        magic = raw.peek(4)  # type: ignore[attr-defined]
+    source: Any = nullcontext(sys.stdin.buffer) if str(path) == "-" else path.open("rb")
+    with source as raw:
+        magic = raw.peek(4)
         if _is_gzip(magic):
             with gzip.open(raw) as handle:
                 yield handle  # type: ignore[misc]

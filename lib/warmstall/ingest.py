@@ -3,8 +3,8 @@
 The unit of work is a block: some megabytes of whole lines, with the number of its first line. A block
 is parsed by DuckDB in one thread (`sql/ingest_*.sql`) and becomes one part file per table, so blocks can
 run side by side and a later run continues where the last one stopped. `tables/ingest.json` remembers,
-per file, how far it was read and what stood there (a fingerprint of its first and last bytes): a file
-that was cut, replaced or rotated is read anew.
+per file, how far it was read and what stood there (a fingerprint of samples of its bytes): a file that was
+cut, replaced or rotated is read anew. New parts take the place of old ones at the end of a run, all at once.
 
 Only candidate lines, those that hold the anchor of an event, ever reach Python.
 """
@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -26,29 +25,33 @@ from threading import local
 from typing import IO, TYPE_CHECKING, Any
 
 from .errors import InputError, OutputError
-from .evidence import Evidence, is_compressed, open_bytes
+from .evidence import HEAD_BYTES, Evidence, checked_kind, is_compressed, open_bytes, reading
 from .parse.encodings import decode, detect_encoding
-from .parse.log_events import ANCHOR_PATTERN, FAMILIES, event_in
+from .parse.log_events import ANCHOR_PATTERN, EVENTS, FAMILIES, event_in
 from .parse.process_samples import parse_process_samples
 from .parse.trials import parse_trials
 from .parse.wrappers import (
     ANSI,
+    WRAPPERS,
     Wrapper,
     is_json_wrapped,
+    is_piece,
     is_powershell_capture,
+    join_pieces,
     join_powershell_lines,
     prefixes_in,
-    unwrap_json,
+    unwrap_json_lines,
 )
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow
 
-SCHEMA = 1
+SCHEMA = 2
 BLOCK_BYTES = 8 * 1024 * 1024
 LONGEST_LINE_BYTES = 64 * 1024 * 1024
 _FINGERPRINT_BYTES = 4096
+_FINGERPRINT_SPOTS = 16
 _SAMPLED_LINES = 2000
 _ISO = r"^\S*?(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[\d.]*(?:Z|[+-]\d\d:?\d\d))"
 _threads = local()
@@ -56,13 +59,64 @@ _threads = local()
 
 @dataclass(frozen=True)
 class Block:
-    """Whole lines of one file: their text, and the number of the first."""
+    """Whole lines of one file: their bytes, the number of the first, and the wrappers at the head of the file."""
 
     evidence: Evidence
     part: str
     first_line: int
     data: bytes
     encoding: str
+    wrappers: list[str]
+
+
+class _Staging:
+    """Part files under provisional names: the tables stay as they were until a whole run has gone well."""
+
+    def __init__(self, tables: Path) -> None:
+        self.tables = tables
+        self.written: dict[Path, Path] = {}
+        for left_over in tables.glob("*.partial"):  # by a run that was killed
+            left_over.unlink()
+
+    def write(self, table: str, part: str, rows: pyarrow.Table) -> None:
+        import pyarrow.parquet
+
+        final = self.tables / f"{table}-{part}.parquet"
+        provisional = final.with_suffix(".partial")
+        self.written[provisional] = final
+        with _writing(self.tables):
+            pyarrow.parquet.write_table(rows, provisional, compression="zstd")
+
+    def commit(self, sources: dict[str, dict[str, Any]]) -> None:
+        """Put the new parts in the place of the old ones. While that lasts there is no manifest: a run that
+        is killed here leaves tables that the next one makes anew."""
+        manifest = self.tables / "ingest.json"
+        provisional = manifest.with_suffix(".partial")
+        self.written[provisional] = manifest
+        text = json.dumps({"schema": SCHEMA, "rows": _table_digest(), "sources": sources}, indent=1)
+        kept = {part for account in sources.values() for part in account["parts"]}
+        kept -= {_part_of(final) for final in self.written.values()}
+        with _writing(self.tables):
+            provisional.write_text(text)
+            manifest.unlink(missing_ok=True)
+            for path in self.tables.glob("*.parquet"):
+                if _part_of(path) not in kept:
+                    path.unlink()
+            for source, final in self.written.items():
+                source.replace(final)
+
+    def discard(self) -> None:
+        for provisional in self.written:
+            provisional.unlink(missing_ok=True)
+
+
+@contextmanager
+def _writing(tables: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else error
+        raise OutputError(f"{tables}: cannot write the tables ({reason}).") from error
 
 
 def ingest(evidence: list[Evidence], tables: Path, workers: int | None = None) -> list[dict[str, Any]]:
@@ -70,144 +124,166 @@ def ingest(evidence: list[Evidence], tables: Path, workers: int | None = None) -
 
     An account holds path, kind, host, stream, encoding, lines, recognized, unrecognized, undecodable,
     first_at, last_at, offsets_s. Raises InputError for a damaged file and OutputError when the tables
-    cannot be written, after taking back what was written in this run.
+    cannot be written; the tables are then as they were before.
     """
-    manifest = _read_manifest(tables)
-    accounts, written = [], []
-    wanted = {item.name for item in evidence}
-    try:
+    with _writing(tables):
         tables.mkdir(parents=True, exist_ok=True)
-        for name in set(manifest) - wanted:
-            _drop_parts(tables, manifest.pop(name))
+        staging = _Staging(tables)
+    before = _read_manifest(tables)
+    try:
         with ThreadPoolExecutor(workers or min(4, os.cpu_count() or 1)) as pool:
-            for item in evidence:
-                account = _ingest_one(item, tables, manifest.get(item.name), pool, written)
-                manifest[item.name] = account
-                accounts.append(account)
-        _write_manifest(tables, manifest)
-    except OSError as error:
-        for path in written:
-            path.unlink(missing_ok=True)
-        raise OutputError(f"{tables}: cannot write the tables ({error.strerror or error}).") from error
+            after = {item.name: _ingest_one(item, before.get(item.name), pool, staging) for item in evidence}
+        if staging.written or after != before:
+            staging.commit(after)
     except BaseException:
-        for path in written:
-            path.unlink(missing_ok=True)
+        staging.discard()
         raise
-    return accounts
+    return list(after.values())
 
 
 def _ingest_one(
-    item: Evidence, tables: Path, before: dict[str, Any] | None, pool: ThreadPoolExecutor, written: list[Path]
+    item: Evidence, before: dict[str, Any] | None, pool: ThreadPoolExecutor, staging: _Staging
 ) -> dict[str, Any]:
-    if before is not None and not item.is_stdin and _fingerprint(item.path, before["size"]) == before["fingerprint"]:
-        if item.path.stat().st_size == before["size"]:
-            return before
-        if item.kind == "server-log" and before["encoding"] == "utf-8" and not before["compressed"]:
-            return _ingest_log(item, tables, before, pool, written)
-    if before is not None:
-        _drop_parts(tables, before)
-    if item.kind == "server-log":
-        return _ingest_log(item, tables, None, pool, written)
-    return _ingest_small(item, tables, written)
+    with reading(item.path):
+        if before is not None and _is_continued(item, before):
+            if before["stat"] == _stat(item.path):
+                return before
+            if before["appendable"] and item.path.stat().st_size > before["size"]:
+                return _ingest_log(item, before, pool, staging)
+        if item.kind == "server-log":
+            return _ingest_log(item, None, pool, staging)
+        return _ingest_small(item, staging)
+
+
+def _is_continued(item: Evidence, before: dict[str, Any]) -> bool:
+    """Whether the file still begins with the bytes that were read before, and means the same."""
+    same = all(before[name] == getattr(item, name) for name in ("kind", "host", "stream", "age"))
+    return same and not item.is_stdin and _fingerprint(item.path, before["size"]) == before["fingerprint"]
+
+
+def _stat(path: Path) -> list[int]:
+    """What the file system says of a file; a change of its bytes changes one of these."""
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
 
 
 def _ingest_log(
-    item: Evidence, tables: Path, before: dict[str, Any] | None, pool: ThreadPoolExecutor, written: list[Path]
+    item: Evidence, before: dict[str, Any] | None, pool: ThreadPoolExecutor, staging: _Staging
 ) -> dict[str, Any]:
-    account: dict[str, Any] = before or {
+    account: dict[str, Any] = dict(before) if before else {
         "path": item.name, "kind": item.kind, "host": item.host, "stream": item.stream, "age": item.age,
-        "encoding": "", "compressed": False, "parts": [], "size": 0, "fingerprint": "",
+        "encoding": "", "wrappers": [], "appendable": False, "parts": [], "size": 0, "stat": [], "fingerprint": "",
         "whole": {"offset": 0, "lines": 0, "counts": _no_counts()},
     }  # fmt: skip
     # The last line may have been read before it was complete; its part is always made anew.
     resume = account["whole"]
     tail = _part_name(item, "tail")
-    whole = dict(resume["counts"])
+    whole, counts_of_tail = dict(resume["counts"]), _no_counts()
     parts = [part for part in account["parts"] if part != tail]
     offset, lines = resume["offset"], resume["lines"]
-    with _open_log(item) as handle:
-        if not item.is_stdin:
-            account["compressed"] = is_compressed(item.path)
-            if offset:
-                handle.seek(offset)
-        head, encoding = b"", account["encoding"]
-        if not encoding:
-            head = handle.read(64 * 1024)
-            encoding = account["encoding"] = detect_encoding(head)
-        blocks = _blocks(item, handle, head, offset, lines, encoding)
-        counts_of_tail = _no_counts()
-        for block, end, complete, counts in _in_order(pool, blocks, tables, written):
+    if not item.is_stdin:  # before it is read: what is written meanwhile is for the next run
+        account["stat"] = _stat(item.path)
+        account["size"] = account["stat"][0]
+    with open_bytes(item.path) as handle:
+        head = b""
+        if before:
+            handle.seek(offset)
+        else:
+            head = handle.read(HEAD_BYTES)
+            if item.is_stdin and checked_kind(head, "standard input") != "server-log":
+                raise InputError("standard input: only a server log is read from it; give the file's name.")
+            account |= _manner(item, head)
+        pieces = _blocks if account["appendable"] or not _in_one_piece(account["encoding"], head) else _one_block
+        for block, end, complete, counts in _in_order(pool, pieces(item, handle, head, account), staging):
             parts.append(block.part)
             if complete:
                 whole = _add_counts(whole, counts)
                 offset, lines = end, block.first_line - 1 + counts["lines"]
             else:
                 counts_of_tail = counts
+            if account["appendable"]:
+                account["size"] = end
     account["whole"] = {"offset": offset, "lines": lines, "counts": whole}
     account["parts"] = parts
     account |= _add_counts(whole, counts_of_tail)
     if not item.is_stdin:
-        account["size"] = item.path.stat().st_size
         account["fingerprint"] = _fingerprint(item.path, account["size"])
     return account
 
 
-@contextmanager
-def _open_log(item: Evidence) -> Iterator[IO[bytes]]:
-    try:
-        with open_bytes(item.path) as handle:
-            yield handle
-    except (EOFError, zlib.error) as error:
-        raise InputError(f"{item.path}: the compressed file is cut short or damaged ({error}).") from None
-    except Exception as error:
-        if type(error).__name__ in ("ZstdError", "BadGzipFile"):
-            raise InputError(f"{item.path}: the compressed file is cut short or damaged ({error}).") from None
-        raise
+def _manner(item: Evidence, head: bytes) -> dict[str, Any]:
+    """How a log was written, judged by its first bytes."""
+    encoding = detect_encoding(head)
+    lines = decode(head, encoding).split("\n")
+    if is_json_wrapped(lines[:50]):
+        lines = unwrap_json_lines(lines)[0]
+    appendable = not (item.is_stdin or is_compressed(item.path) or _in_one_piece(encoding, head))
+    return {
+        "encoding": encoding,
+        "wrappers": [wrapper.name for wrapper in _wrappers_of(lines)],
+        "appendable": appendable and encoding == "utf-8",
+    }
+
+
+def _in_one_piece(encoding: str, head: bytes) -> bool:
+    """Newlines are two bytes in UTF-16, and records go over several lines in PowerShell; such captures are small."""
+    return encoding.startswith("utf-16") or is_powershell_capture(decode(head, encoding).split("\n"))
+
+
+def _one_block(
+    item: Evidence, handle: IO[bytes], head: bytes, account: dict[str, Any]
+) -> Iterator[tuple[Block, int, bool]]:
+    data = decode(head + handle.read(), account["encoding"]).encode()
+    if data:
+        yield Block(item, _part_name(item, "0"), 1, data, "utf-8", account["wrappers"]), len(data), True
 
 
 def _blocks(
-    item: Evidence, handle: IO[bytes], head: bytes, offset: int, lines: int, encoding: str
+    item: Evidence, handle: IO[bytes], head: bytes, account: dict[str, Any]
 ) -> Iterator[tuple[Block, int, bool]]:
     """Blocks with the offset where each ends and whether it ends with a complete line."""
-    if encoding.startswith("utf-16"):
-        # Newlines are two bytes there; such captures are small, and are read in one piece.
-        text = decode(head + handle.read(), encoding)
-        data = text.encode()
-        complete = data.endswith(b"\n")
-        yield Block(item, _part_name(item, "0" if complete else "tail"), 1, data, "utf-8"), len(data), complete
-        return
-    carry = head
-    while True:
-        fresh = handle.read(BLOCK_BYTES)
+    offset, lines = account["whole"]["offset"], account["whole"]["lines"]
+
+    def block(part: str, data: bytes) -> Block:
+        return Block(item, _part_name(item, part), lines + 1, data, account["encoding"], account["wrappers"])
+
+    carry, fresh = b"", b"-"
+    while fresh:
+        fresh, head = head[:BLOCK_BYTES] or handle.read(BLOCK_BYTES), head[BLOCK_BYTES:]
         data = carry + fresh
-        cut = data.rfind(b"\n") + 1
-        if not fresh:
-            break
-        if not cut and len(data) < LONGEST_LINE_BYTES:
+        cut = _end_of_whole_lines(data)
+        if not cut and len(data) >= LONGEST_LINE_BYTES:
+            cut = len(data)
+        if cut and (len(data) >= BLOCK_BYTES or not fresh):
+            whole = data[:cut]
+            yield block(str(offset), whole), offset + cut, True
+            offset += cut
+            lines += whole.count(b"\n") or 1
+            carry = data[cut:]
+        else:
             carry = data
-            continue
-        cut = cut or len(data)
-        block = Block(item, _part_name(item, str(offset)), lines + 1, data[:cut], encoding)
-        offset += cut
-        lines += data.count(b"\n", 0, cut) or 1
-        yield block, offset, True
-        carry = data[cut:]
-    if cut:
-        block = Block(item, _part_name(item, str(offset)), lines + 1, data[:cut], encoding)
-        offset += cut
-        lines += data.count(b"\n", 0, cut)
-        yield block, offset, True
-    if data[cut:]:
-        yield Block(item, _part_name(item, "tail"), lines + 1, data[cut:], encoding), offset + len(data) - cut, False
+    if carry:
+        yield block("tail", carry), offset + len(carry), False
+
+
+def _end_of_whole_lines(data: bytes) -> int:
+    """The offset behind the last line that is complete, and whose pieces are."""
+    cut = data.rfind(b"\n") + 1
+    while cut:
+        start = data.rfind(b"\n", 0, cut - 1) + 1
+        if not is_piece(data[start:cut]):
+            break
+        cut = start
+    return cut
 
 
 def _in_order(
-    pool: ThreadPoolExecutor, blocks: Iterator[tuple[Block, int, bool]], tables: Path, written: list[Path]
+    pool: ThreadPoolExecutor, blocks: Iterator[tuple[Block, int, bool]], staging: _Staging
 ) -> Iterator[tuple[Block, int, bool, dict[str, Any]]]:
     """Parse blocks side by side, a few at a time, and give them back in the order of the file."""
     waiting: list[Any] = []
     for block, end, complete in blocks:
-        waiting.append((block, end, complete, pool.submit(parse_block, block, tables, written)))
+        waiting.append((block, end, complete, pool.submit(parse_block, block, staging)))
         if len(waiting) > 4:
             block, end, complete, future = waiting.pop(0)
             yield block, end, complete, future.result()
@@ -215,7 +291,7 @@ def _in_order(
         yield block, end, complete, future.result()
 
 
-def parse_block(block: Block, tables: Path, written: list[Path]) -> dict[str, Any]:
+def parse_block(block: Block, staging: _Staging) -> dict[str, Any]:
     """Write the parts of one block and return its counts. Depends on nothing but its arguments."""
     import pyarrow
 
@@ -223,12 +299,13 @@ def parse_block(block: Block, tables: Path, written: list[Path]) -> dict[str, An
     lines = text.removesuffix("\n").split("\n")
     times: list[str | None] | None = None
     if is_json_wrapped(lines[:50]):
-        unwrapped = [unwrap_json(line) for line in lines]
-        lines, times = [pair[0] for pair in unwrapped], [pair[1] for pair in unwrapped]
+        lines, times = unwrap_json_lines(lines)
     elif is_powershell_capture(lines):
         lines = join_powershell_lines([line.rstrip("\r") for line in lines])
-    step = max(1, len(lines) // _SAMPLED_LINES)
-    wrappers = prefixes_in(line[:400] for line in lines[::step])
+    # A block may hold no line whose content is known; it is then wrapped as the head of its file.
+    wrappers = _wrappers_of(lines) or [wrapper for wrapper in WRAPPERS if wrapper.name in block.wrappers]
+    if any(wrapper.name == "cri" for wrapper in wrappers):
+        lines = join_pieces(lines)
     raw = pyarrow.table(
         {
             "line": pyarrow.array(range(block.first_line, block.first_line + len(lines)), pyarrow.int64()),
@@ -245,8 +322,8 @@ def parse_block(block: Block, tables: Path, written: list[Path]) -> dict[str, An
     candidates = connection.sql(_sql("ingest_candidates"), params={"anchors": ANCHOR_PATTERN}).fetchall()
     counted = connection.sql(_sql("ingest_counts")).to_arrow_table().to_pylist()[0]
     connection.unregister("raw_lines")
-    _write_part(tables, "requests", block.part, requests, written)
-    _write_part(tables, "events", block.part, _event_rows(candidates, identity), written)
+    staging.write("requests", block.part, requests)
+    staging.write("events", block.part, _event_rows(candidates, identity))
     return {
         "lines": counted["lines"],
         "recognized": counted["recognized"],
@@ -258,6 +335,10 @@ def parse_block(block: Block, tables: Path, written: list[Path]) -> dict[str, An
     }
 
 
+def _wrappers_of(lines: list[str]) -> list[Wrapper]:
+    return prefixes_in(line[:400] for line in lines[:: max(1, len(lines) // _SAMPLED_LINES)])
+
+
 def _event_rows(candidates: list[tuple[Any, ...]], identity: dict[str, str]) -> pyarrow.Table:
     import pyarrow
 
@@ -266,7 +347,7 @@ def _event_rows(candidates: list[tuple[Any, ...]], identity: dict[str, str]) -> 
         if event := event_in(text, anchor):
             at = slog_at or wrapper_at
             rows.append((line, event.key, at, before_at, after_at, json.dumps(event.fields), text[:2000]))
-    columns = list(zip(*rows, strict=True)) or [[]] * 7
+    columns: list[Any] = list(zip(*rows, strict=True)) or [[]] * 7
     stamp = pyarrow.timestamp("us")
     types = (pyarrow.int64(), pyarrow.string(), stamp, stamp, stamp, pyarrow.string(), pyarrow.string())
     names = ("line", "key", "at", "before_at", "after_at", "fields", "text")
@@ -277,7 +358,9 @@ def _event_rows(candidates: list[tuple[Any, ...]], identity: dict[str, str]) -> 
 
 def _block_sql(wrappers: list[Wrapper]) -> str:
     """The block statement with its wrappers and families written in; both are tables of ours, not input."""
-    source = "SELECT line, rtrim(raw, chr(13)) AS raw, try_cast(time AS TIMESTAMPTZ)::TIMESTAMP AS wrapper_at FROM raw_lines"
+    source = (
+        "SELECT line, rtrim(raw, chr(13)) AS raw, try_cast(time AS TIMESTAMPTZ)::TIMESTAMP AS wrapper_at FROM raw_lines"
+    )
     if wrappers:
         # Colours come off first: compose paints its prefix.
         source = f"SELECT line, regexp_replace(raw, {_quoted(ANSI)}, '', 'g') AS raw, wrapper_at FROM ({source})"
@@ -298,34 +381,35 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _ingest_small(item: Evidence, tables: Path, written: list[Path]) -> dict[str, Any]:
+def _ingest_small(item: Evidence, staging: _Staging) -> dict[str, Any]:
     """Trial tables and process samples: read whole, one part each."""
     import pyarrow
 
-    with _open_log(item) as handle:
+    stat = _stat(item.path)
+    with open_bytes(item.path) as handle:
         data = handle.read()
     encoding = detect_encoding(data)
     text = decode(data, encoding)
-    part = _part_name(item, "0")
+    lines = text.removesuffix("\n").split("\n")
     if item.kind == "trials":
         results = {"trials": parse_trials(text)}
     else:
-        processes, residents = parse_process_samples(text.splitlines())
+        processes, residents = parse_process_samples(lines)
         results = {"processes": processes, "resident_models": residents}
+    part = _part_name(item, "0")
     for table, rows in results.items():
         for row in rows:
             row |= {"host": item.host, "source": item.name}
         if rows:
-            _write_part(tables, table, part, pyarrow.Table.from_pylist(rows), written)
-    lines = len(text.splitlines())
+            staging.write(table, part, pyarrow.Table.from_pylist(rows))
     recognized = len({row["line"] for rows in results.values() for row in rows})
     recognized += item.kind == "trials"  # its header
-    times = [at for rows in results.values() for row in rows if (at := row.get("ended_at") or row.get("at"))]
+    times: list[Any] = [row.get("ended_at") or row.get("at") for rows in results.values() for row in rows]
     return {
-        "path": item.name, "kind": item.kind, "host": item.host, "stream": "", "age": 0, "encoding": encoding,
-        "compressed": False, "parts": [part], "size": item.path.stat().st_size,
-        "fingerprint": _fingerprint(item.path, item.path.stat().st_size),
-        "lines": lines, "recognized": min(recognized, lines), "unrecognized": lines - min(recognized, lines),
+        "path": item.name, "kind": item.kind, "host": item.host, "stream": item.stream, "age": item.age,
+        "encoding": encoding, "wrappers": [], "appendable": False, "parts": [part] if times else [],
+        "size": stat[0], "stat": stat, "fingerprint": _fingerprint(item.path, stat[0]),
+        "lines": len(lines), "recognized": recognized, "unrecognized": len(lines) - recognized,
         "undecodable": 0, "first_at": _iso(min(times, default=None)), "last_at": _iso(max(times, default=None)),
         "offsets_s": [0] if times else [],
     }  # fmt: skip
@@ -351,60 +435,40 @@ def _part_name(item: Evidence, suffix: str) -> str:
     return f"{hashlib.sha256(item.name.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}-{suffix}"
 
 
-def _write_part(tables: Path, table: str, part: str, rows: pyarrow.Table, written: list[Path]) -> None:
-    import pyarrow.parquet
-
-    path = tables / f"{table}-{part}.parquet"
-    written.append(path)
-    temporary = path.with_suffix(".partial")
-    try:
-        pyarrow.parquet.write_table(rows, temporary, compression="zstd")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _drop_parts(tables: Path, account: dict[str, Any]) -> None:
-    for part in account["parts"]:
-        for path in tables.glob(f"*-{part}.parquet"):
-            path.unlink()
+def _part_of(path: Path) -> str:
+    return path.stem.partition("-")[2]
 
 
 def _read_manifest(tables: Path) -> dict[str, dict[str, Any]]:
-    path = tables / "ingest.json"
+    """What was read before; nothing when the tables are of another version or not all there."""
     try:
-        saved = json.loads(path.read_text())
-        if saved["schema"] == SCHEMA and saved["rows"] == _table_digest():
-            sources: dict[str, dict[str, Any]] = saved["sources"]
-            return sources
-    except (OSError, ValueError, KeyError):
-        pass
-    for stale in tables.glob("*.parquet"):  # of another version, or half written: derived data, made anew
-        stale.unlink()
-    return {}
-
-
-def _write_manifest(tables: Path, sources: dict[str, dict[str, Any]]) -> None:
-    path = tables / "ingest.json"
-    temporary = path.with_suffix(".partial")
-    temporary.write_text(json.dumps({"schema": SCHEMA, "rows": _table_digest(), "sources": sources}, indent=1))
-    temporary.replace(path)
+        saved = json.loads((tables / "ingest.json").read_text())
+        if saved["schema"] != SCHEMA or saved["rows"] != _table_digest():
+            return {}
+        sources: dict[str, dict[str, Any]] = saved["sources"]
+        wanted = {part for account in sources.values() for part in account["parts"]}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return {}  # derived data, made anew
+    return sources if wanted <= {_part_of(path) for path in tables.glob("*.parquet")} else {}
 
 
 def _table_digest() -> str:
     """Changes when the log table does, so that tables made with an older one are not mixed with new ones."""
-    text = ANCHOR_PATTERN + "".join(family.pattern for family in FAMILIES)
-    text += "".join(_sql(name) for name in ("ingest_block", "ingest_requests", "ingest_candidates"))
+    text = "".join(row.key + row.anchor + row.pattern for row in EVENTS)
+    text += "".join(row.pattern for row in FAMILIES) + "".join(wrapper.pattern for wrapper in WRAPPERS)
+    text += "".join(_sql(f"ingest_{name}") for name in ("block", "requests", "candidates", "counts"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _fingerprint(path: Path, size: int) -> str:
-    """A digest of the first bytes of a file and of those before `size`: has what was read stayed as it was?"""
+    """A digest of samples of the first `size` bytes: has what was read stayed as it was?"""
+    digest = hashlib.sha256()
+    last = max(0, size - _FINGERPRINT_BYTES)
     with path.open("rb") as handle:
-        head = handle.read(min(_FINGERPRINT_BYTES, size))
-        handle.seek(max(0, size - _FINGERPRINT_BYTES))
-        tail = handle.read(min(_FINGERPRINT_BYTES, size))
-    return hashlib.sha256(head + b"|" + tail).hexdigest()[:24]
+        for spot in range(_FINGERPRINT_SPOTS + 1):
+            handle.seek(last * spot // _FINGERPRINT_SPOTS)
+            digest.update(handle.read(min(_FINGERPRINT_BYTES, size)))
+    return digest.hexdigest()[:24]
 
 
 def _no_counts() -> dict[str, Any]:

@@ -20,6 +20,8 @@ from .records import Load, Residency, SlotTask
 
 # Clients and server share a host here, or keep time by NTP; a second of truncation comes on top.
 CLOCK_SLACK_S = 1.0
+# Requests that a client sends at once arrive within this of each other, and in any order.
+AT_ONCE_S = 0.05
 # From a request's arrival to the spawn of its runner: reading the model's header, asking the GPUs for
 # their memory. Seconds on slow disks, never the length of another request.
 SPAWN_SLACK_S = 0.25
@@ -246,17 +248,16 @@ def queue_by_overlap(requests: Sequence[Request], slots: int) -> None:
     slot. Sets `queue_s`, and `in_flight`: how many were surely there when it arrived, itself included.
     """
     serving: list[float] = []
-    present: list[float] = []
+    arrived_by = sorted(request.started_to for request in requests)
+    ended_by = sorted(request.ended_from for request in requests)
     for request in sorted(requests, key=lambda r: (r.started, r.line)):
         arrived = request.started
         ready = max(
             (epoch(load.ended_at) for load, _ in request.loads if load.ended_at and load.model == request.model),
             default=arrived,
         )
-        while present and present[0] <= request.started_from:
-            heappop(present)
-        request.in_flight = 1 + sum(ended > request.started_to for ended in present)
-        heappush(present, request.ended_from)
+        here, gone = bisect_right(arrived_by, request.started_to + AT_ONCE_S), bisect_right(ended_by, request.started_to)
+        request.in_flight = max(1, here - gone + (request.ended_from <= request.started_to))
         while serving and serving[0] <= max(arrived, ready):
             heappop(serving)
         begins = max(arrived, ready)

@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
+from .encodings import encodable
+
 
 def is_process_samples(line: str) -> bool:
     """Whether this first line is one sample.
@@ -14,6 +16,14 @@ def is_process_samples(line: str) -> bool:
     True
     """
     return line.startswith("{") and '"ts"' in line and '"procs"' in line
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and abs(value) < 2**63 else None
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
 
 
 def parse_process_samples(lines: Iterable[str]) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
@@ -33,13 +43,13 @@ def parse_process_samples(lines: Iterable[str]) -> tuple[list[dict[str, object]]
                     {
                         "line": number,
                         "at": at,
-                        "pid": process.get("pid"),
-                        "parent_pid": process.get("ppid"),
-                        "role": process.get("role") or "",
-                        "state": process.get("state") or "",
-                        "cpu_percent": process.get("cpu_pct"),
-                        "rss_bytes": process.get("rss"),
-                        "command": process.get("cmd") or process.get("comm") or "",
+                        "pid": _whole(process.get("pid")),
+                        "parent_pid": _whole(process.get("ppid")),
+                        "role": encodable(str(process.get("role") or "")),
+                        "state": encodable(str(process.get("state") or "")),
+                        "cpu_percent": _number(process.get("cpu_pct")),
+                        "rss_bytes": _whole(process.get("rss")),
+                        "command": encodable(str(process.get("cmd") or process.get("comm") or "")),
                     }
                 )
             for model in (sample.get("api_ps") or {}).get("models") or []:
@@ -48,14 +58,14 @@ def parse_process_samples(lines: Iterable[str]) -> tuple[list[dict[str, object]]
                     {
                         "line": number,
                         "at": at,
-                        "model": model.get("name") or "",
-                        "size_bytes": model.get("size"),
-                        "vram_bytes": model.get("size_vram"),
+                        "model": encodable(str(model.get("name") or "")),
+                        "size_bytes": _whole(model.get("size")),
+                        "vram_bytes": _whole(model.get("size_vram")),
                         "expires_at": datetime.fromisoformat(expires).astimezone(UTC).replace(tzinfo=None)
                         if expires
                         else None,
                     }
                 )
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             continue
     return processes, residents

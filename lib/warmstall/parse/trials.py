@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 _NEEDED = {"start_ts", "end_ts", "model", "endpoint", "status"}
 _METRICS_NS = ("total_duration", "load_duration", "prompt_eval_duration", "eval_duration")
+_LONGEST_FIELD = 16 * 1024 * 1024
 _COUNTS = ("prompt_eval_count", "eval_count")
 
 
@@ -17,15 +18,15 @@ def is_trial_table(header: str) -> bool:
     >>> is_trial_table("start_ts,end_ts,model,endpoint,status,error,total_duration")
     True
     """
-    return _NEEDED <= {name.strip() for name in header.strip().split(",")}
+    return _NEEDED.issubset(name.strip() for name in header.strip().split(","))
 
 
 def _utc(text: str) -> datetime | None:
     try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
+        at = datetime.fromisoformat(text.strip())
+        return at.astimezone(UTC).replace(tzinfo=None) if at.tzinfo else at
+    except (ValueError, OverflowError):
         return None
-    return at.astimezone(UTC).replace(tzinfo=None) if at.tzinfo else at
 
 
 def parse_trials(text: str) -> list[dict[str, object]]:
@@ -40,26 +41,39 @@ def parse_trials(text: str) -> list[dict[str, object]]:
     (1.0, 0.29021973, 2)
     """
     rows: list[dict[str, object]] = []
-    reader = csv.DictReader(io.StringIO(text))
-    for record in reader:
-        started_at, ended_at = _utc(record.get("start_ts") or ""), _utc(record.get("end_ts") or "")
-        if not started_at or not ended_at:
-            continue
-        row: dict[str, object] = {
-            "line": reader.line_num,
-            "started_at": started_at,
-            "ended_at": ended_at,
-            "wall_s": (ended_at - started_at).total_seconds(),
-            "model": record.get("model") or "",
-            "path": record.get("endpoint") or "",
-            "status": record.get("status") or "",
-            "error": (record.get("error") or "")[:500],
-        }
-        for name in _METRICS_NS:
-            value = record.get(name) or ""
-            row[f"{name}_s"] = int(value) / 1e9 if value.isdigit() else None
-        for name in _COUNTS:
-            value = record.get(name) or ""
-            row[name] = int(value) if value.isdigit() else None
-        rows.append(row)
+    csv.field_size_limit(_LONGEST_FIELD)
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    try:
+        reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+        for record in reader:
+            if row := _row(record, reader.line_num):
+                rows.append(row)
+    except csv.Error:  # not a table any more from here on; the lines count as unrecognized
+        pass
     return rows
+
+
+def _row(record: dict[str, str], line: int) -> dict[str, object] | None:
+    started_at, ended_at = _utc(record.get("start_ts") or ""), _utc(record.get("end_ts") or "")
+    if not started_at or not ended_at:
+        return None
+    row: dict[str, object] = {
+        "line": line,
+        "started_at": started_at,
+        "ended_at": ended_at,
+        "wall_s": (ended_at - started_at).total_seconds(),
+        "model": record.get("model") or "",
+        "path": record.get("endpoint") or "",
+        "status": record.get("status") or "",
+        "error": (record.get("error") or "")[:500],
+    }
+    for name in _METRICS_NS:
+        value = _number(record.get(name))
+        row[f"{name}_s"] = None if value is None else value / 1e9
+    for name in _COUNTS:
+        row[name] = _number(record.get(name))
+    return row
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isdecimal() and len(text) < 19 else None

@@ -36,7 +36,9 @@ class Wrapper:
 WRAPPERS: tuple[Wrapper, ...] = (
     Wrapper("kubectl", r"^\[pod/[^\]\s]+\] ", "[pod/ollama-0/ollama] [GIN] 2026/11/20 - 20:49:02"),
     Wrapper("compose", r"^[A-Za-z0-9][\w.-]* +\| ", "ollama-1  | [GIN] 2026/11/20 - 20:49:02"),
-    Wrapper("cri", rf"^{_ISO} (?:stdout|stderr) [FP] ", "2026-11-20T20:49:02.1Z stderr F time=2026-11-20T20:49:02.100Z"),
+    Wrapper(
+        "cri", rf"^{_ISO} (?:stdout|stderr) [FP] ", "2026-11-20T20:49:02.1Z stderr F time=2026-11-20T20:49:02.100Z"
+    ),
     Wrapper(
         "journald-iso",
         rf"^{_ISO} \S+ [\w.@:()\\-]+(?:\[\d+\])?: ",
@@ -171,7 +173,7 @@ def unwrap_json_lines(lines: list[str]) -> tuple[list[str], list[str | None]]:
             text = ""
         texts.append(text)
         times.append(at)
-        if is_piece(line.encode("utf-8", "replace")):
+        if len(line) > _PIECE_LENGTH and is_piece(line.encode("utf-8", "replace")):
             start = number if start is None else start
         else:
             start = None

@@ -24,16 +24,19 @@ WITH split AS (
             WHEN wall ~ '^[\d.]+s$' THEN try_cast(wall[:-2] AS DOUBLE)
             WHEN wall ~ '^[\d.]+ms$' THEN try_cast(wall[:-3] AS DOUBLE) / 1e3
             WHEN wall ~ '^[\d.]+ns$' THEN try_cast(wall[:-3] AS DOUBLE) / 1e9
-            WHEN wall ~ '^(\d+h)?(\d+m)?([\d.]+s)?$' THEN
+            WHEN wall ~ '^(\d+h)?(\d+m)?([\d.]+s)?$' AND wall <> '' THEN
                 3600 * coalesce(try_cast(regexp_extract(wall, '(\d+)h', 1) AS DOUBLE), 0)
                 + 60 * coalesce(try_cast(regexp_extract(wall, '(\d+)m', 1) AS DOUBLE), 0)
                 + coalesce(try_cast(regexp_extract(wall, '([\d.]+)s', 1) AS DOUBLE), 0)
             WHEN wall ~ '^[\d.]+[^\d.]{1,4}s$' THEN try_cast(regexp_extract(wall, '^[\d.]+') AS DOUBLE) / 1e6
         END AS wall_s
     FROM named
+), believed AS (
+    -- A latency of more than a century is no latency.
+    SELECT * REPLACE (CASE WHEN wall_s < 3e9 THEN wall_s END AS wall_s) FROM timed
 ), before AS (
-    SELECT timed.*, stamps.stamp_at AS before_at
-    FROM timed ASOF LEFT JOIN stamps ON timed.line >= stamps.line
+    SELECT believed.*, stamps.stamp_at AS before_at
+    FROM believed ASOF LEFT JOIN stamps ON believed.line >= stamps.line
 ), zoned AS (
     SELECT before.*, zones.offset_s
     FROM before ASOF LEFT JOIN (FROM stamps WHERE offset_s IS NOT NULL) AS zones ON before.line >= zones.line

@@ -1,0 +1,79 @@
+"""The printed answer, summary.json and requests.csv keep their contracts, for any log."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from conftest import INCIDENTS
+from warmstall.analysis import REQUEST_COLUMNS, Analysis, analyze
+from warmstall.answer import answer, summarize, write_answer
+
+HOSTILE = (
+    '[GIN] 2026/11/20 - 20:49:03 | 200 |  1.5s |  127.0.0.1 | POST     "/api/chat?\x1b]0;owned\x07=<script>alert(1)</script>"\n'
+)
+
+
+def test_summary_has_every_key_of_the_contract(stall: Analysis) -> None:
+    summary = summarize(stall)
+
+    assert {"schema", "inputs", "servers", "requests", "loads", "counts", "offload", "devices", "windows", "hypotheses",
+            "answer"} <= set(summary)  # fmt: skip
+    assert {"path", "kind", "encoding", "lines", "recognized", "unrecognized", "undecodable", "first_at", "last_at",
+            "zone", "zone_from"} <= set(summary["inputs"][0])  # fmt: skip
+    assert {"total", "by_status", "inference", "inference_by_status", "by_verdict", "latency_s",
+            "slowest"} <= set(summary["requests"])  # fmt: skip
+    assert {"truncations", "evictions", "runner_crashes", "client_aborts", "load_timeouts", "vram_not_recovered",
+            "queue_full"} == set(summary["counts"])  # fmt: skip
+    assert summary["requests"]["by_verdict"] == {"cold_start": 1, "warm_ok": 44, "warm_stall": 2}
+    assert summary["loads"] == {"count": 1, "completed": 1, "failed": 0, "seconds": [0.25]}
+
+
+def test_summary_is_json_and_the_table_has_its_columns(stall: Analysis, tmp_path: Path) -> None:
+    write_answer(stall, tmp_path)
+
+    summary = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
+    rows = list(csv.DictReader((tmp_path / "requests.csv").open(newline="", encoding="utf-8")))
+    assert len(rows) == summary["requests"]["total"]
+    assert list(rows[0]) == list(REQUEST_COLUMNS)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["requests.csv", "summary.json"]
+
+
+@pytest.mark.parametrize("name", ["warm-stall-runner-stopped", "reloads-two-models", "queue-one-slot"])
+def test_the_answer_is_short_and_opens_with_the_verdict(name: str) -> None:
+    lines = answer(analyze(INCIDENTS / name)).splitlines()
+
+    assert len(lines) <= 25
+    assert lines[2].startswith("Cold start or warm stall? ")
+
+
+def test_hostile_text_does_not_reach_the_terminal(tmp_path: Path) -> None:
+    """A path may hold an escape sequence; what is printed holds no control character."""
+    log = tmp_path / "server.log"
+    log.write_text(HOSTILE * 3, encoding="utf-8")
+    text = answer(analyze(log))
+
+    assert not [c for c in text if ord(c) < 32 and c != "\n"]
+
+
+def test_a_log_without_requests_says_so(tmp_path: Path) -> None:
+    log = tmp_path / "server.log"
+    log.write_text(
+        'time=2026-01-01T00:00:00.000Z level=INFO source=routes.go:1 msg="Listening on 127.0.0.1:11434 (version 0.13.5)"\n'
+    )
+    found = analyze(log)
+
+    assert "No request to a model has ended" in answer(found)
+    assert summarize(found)["requests"]["slowest"] is None
+
+
+def test_local_times_without_a_zone_are_said_to_be_assumed(tmp_path: Path) -> None:
+    log = tmp_path / "server.log"
+    log.write_text('[GIN] 2026/11/20 - 20:49:03 | 200 |  1.5s |  127.0.0.1 | POST     "/api/chat"\n')
+    found = analyze(log, assumed_offset_s=3600)
+
+    assert found.inputs()["zone_from"].tolist() == ["assumed"]
+    assert "+01:00 is assumed" in answer(found)
+    assert found.requests()["ended_at"].dt.hour.tolist() == [19]
