@@ -7,12 +7,14 @@ import json
 from pathlib import Path
 
 import pytest
+
 from conftest import INCIDENTS
 from warmstall.analysis import REQUEST_COLUMNS, Analysis, analyze
 from warmstall.answer import answer, summarize, write_answer
 
 HOSTILE = (
-    '[GIN] 2026/11/20 - 20:49:03 | 200 |  1.5s |  127.0.0.1 | POST     "/api/chat?\x1b]0;owned\x07=<script>alert(1)</script>"\n'
+    "[GIN] 2026/11/20 - 20:49:03 | 200 |  1.5s |  127.0.0.1 | POST     "
+    '"/api/chat?\x1b]0;owned\x07=<script>alert(1)</script>"\n'
 )
 
 
@@ -61,7 +63,8 @@ def test_hostile_text_does_not_reach_the_terminal(tmp_path: Path) -> None:
 def test_a_log_without_requests_says_so(tmp_path: Path) -> None:
     log = tmp_path / "server.log"
     log.write_text(
-        'time=2026-01-01T00:00:00.000Z level=INFO source=routes.go:1 msg="Listening on 127.0.0.1:11434 (version 0.13.5)"\n'
+        "time=2026-01-01T00:00:00.000Z level=INFO source=routes.go:1607 "
+        'msg="Listening on 127.0.0.1:11434 (version 0.13.5)"\n'
     )
     found = analyze(log)
 

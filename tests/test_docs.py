@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from conftest import INCIDENTS, ROOT
 from warmstall.records import VERDICTS
 

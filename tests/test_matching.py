@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from warmstall.matching import Request, epoch, match_loads, match_trials, queue_by_overlap
 from warmstall.records import Load
 
@@ -15,7 +16,9 @@ START = datetime(2026, 1, 1)
 ZERO = epoch(START)
 
 
-def request(row: int, start: float, wall_s: float, status: str = "200", unsure_s: float = 0.0, model: str = "m") -> Request:
+def request(
+    row: int, start: float, wall_s: float, status: str = "200", unsure_s: float = 0.0, model: str = "m"
+) -> Request:
     begin, end = ZERO + start, ZERO + start + wall_s
     return Request(
         row, "box", "server.log", row + 1, status, "/api/chat", wall_s, begin, begin + unsure_s, end, end + unsure_s,

@@ -34,7 +34,7 @@ def hostile_log(folder: Path) -> Path:
     ]
     for second in range(3, 33):
         lines.append(
-            f'[GIN] 2026/01/05 - 10:15:{second:02d} | 200 |  {second % 7}.5s |  127.0.0.1 | POST     '
+            f"[GIN] 2026/01/05 - 10:15:{second:02d} | 200 |  {second % 7}.5s |  127.0.0.1 | POST     "
             '"/api/chat?<img src=x onerror=alert(1)>$x^2$</script><script>alert(3)</script>"'
         )
     log.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -9,13 +9,15 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
 from warmstall.cli import app
 from warmstall.errors import WarmstallError
 
 
 def _load(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec and spec.loader
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -32,7 +34,9 @@ def _in_process(command: list[str], **_: object) -> subprocess.CompletedProcess[
 
 @pytest.mark.parametrize("name", ["check_corpus", "check_truth"])
 @pytest.mark.timeout(900)
-def test_check_passes(name: str, shared: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_passes(
+    name: str, shared: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Facts of real logs and verdicts under injected faults are right to the thresholds that the check sets."""
     check = _load(shared / "checks" / f"{name}.py")
     # The module's own name for subprocess is replaced, not the library for everybody.

@@ -69,7 +69,10 @@ def test_a_load_whose_client_left_is_abandoned_once() -> None:
 def test_a_load_that_stands_still_times_out() -> None:
     timeline = lines(
         (0, spawn(BLOB_A)),
-        (300, 'msg="error loading llama server" error="timed out waiting for llama runner to start - progress 0.41 - "'),
+        (
+            300,
+            'msg="error loading llama server" error="timed out waiting for llama runner to start - progress 0.41 - "',
+        ),
     )
 
     assert [load.outcome for load in timeline.loads] == ["timed_out"]
@@ -97,8 +100,12 @@ def test_a_model_that_is_spawned_again_had_left_memory() -> None:
 def test_a_falling_count_of_runners_unloads_the_oldest() -> None:
     """No version says at INFO that a model was unloaded; the count of loaded runners does."""
     timeline = lines(
-        (0, spawn(BLOB_A)), (1, started(1.0)), (9, spawn(BLOB_B)), (10, started(1.0)), (10, 'msg="loaded runners" count=1')
-    )  # fmt: skip
+        (0, spawn(BLOB_A)),
+        (1, started(1.0)),
+        (9, spawn(BLOB_B)),
+        (10, started(1.0)),
+        (10, 'msg="loaded runners" count=1'),
+    )
 
     gone = [r for r in timeline.residencies if r.unloaded_at]
     assert [r.model for r in gone] == [A]
@@ -118,7 +125,9 @@ def test_a_server_start_ends_everything_before_it() -> None:
 
 def test_slots_and_context_come_from_the_runners_command_line() -> None:
     command = f"/llama-server --model {BLOB_A} --port 7 -c 16384 -np 4 --flash-attn auto"
-    timeline = lines((0, f'msg="starting llama-server" cmd="{command}"'), (1, 'msg="llama-server started in 1.00 seconds"'))
+    timeline = lines(
+        (0, f'msg="starting llama-server" cmd="{command}"'), (1, 'msg="llama-server started in 1.00 seconds"')
+    )
 
     (load,) = timeline.loads
     assert (load.parallel, load.context_length) == (4, 16384)
@@ -128,8 +137,16 @@ def test_the_lines_of_a_slot_are_one_task() -> None:
     head = "slot print_timing: id  3 | task 25 | "
     timeline = lines(
         (0, "slot launch_slot_: id  3 | task 25 | processing task, is_child = 0"),
-        (1, head + "prompt eval time =     100.00 ms /    50 tokens (    2.00 ms per token,   500.00 tokens per second)"),
-        (1, head + "       eval time =     200.00 ms /    20 tokens (   10.00 ms per token,   100.00 tokens per second)"),
+        (
+            1,
+            head
+            + "prompt eval time =     100.00 ms /    50 tokens (    2.00 ms per token,   500.00 tokens per second)",
+        ),
+        (
+            1,
+            head
+            + "       eval time =     200.00 ms /    20 tokens (   10.00 ms per token,   100.00 tokens per second)",
+        ),
         (1, head + "      total time =     300.00 ms /    70 tokens"),
         (1, "slot      release: id  3 | task 25 | stop processing: n_tokens = 70, truncated = 1"),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
+
 from conftest import INCIDENTS
 from warmstall.analysis import Analysis, analyze
 from warmstall.records import VERDICTS
@@ -23,7 +24,8 @@ UNEXPLAINED = {
     "shared_timeout_s": 0.0,
 }  # fmt: skip
 MEASURED = UNEXPLAINED | {
-    "measured": True, "prefill_s": 0.2, "decode_s": 29.8, "decode_tokens": 150, "prompt_tokens": 40, "unexplained_s": 0.0,
+    "measured": True, "prefill_s": 0.2, "decode_s": 29.8, "decode_tokens": 150, "prompt_tokens": 40,
+    "unexplained_s": 0.0,
 }  # fmt: skip
 SLOW_DECODE = MEASURED | {
     "decode_factor": 40.0, "decode_excess_s": 29.0, "decode_usual_rate": 200.0, "decode_beyond": True,

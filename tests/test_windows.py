@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from warmstall.windows import dense_stretches, find_windows
 
 
@@ -15,10 +17,18 @@ def requests(walls: list[float], failed: set[int] = frozenset(), every_s: float 
     ended = pd.to_datetime([1_700_000_000 + every_s * n for n in range(len(walls))], unit="s", utc=True)
     return pd.DataFrame(
         {
-            "host": "box", "source": "server.log", "line": range(len(walls)), "wall_s": walls, "ended_at": ended,
-            "started_at": ended - pd.to_timedelta(walls, unit="s"), "inference": True, "path": "/api/chat", "model": "m",
-            "status": ["500" if n in failed else "200" for n in range(len(walls))], "verdict": "unknown",
-        }  # fmt: skip
+            "host": "box",
+            "source": "server.log",
+            "line": range(len(walls)),
+            "wall_s": walls,
+            "ended_at": ended,
+            "started_at": ended - pd.to_timedelta(walls, unit="s"),
+            "inference": True,
+            "path": "/api/chat",
+            "model": "m",
+            "status": ["500" if n in failed else "200" for n in range(len(walls))],
+            "verdict": "unknown",
+        }
     )
 
 
@@ -59,4 +69,4 @@ def test_stretches_lie_inside_and_apart(marks: list[bool]) -> None:
     found = sorted(dense_stretches(marks))
 
     assert all(0 <= first <= last < len(marks) for first, last in found)
-    assert all(one[1] < two[0] for one, two in zip(found, found[1:], strict=False))
+    assert all(one[1] < two[0] for one, two in pairwise(found))

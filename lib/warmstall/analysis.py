@@ -12,6 +12,7 @@ import json
 import re
 from collections import defaultdict
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,8 @@ class Analysis:
         streams = self.case.streams()
         by_stream: dict[str, list[dict[str, Any]]] = defaultdict(list)
         keys = ", ".join(f"'{key}'" for key in USED_KEYS)
-        for row in self.case.rows("events", f"key IN ({keys}) OR key LIKE 'ls#_%' ESCAPE '#' OR contains(fields, 'runner.name')"):
+        wanted = f"key IN ({keys}) OR starts_with(key, 'ls_') OR contains(fields, 'runner.name')"
+        for row in self.case.rows("events", wanted):
             by_stream[streams.get(row["source"], row["source"])].append(row)
         return {stream: build_timeline(events_of(rows)) for stream, rows in by_stream.items()}
 
@@ -117,7 +119,8 @@ class Analysis:
                 to_epoch["ended_to"].tolist(),
                 frame["inference"].tolist(),
                 frame["embedding"].tolist(),
-            )  # fmt: skip
+                strict=True,
+            )
         ]
         trials: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for trial in self.case.rows("trials"):
@@ -171,7 +174,7 @@ class Analysis:
                 samples[epoch(row["at"])].append(row["state"] == "T" or (idle and row["state"] != "R"))
         times = sorted(samples)
         spans: list[tuple[float, float]] = []
-        for at, following in zip(times, times[1:], strict=False):
+        for at, following in pairwise(times):
             # A gap in the samples is not evidence of anything.
             if all(samples[at]) and following - at <= 10:
                 if spans and spans[-1][1] == at:
@@ -285,7 +288,7 @@ class Analysis:
                     "layers_gpu": int(row["fields"]["layers_gpu"]),
                     "layers_total": int(row["fields"]["layers_total"]),
                     "line": row["line"],
-                }  # fmt: skip
+                }
             )
         return pd.DataFrame(rows, columns=["model", "layers_gpu", "layers_total", "line"])
 

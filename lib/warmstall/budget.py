@@ -52,7 +52,7 @@ def usual(values: Iterable[float]) -> Usual | None:
     """Middle and limit of positive values, robust to outliers; None when there are too few.
 
     >>> usual([0.8, 0.9, 0.85, 0.87, 0.9, 30.8])
-    Usual(middle=0.885, limit=2.655, n=6)
+    Usual(middle=0.8849, limit=2.6546, n=6)
     """
     logs = sorted(math.log(value) for value in values if value > 0)
     if len(logs) < BASELINE_MIN_N:
@@ -219,7 +219,7 @@ def _facts_of(request: Request, parts: _Parts, wall: Usual | None) -> dict[str, 
     trial = request.trial or {}
     triggered = [load for load, role in request.loads if role == "trigger"]
     waited = _waited_loads(request)
-    load = (triggered or waited or [None])[-1]
+    load = next(reversed(triggered or waited), None)
     failed = next((load for load, role in request.loads if role == "trigger" and load.outcome != "completed"), None)
     task = request.tasks[0] if request.tasks else None
     decode_s, unexplained_s, sources = parts.decode_s, parts.unexplained_s, parts.sources

@@ -31,14 +31,14 @@ _EMPTY_TABLES = {
     "requests": "host VARCHAR, source VARCHAR, line BIGINT, ended_local TIMESTAMP, wrapper_at TIMESTAMP, "
     "offset_s INTEGER, before_at TIMESTAMP, after_at TIMESTAMP, wall_s DOUBLE, status VARCHAR, client VARCHAR, "
     "method VARCHAR, path VARCHAR, text VARCHAR",
-    "events": "host VARCHAR, source VARCHAR, line BIGINT, key VARCHAR, \"at\" TIMESTAMP, before_at TIMESTAMP, "
+    "events": 'host VARCHAR, source VARCHAR, line BIGINT, key VARCHAR, "at" TIMESTAMP, before_at TIMESTAMP, '
     "after_at TIMESTAMP, fields VARCHAR, text VARCHAR",
     "trials": "line BIGINT, started_at TIMESTAMP, ended_at TIMESTAMP, wall_s DOUBLE, model VARCHAR, path VARCHAR, "
     "status VARCHAR, error VARCHAR, total_duration_s DOUBLE, load_duration_s DOUBLE, prompt_eval_duration_s DOUBLE, "
     "eval_duration_s DOUBLE, prompt_eval_count BIGINT, eval_count BIGINT, host VARCHAR, source VARCHAR",
-    "processes": "line BIGINT, \"at\" TIMESTAMP, pid BIGINT, parent_pid BIGINT, role VARCHAR, state VARCHAR, "
+    "processes": 'line BIGINT, "at" TIMESTAMP, pid BIGINT, parent_pid BIGINT, role VARCHAR, state VARCHAR, '
     "cpu_percent DOUBLE, rss_bytes BIGINT, command VARCHAR, host VARCHAR, source VARCHAR",
-    "resident_models": "line BIGINT, \"at\" TIMESTAMP, model VARCHAR, size_bytes BIGINT, vram_bytes BIGINT, "
+    "resident_models": 'line BIGINT, "at" TIMESTAMP, model VARCHAR, size_bytes BIGINT, vram_bytes BIGINT, '
     "expires_at TIMESTAMP, host VARCHAR, source VARCHAR",
 }
 

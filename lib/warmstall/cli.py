@@ -36,8 +36,10 @@ def _options(
 
 @app.command()
 def analyze(
-    paths: Annotated[list[str], typer.Argument(help="Logs, folders or cases; - is standard input.", show_default=False)],
-    out: Annotated[Path | None, typer.Option(help="Where results go; default: out/ of a case, else warmstall-out/.")] = None,
+    paths: Annotated[list[str], typer.Argument(help="Logs, folders or cases; - is standard input.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the results [default: warmstall-out, or CASE/out].")
+    ] = None,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Also draw report.html.")] = True,
     zone: Annotated[str, typer.Option(help="Zone of local times where the evidence tells none, as +01:00.")] = "+00:00",
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary instead of the answer.")] = False,

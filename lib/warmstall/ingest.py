@@ -34,10 +34,10 @@ from .parse.wrappers import (
     ANSI,
     WRAPPERS,
     Wrapper,
+    end_of_whole_lines,
     is_json_wrapped,
-    is_piece,
     is_powershell_capture,
-    join_pieces,
+    join_cri_lines,
     join_powershell_lines,
     prefixes_in,
     unwrap_json_lines,
@@ -251,9 +251,9 @@ def _blocks(
     while fresh:
         fresh, head = head[:BLOCK_BYTES] or handle.read(BLOCK_BYTES), head[BLOCK_BYTES:]
         data = carry + fresh
-        cut = _end_of_whole_lines(data)
+        cut = end_of_whole_lines(data)
         if not cut and len(data) >= LONGEST_LINE_BYTES:
-            cut = len(data)
+            cut = data.rfind(b"\n") + 1 or len(data)
         if cut and (len(data) >= BLOCK_BYTES or not fresh):
             whole = data[:cut]
             yield block(str(offset), whole), offset + cut, True
@@ -264,17 +264,6 @@ def _blocks(
             carry = data
     if carry:
         yield block("tail", carry), offset + len(carry), False
-
-
-def _end_of_whole_lines(data: bytes) -> int:
-    """The offset behind the last line that is complete, and whose pieces are."""
-    cut = data.rfind(b"\n") + 1
-    while cut:
-        start = data.rfind(b"\n", 0, cut - 1) + 1
-        if not is_piece(data[start:cut]):
-            break
-        cut = start
-    return cut
 
 
 def _in_order(
@@ -305,7 +294,7 @@ def parse_block(block: Block, staging: _Staging) -> dict[str, Any]:
     # A block may hold no line whose content is known; it is then wrapped as the head of its file.
     wrappers = _wrappers_of(lines) or [wrapper for wrapper in WRAPPERS if wrapper.name in block.wrappers]
     if any(wrapper.name == "cri" for wrapper in wrappers):
-        lines = join_pieces(lines)
+        lines = join_cri_lines(lines)
     raw = pyarrow.table(
         {
             "line": pyarrow.array(range(block.first_line, block.first_line + len(lines)), pyarrow.int64()),

@@ -256,7 +256,8 @@ def queue_by_overlap(requests: Sequence[Request], slots: int) -> None:
             (epoch(load.ended_at) for load, _ in request.loads if load.ended_at and load.model == request.model),
             default=arrived,
         )
-        here, gone = bisect_right(arrived_by, request.started_to + AT_ONCE_S), bisect_right(ended_by, request.started_to)
+        here = bisect_right(arrived_by, request.started_to + AT_ONCE_S)
+        gone = bisect_right(ended_by, request.started_to)
         request.in_flight = max(1, here - gone + (request.ended_from <= request.started_to))
         while serving and serving[0] <= max(arrived, ready):
             heappop(serving)

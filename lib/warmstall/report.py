@@ -137,7 +137,7 @@ def sanitized(html: str) -> str:
     >>> sanitized('<p onclick="x()">1</p><script>2</script>')
     '<p>1</p>2'
     """
-    import bleach  # type: ignore[import-untyped]
+    import bleach
 
     attributes = {"a": ["href", "class"], "table": ["class"], "td": ["colspan"], "th": ["colspan"], "*": ["id"]}
     return str(bleach.clean(html, tags=_TAGS, attributes=attributes, protocols=["https", "mailto"], strip=True))

@@ -87,7 +87,7 @@ def events_of(rows: Iterable[dict[str, Any]]) -> list[Event]:
                 row["at"] or row["after_at"],
                 json.loads(row["fields"]),
                 row["text"],
-            )  # fmt: skip
+            )
         )
     # Lines before the first stamp of a file take the first time that is known.
     first = next((event.at for event in events if event.at), None)
@@ -198,7 +198,7 @@ class _Builder:
                 "parallel": int(parallel) if parallel.isdigit() else None,
                 "context_length": int(context) if context.isdigit() else None,
                 "embedding": "embedding" in options,
-            }  # fmt: skip
+            }
         )
         self.last_model = model
 
@@ -252,9 +252,20 @@ class _Builder:
             assert event.at is not None
             self.timeline.loads.append(
                 Load(
-                    event.host, event.source, event.line, model, event.at, event.at, None, outcome, False,
-                    reason[:300], None, None, False,
-                )  # fmt: skip
+                    event.host,
+                    event.source,
+                    event.line,
+                    model,
+                    event.at,
+                    event.at,
+                    None,
+                    outcome,
+                    False,
+                    reason[:300],
+                    None,
+                    None,
+                    False,
+                )
             )
             self.last_end = event.at
 
@@ -327,8 +338,8 @@ class _Builder:
                 "prefill_tokens": None, "decode_s": None, "decode_tokens": None, "total_s": None,
                 "truncated": False, "heartbeats": 0,
             }  # fmt: skip
-        elif task := self.open_tasks.get(key):
-            self._detail(task, event)
+        elif key in self.open_tasks:
+            self._detail(self.open_tasks[key], event)
 
     def _detail(self, task: dict[str, Any], event: Event) -> None:
         fields = event.fields

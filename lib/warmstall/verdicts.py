@@ -24,6 +24,8 @@ _MOSTLY = 0.5
 # A wait counts as one when it made the request half as long again as its own work, and was noticeable.
 _HALF_AS_LONG_AGAIN = 0.5
 _NOTICEABLE_S = 0.3
+# A phase counts as slow when what it lost is a quarter of the request: less does not decide how it felt.
+_A_GOOD_PART = 0.25
 # A request that a 500 ends sooner than a runner could have answered was refused by the server itself.
 _REFUSED_AT_ONCE_S = 0.05
 # Slow hardware, busy neighbours and long contexts make tokens two to ten times slower, all of them. A
@@ -35,7 +37,8 @@ _CLIENT_LEFT = re.compile(
 )
 _LOAD_FAILED = re.compile(
     r"error loading|unable to (?:load|allocate)|requires more system memory|invalid file magic|"
-    r"timed out waiting for (?:llama|server)|process has terminated|unknown (?:model )?architecture|insufficient memory",
+    r"timed out waiting for (?:llama|server)|process has terminated|unknown (?:model )?architecture|"
+    r"insufficient memory",
     re.I,
 )
 _RUNNER_DIED = re.compile(r"error was encountered while running|unexpected EOF|unexpectedly stopped|without done", re.I)
@@ -57,7 +60,7 @@ def _part(name: str) -> Callable[[Facts], bool]:
 def _excess(f: Facts, phase: str) -> bool:
     """Whether the phase lost a second or more, and most of what it took, to being slower than usual."""
     excess_s = f[f"{phase}_excess_s"]
-    return bool(f[f"{phase}_beyond"] and excess_s >= NOTHING_TO_EXPLAIN_S and excess_s >= _MOSTLY * f["wall_s"] * 0.5)
+    return bool(f[f"{phase}_beyond"] and excess_s >= max(NOTHING_TO_EXPLAIN_S, _A_GOOD_PART * f["wall_s"]))
 
 
 def _paused(f: Facts) -> bool:
@@ -69,7 +72,7 @@ def _paused(f: Facts) -> bool:
 
 
 def _stood_still(f: Facts) -> bool:
-    return f["stopped_s"] >= NOTHING_TO_EXPLAIN_S and f["stopped_s"] >= _MOSTLY * (f["wall_s"] - f["load_s"])
+    return bool(f["stopped_s"] >= max(NOTHING_TO_EXPLAIN_S, _MOSTLY * (f["wall_s"] - f["load_s"])))
 
 
 RULES: tuple[Rule, ...] = (
@@ -80,7 +83,7 @@ RULES: tuple[Rule, ...] = (
     Rule("rejected", lambda f: f["status"] == "404", "not found (404): no such model or path; nothing was run"),
     Rule(
         "rejected",
-        lambda f: f["status"][:1] == "4" and f["status"] != "499" or f["status"] == "501",
+        lambda f: (f["status"][:1] == "4" and f["status"] != "499") or f["status"] == "501",
         "refused with {status}: the request itself was not acceptable; nothing was run",
     ),
     Rule("warm_ok", lambda f: not f["inference"] and f["status"][:1] in "123", "needs no model"),
@@ -130,8 +133,8 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "client_abort",
         lambda f: f["ran"] and f["shared_timeout_s"] > 0,
-        "failed after {wall_s:.1f} s like others, and its runner lived on: a client's timeout of {shared_timeout_s:.0f} s "
-        "(the server has none)",
+        "failed after {wall_s:.1f} s like others, and its runner lived on: a client's timeout of "
+        "{shared_timeout_s:.0f} s (the server has none)",
     ),
     Rule(
         "rejected",
@@ -177,8 +180,8 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "warm_stall",
         lambda f: f["status"] == "200" and f["measured"] and _paused(f),
-        "took {wall_s:.1f} s for {decode_tokens} tokens that usually come at {decode_usual_rate:.0f}/s, while the requests "
-        "before and after it ran at normal speed: the model was in memory and stood still",
+        "took {wall_s:.1f} s for {decode_tokens} tokens that usually come at {decode_usual_rate:.0f}/s, while the "
+        "requests before and after it ran at normal speed: the model was in memory and stood still",
     ),
     Rule(
         "slow_decode",

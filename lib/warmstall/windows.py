@@ -25,8 +25,8 @@ _MIN_REQUESTS = 10
 def find_windows(requests: pd.DataFrame) -> list[Window]:
     """Windows of kind failure, slow, silence and throughput, per host, in order of time.
 
-    `requests` is `Analysis.requests()`: the columns host, ended_at, started_at, wall_s, status, verdict, model, path and
-    inference are used.
+    `requests` is `Analysis.requests()`, of which host, ended_at, started_at, wall_s, status, verdict, model, path
+    and inference are used.
     """
     windows: list[Window] = []
     for host, frame in requests.groupby("host", sort=True):
@@ -120,8 +120,10 @@ def _slow(host: str, served: pd.DataFrame) -> list[Window]:
     for first, last in dense_stretches(slow.tolist()):
         inside = served.iloc[first : last + 1]
         middle, outside = inside["wall_s"].median(), served.drop(inside.index)["wall_s"].median()
-        sentence = f"{int(slow.iloc[first : last + 1].sum())} of {len(inside)} requests took over three times the "
-        windows.append(_window(host, "slow", inside, f"{sentence}usual; middle {middle:.1f} s, elsewhere {outside:.1f} s"))
+        marked = int(slow.iloc[first : last + 1].sum())
+        sentence = f"{marked} of {len(inside)} requests took over three times the usual"
+        sentence += f"; middle {middle:.1f} s, elsewhere {outside:.1f} s"
+        windows.append(_window(host, "slow", inside, sentence))
     return windows
 
 

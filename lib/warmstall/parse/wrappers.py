@@ -119,65 +119,82 @@ def unwrap_json(line: str) -> tuple[str, str | None]:
         return line, None
 
 
-# Docker and containerd break long lines into pieces of 16 KiB.
+# Docker and containerd break long lines into pieces of 16 KiB; those of the two streams may interleave.
 _CRI_PIECE = re.compile(rf"^{_ISO} (stdout|stderr) ([FP]) ")
 _PIECE_LENGTH = 16_000
 
 
-def is_piece(line: bytes) -> bool:
-    """Whether the rest of this log line stands on a later line."""
-    if line.startswith(b'{"log":"'):
-        return len(line) > _PIECE_LENGTH and b'\\n","' not in line
-    match = _CRI_PIECE.match(line[:100].decode("latin-1"))
-    return bool(match and match[2] == "P")
+def stream_of(line: str) -> tuple[str, bool]:
+    r"""The stream of a line of docker's or containerd's, and whether the rest of it stands on a later line.
 
-
-def join_pieces(lines: list[str]) -> list[str]:
-    """Put the pieces of CRI lines back together, on the line of the first piece.
-
-    The result has as many lines as before: where a piece was taken from, an empty line remains, so that
-    line numbers keep their meaning. The two streams may interleave.
-
-    >>> at = "2026-11-20T20:49:02.1Z stderr"
-    >>> join_pieces([f"{at} P time=2026", f"{at} F -11-20", f"{at} F next"])
-    ['2026-11-20T20:49:02.1Z stderr P time=2026-11-20', '', '2026-11-20T20:49:02.1Z stderr F next']
+    >>> stream_of("2026-11-20T20:49:02.1Z stderr P time=2026"), stream_of("2026-11-20T20:49:02.1Z stderr F -11-20")
+    (('stderr', True), ('stderr', False))
+    >>> stream_of('{"log":"[GIN] x\\n","stream":"stdout","time":"2026-11-20T20:49:02.1Z"}'), stream_of("[GIN] x")
+    (('stdout', False), ('', False))
     """
-    joined = list(lines)
-    pieces: dict[str, list[str]] = {}
-    starts: dict[str, int] = {}
-    for number, line in enumerate(lines):
-        if not (match := _CRI_PIECE.match(line)):
-            continue
-        stream, partial = match[1], match[2] == "P"
-        if stream in pieces:
-            pieces[stream].append(line[match.end() :])
+    if line.startswith('{"log":"'):
+        stream = "stdout" if '"stream":"stdout"' in line[-400:] else "stderr"
+        return stream, len(line) > _PIECE_LENGTH and '\\n","' not in line
+    match = _CRI_PIECE.match(line[:100])
+    return (match[1], match[2] == "P") if match else ("", False)
+
+
+def end_of_whole_lines(data: bytes) -> int:
+    """The offset behind the last line that is complete, and so are its pieces."""
+    cut = data.rfind(b"\n") + 1
+    if not data.startswith(b'{"log":"') and b"stdout P " not in data and b"stderr P " not in data:
+        return cut
+    begun: dict[str, int] = {}
+    offset = 0
+    for line in data[:cut].split(b"\n"):
+        stream, partial = stream_of(line.decode("latin-1"))
+        if partial:
+            begun.setdefault(stream, offset)
+        else:
+            begun.pop(stream, None)
+        offset += len(line) + 1
+    return min(cut, *begun.values()) if begun else cut
+
+
+def _joined(texts: list[str], streams: list[tuple[str, bool]]) -> list[str]:
+    """Every piece put behind the first of its line. As many lines come back as before: where a piece was
+    taken from, an empty line remains, so that line numbers keep their meaning."""
+    joined = list(texts)
+    begun: dict[str, tuple[int, list[str]]] = {}
+    for number, (text, (stream, partial)) in enumerate(zip(texts, streams, strict=True)):
+        if stream in begun:
+            begun[stream][1].append(text)
             joined[number] = ""
         elif partial:
-            starts[stream], pieces[stream] = number, [line]
-        if stream in pieces and not partial:
-            joined[starts[stream]] = "".join(pieces.pop(stream))
-    for stream, rest in pieces.items():
-        joined[starts[stream]] = "".join(rest)
+            begun[stream] = number, [text]
+        if stream in begun and not partial:
+            first, pieces = begun.pop(stream)
+            joined[first] = "".join(pieces)
+    for first, pieces in begun.values():
+        joined[first] = "".join(pieces)
     return joined
 
 
+def join_cri_lines(lines: list[str]) -> list[str]:
+    """The pieces of CRI lines put together.
+
+    >>> at = "2026-11-20T20:49:02.1Z stderr"
+    >>> join_cri_lines([f"{at} P time=2026", f"{at} F -11-20", f"{at} F next"])
+    ['2026-11-20T20:49:02.1Z stderr P time=2026-11-20', '', '2026-11-20T20:49:02.1Z stderr F next']
+    """
+    streams = [stream_of(line) for line in lines]
+    texts, waiting = list(lines), set()
+    for number, (stream, partial) in enumerate(streams):
+        if stream in waiting:
+            texts[number] = _CRI_PIECE.sub("", lines[number])
+        (waiting.add if partial else waiting.discard)(stream)
+    return _joined(texts, streams)
+
+
 def unwrap_json_lines(lines: list[str]) -> tuple[list[str], list[str | None]]:
-    """Texts and ISO times of JSON-wrapped lines; the pieces of a long docker line stand on its first one."""
-    texts: list[str] = []
-    times: list[str | None] = []
-    start: int | None = None
-    for number, line in enumerate(lines):
-        text, at = unwrap_json(line)
-        if start is not None:
-            texts[start] += text
-            text = ""
-        texts.append(text)
-        times.append(at)
-        if len(line) > _PIECE_LENGTH and is_piece(line.encode("utf-8", "replace")):
-            start = number if start is None else start
-        else:
-            start = None
-    return texts, times
+    """Texts and ISO times of JSON-wrapped lines, the pieces of docker's put together."""
+    unwrapped = [unwrap_json(line) for line in lines]
+    return _joined([text for text, _ in unwrapped], [stream_of(line) for line in lines]), [at for _, at in unwrapped]
 
 
 _POWERSHELL = re.compile(r"^\s*\+ CategoryInfo\s+: |^\s*\+ FullyQualifiedErrorId")
