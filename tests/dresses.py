@@ -119,7 +119,9 @@ DRESSES: dict[str, Callable[[str], bytes]] = {
     "gzip": lambda text: gzip.compress(text.encode()),
     "gzip, two members": lambda text: gzip.compress(text.encode()[:5000]) + gzip.compress(text.encode()[5000:]),
     "zstd": lambda text: zstandard.compress(text.encode()),
-    "zstd, two frames": lambda text: zstandard.compress(text.encode()[:5000]) + zstandard.compress(text.encode()[5000:]),
+    "zstd, two frames": lambda text: (
+        zstandard.compress(text.encode()[:5000]) + zstandard.compress(text.encode()[5000:])
+    ),
     "progress bars": _lines(lambda line: f"pulling 10%\rpulling 99%\r{line}" if line.startswith("[GIN]") else line),
     "glued": _lines(_glued),
 }

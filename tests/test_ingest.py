@@ -15,10 +15,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from dresses import DRESSES, requests_and_keys, rows, sample
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dresses import DRESSES, requests_and_keys, rows, sample
 from warmstall import ingest as module
 from warmstall.errors import InputError, OutputError
 from warmstall.evidence import Evidence, discover
@@ -169,7 +169,7 @@ def test_standard_input_read_twice_holds_the_second_log_only(tables, monkeypatch
 @pytest.mark.parametrize("data", [b"", b"\n\n\n", b"shopping list\nmilk\n", os.urandom(3000)], ids=["0", "1", "2", "3"])
 def test_standard_input_without_a_log_is_refused(data, tables, monkeypatch):
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BufferedReader(io.BytesIO(data))))
-    with pytest.raises(InputError, match="^standard input: "):
+    with pytest.raises(InputError, match=r"^standard input: "):
         ingest(discover([Path("-")]), tables)
 
 
@@ -190,8 +190,8 @@ def test_random_bytes_are_accounted_for(tmp_path_factory, data, in_a_log):
 
 
 @settings(max_examples=12, deadline=None)
-@given(st.lists(st.sampled_from([GIN.format(1), SLOG.format(1), "\n", '{"log":"', "\r", "x" * 700, "\0", "é", "\u2028",
-                                 '{"MESSAGE":"\\ud800"}\n', "2026-11-20T20:49:02.1Z stderr P ", "ollama-1  | "])))  # fmt: skip
+@given(st.lists(st.sampled_from([GIN.format(1), SLOG.format(1), "\n", '{"log":"', "\r", "x" * 700, "\0", "é",
+                                 '{"MESSAGE":"\\ud800"}\n', "\u2028", "2026-11-20T20:49:02.1Z stderr P ", "ollama-1  | "])))  # fmt: skip
 def test_fragments_of_logs_are_accounted_for_in_small_blocks(tmp_path_factory, fragments):
     folder = tmp_path_factory.mktemp("fragments")
     data = "".join([GIN.format(2), *fragments]).encode()
@@ -284,7 +284,9 @@ def test_an_unchanged_file_is_not_read_again(log, tables, blocks_read):
 
 
 @settings(max_examples=8, deadline=None)
-@given(st.lists(st.integers(1, 15000), max_size=4), st.sampled_from(["plain", "journald short", "cri in pieces", "CRLF"]))
+@given(
+    st.lists(st.integers(1, 15000), max_size=4), st.sampled_from(["plain", "journald short", "cri in pieces", "CRLF"])
+)
 def test_a_log_that_grows_by_any_bytes_gives_the_tables_of_the_whole(tmp_path_factory, cuts, dress):
     folder = tmp_path_factory.mktemp("grows")
     log, data = folder / "server.log", DRESSES[dress](sample())
@@ -460,9 +462,9 @@ module.ingest(discover([Path(log)]), Path(tables))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
-@pytest.mark.parametrize("moment", ["module parse_block 1", "module parse_block 3", "staging write 5",
-                                    "staging commit 1", "path unlink 2", "path replace 1", "path replace 4"])  # fmt: skip
-@pytest.mark.parametrize("grown", [True, False], ids=["grown", "replaced"])
+@pytest.mark.parametrize(("moment", "grown"), [("module parse_block 3", True), ("staging write 5", False),
+                                               ("staging commit 1", True), ("path unlink 2", False),
+                                               ("path replace 1", True), ("path replace 4", False)])  # fmt: skip
 def test_a_killed_run_is_put_right_by_the_next(moment, grown, log, tables, tmp_path):
     text = sample()
     log.write_text(text[:9000], encoding="utf-8")
@@ -560,7 +562,8 @@ def test_log_text_that_looks_like_sql_does_nothing(log, tables):
 
 
 HOSTILE_LINES = {
-    "nested quotes": 'time=2026-11-20T21:09:31.417Z level=INFO msg="starting llama server" cmd=' + '\\"a \\\\\\"b ' * 300_000,
+    "nested quotes": 'time=2026-11-20T21:09:31.417Z level=INFO msg="starting llama server" cmd='
+    + '\\"a \\\\\\"b ' * 300_000,
     "open quotes": 'time=2026-11-20T21:09:31.417Z level=INFO msg="starting llama server" ' + 'a="\\" ' * 500_000,
     "brackets": "time=2026-11-20T21:09:31.417Z level=INFO msg=load request=" + "{[map[" * 500_000,
     "nested json": '{"log":' + "[" * 3_000_000,

@@ -35,6 +35,8 @@ _MOST_OF_IT = 0.8
 # A model that has to be loaded again sooner than this after a request did not leave by its keep_alive of
 # five minutes (the default of every version): its runner may have died.
 _SHORTEST_KEEP_S = 240.0
+# How late a server notices that a client has hung up: a round trip and a scheduling delay.
+_TIMEOUT_LATE_S = 0.05
 # Rates of very short runs say more about start-up costs than about speed.
 _RATE_MIN_TOKENS = 5
 
@@ -283,28 +285,29 @@ def _neighbours(facts: list[dict[str, Any]]) -> None:
 def _shared_timeouts(requests: Sequence[Request], facts: list[dict[str, Any]]) -> None:
     """Mark failures that agree on a round number of seconds and left their runner alive: a client's timeout.
 
-    A server knows no timeout for inference. One failure at 60.0 s may be chance, two are a setting; but a
-    runner that has to be loaded again for the next request may have died, and then the number says nothing.
+    A server knows no timeout for inference. One failure at 60.0 s may be chance; two there, and hardly any
+    near by, are a setting. But a runner that has to be loaded again for the next request may have died, and
+    then the number says nothing.
     """
     order = sorted((r for r in requests if r.ran), key=lambda r: (r.started, r.line))
     starts = [request.started for request in order]
-    candidates: dict[tuple[str, float], list[int]] = defaultdict(list)
+    near: dict[tuple[str, float], list[tuple[float, int]]] = defaultdict(list)
     for request in order:
         facts[request.row]["shared_timeout_s"] = 0.0
         if request.status != "500" or request.wall_s < 1:
             continue
         # Above a minute the log keeps whole seconds only, so the number must be rounder to mean something.
-        nearest = round(request.wall_s) if request.wall_s <= 61 else 30 * round(request.wall_s / 30)
-        if not 0 <= request.wall_s - nearest <= 0.1 * (request.wall_s <= 61) + 0.01:
-            continue
+        nearest = round(request.wall_s) if request.wall_s < 60 else 30 * round(request.wall_s / 30)
         after = bisect_left(starts, request.ended - request.uncertainty_s)
         following = next((r for r in order[after : after + 20] if r is not request and r.model == request.model), None)
         reloaded = following and facts[following.row]["triggered"]
         if not (following and reloaded and following.started - request.ended < _SHORTEST_KEEP_S):
-            candidates[request.source, nearest].append(request.row)
-    for (_, seconds), rows in candidates.items():
-        for row in rows if len(rows) > 1 else ():
-            facts[row]["shared_timeout_s"] = float(seconds)
+            near[request.source, nearest].append((request.wall_s - nearest, request.row))
+    for (_, seconds), found in near.items():
+        agreeing = [row for late_s, row in found if 0 <= late_s <= _TIMEOUT_LATE_S]
+        if len(agreeing) > 1 and len(agreeing) >= _MOST_OF_IT * len(found):
+            for row in agreeing:
+                facts[row]["shared_timeout_s"] = float(seconds)
 
 
 def _ended_by(requests: Sequence[Request], facts: list[dict[str, Any]], events: Sequence[Event], name: str) -> None:

@@ -172,7 +172,7 @@ def attribute_models(
             for load, role in request.loads:
                 if role == "trigger" and load.model:
                     digests.setdefault(name, load.model)
-    starts = [epoch(residency.loaded_at) for residency in residencies]
+    times, models = _presence(residencies, loads)
     for request in requests:
         if request.trial and request.trial["model"]:
             name = re.sub(r":latest$", "", request.trial["model"])
@@ -184,19 +184,28 @@ def attribute_models(
         if triggered:
             request.model, request.model_from = triggered[-1].model, "load"
             continue
-        present = {
-            residency.model
-            for residency in residencies[: bisect_right(starts, request.ended_to)]
-            if residency.unloaded_at is None or epoch(residency.unloaded_at) >= request.started_from
-        }
-        present |= {
-            load.model
-            for load in loads
-            if epoch(load.spawned_at) <= request.ended_to
-            and (load.ended_at is None or epoch(load.ended_at) >= request.started_from)
-        }
+        first = max(0, bisect_right(times, request.started_from) - 1)
+        present = set().union(*models[first : bisect_right(times, request.ended_to)])
         if len(present) == 1:
             request.model, request.model_from = present.pop(), "only one in memory"
+
+
+def _presence(residencies: Sequence[Residency], loads: Sequence[Load]) -> tuple[list[float], list[set[str]]]:
+    """Which models were in memory or being loaded, from each of the times on to the next."""
+    changes: list[tuple[float, int, str]] = []
+    spans = [(r.model, r.loaded_at, r.unloaded_at) for r in residencies]
+    spans += [(load.model, load.spawned_at, load.ended_at) for load in loads]
+    for model, begin, end in spans:
+        changes.append((epoch(begin), 1, model))
+        if end is not None:
+            changes.append((epoch(end), -1, model))
+    times, models = [float("-inf")], [set[str]()]
+    here: dict[str, int] = {}
+    for at, change, model in sorted(changes, key=lambda change: (change[0], -change[1])):
+        here[model] = here.get(model, 0) + change
+        times.append(at)
+        models.append({name for name, count in here.items() if count > 0})
+    return times, models
 
 
 def match_loads(requests: Sequence[Request], loads: Sequence[Load]) -> None:

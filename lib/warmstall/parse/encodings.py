@@ -23,7 +23,9 @@ def detect_encoding(head: bytes) -> str:
     sample = head[:4096]
     # ASCII text in UTF-16 has a zero in nearly every second byte; stray zeros are elsewhere and rare.
     even, odd = sample[0::2].count(0), sample[1::2].count(0)
-    half = max(1, len(sample) // 2)
+    half = len(sample) // 2
+    if half < 2:
+        return "utf-8"
     if odd > 0.4 * half and even < 0.1 * half:
         return "utf-16-le"
     if even > 0.4 * half and odd < 0.1 * half:

@@ -105,7 +105,7 @@ def go_map(text: str) -> dict[str, str]:
         if depths[match.start()] == 0 and not text.startswith("//", match.end()):
             starts.append(match)
     entries = {}
-    for match, following in zip(starts, [*starts[1:], None], strict=True):
+    for match, following in zip(starts, [*starts[1:], None], strict=False):
         end = following.start() if following else len(text)
         entries[match[1]] = text[match.end() : end].strip()
     return entries

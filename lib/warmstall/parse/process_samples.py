@@ -19,11 +19,11 @@ def is_process_samples(line: str) -> bool:
 
 
 def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) and abs(value) < 2**63 else None
+    return value if type(value) is int and abs(value) < 2**63 else None
 
 
 def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
+    return float(value) if isinstance(value, float) or _whole(value) is not None else None
 
 
 def parse_process_samples(lines: Iterable[str]) -> tuple[list[dict[str, object]], list[dict[str, object]]]:

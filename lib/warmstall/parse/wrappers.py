@@ -183,7 +183,8 @@ def join_cri_lines(lines: list[str]) -> list[str]:
     ['2026-11-20T20:49:02.1Z stderr P time=2026-11-20', '', '2026-11-20T20:49:02.1Z stderr F next']
     """
     streams = [stream_of(line) for line in lines]
-    texts, waiting = list(lines), set()
+    texts = list(lines)
+    waiting: set[str] = set()
     for number, (stream, partial) in enumerate(streams):
         if stream in waiting:
             texts[number] = _CRI_PIECE.sub("", lines[number])
