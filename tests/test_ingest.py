@@ -15,7 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from dresses import DRESSES, requests_and_keys, rows, sample
@@ -25,7 +25,7 @@ from warmstall.evidence import Evidence, discover
 from warmstall.ingest import ingest
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
-REAL_LOGS = sorted(SHARED.glob("corpus/server-log/*.log"))
+REAL_LOGS = sorted(SHARED.glob("corpus/server-log/*.log"))[::3]
 SLOG = 'time=2026-11-20T21:09:3{0}.417Z level=INFO source=images.go:754 msg="total blobs: {0}"\n'
 GIN = '[GIN] 2026/11/20 - 21:10:0{0} | 200 | 4.{0}s | 127.0.0.1 | POST     "/api/chat"\n'
 
@@ -123,7 +123,10 @@ def test_every_dress_gives_the_same_requests_and_events(dress, bare, log, tables
     assert is_accounted_for(account)
 
 
-@pytest.mark.parametrize("dress", DRESSES)
+IN_BLOCKS = ["journald short", "compose coloured", "docker json-file", "cri in pieces", "gzip", "UTF-16 LE CRLF"]
+
+
+@pytest.mark.parametrize("dress", IN_BLOCKS)
 def test_every_dress_gives_the_same_tables_in_small_blocks(dress, bare, log, tables, small_blocks):
     log.write_bytes(DRESSES[dress](sample()))
     (account,) = ingest(discover([log]), tables)
@@ -176,11 +179,12 @@ def test_standard_input_without_a_log_is_refused(data, tables, monkeypatch):
 # --- every line accounted for -------------------------------------------------------------------------------
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.binary(min_size=1, max_size=4000), st.booleans())
 def test_random_bytes_are_accounted_for(tmp_path_factory, data, in_a_log):
     folder = tmp_path_factory.mktemp("random")
     data = GIN.format(1).encode() + data if in_a_log else data
+    assume(not data.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd")))  # a damaged gzip or zstd file is refused
     (folder / "server.log").write_bytes(data)
     (account,) = ingest([log_of(folder / "server.log")], folder / "tables")
     assert is_accounted_for(account)
@@ -189,9 +193,14 @@ def test_random_bytes_are_accounted_for(tmp_path_factory, data, in_a_log):
     shutil.rmtree(folder)
 
 
+FRAGMENTS = [
+    GIN.format(1), SLOG.format(1), "\n", '{"log":"', "\r", "x" * 700, "\0", "é", '{"MESSAGE":"\\ud800"}\n', "\u2028",
+    "2026-11-20T20:49:02.1Z stderr P ", "ollama-1  | ",
+]  # fmt: skip
+
+
 @settings(max_examples=12, deadline=None)
-@given(st.lists(st.sampled_from([GIN.format(1), SLOG.format(1), "\n", '{"log":"', "\r", "x" * 700, "\0", "é",
-                                 '{"MESSAGE":"\\ud800"}\n', "\u2028", "2026-11-20T20:49:02.1Z stderr P ", "ollama-1  | "])))  # fmt: skip
+@given(st.lists(st.sampled_from(FRAGMENTS)))
 def test_fragments_of_logs_are_accounted_for_in_small_blocks(tmp_path_factory, fragments):
     folder = tmp_path_factory.mktemp("fragments")
     data = "".join([GIN.format(2), *fragments]).encode()
@@ -283,7 +292,7 @@ def test_an_unchanged_file_is_not_read_again(log, tables, blocks_read):
     assert {path: path.stat().st_mtime_ns for path in tables.iterdir()} == before
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(
     st.lists(st.integers(1, 15000), max_size=4), st.sampled_from(["plain", "journald short", "cri in pieces", "CRLF"])
 )

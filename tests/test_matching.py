@@ -28,7 +28,7 @@ def request(
 
 def load(start: float, seconds: float, model: str = "m", outcome: Any = "completed") -> Load:
     began, ended = START + timedelta(seconds=start), START + timedelta(seconds=start + seconds)
-    return Load("box", "server.log", 1, model, began, ended, seconds, outcome, False, "", None, None, False)
+    return Load("box", "server.log", 1, model, began, ended, seconds, outcome, False, "", None, None, False, began)
 
 
 def roles(found: Request) -> list[str]:
@@ -72,12 +72,21 @@ def test_a_request_that_failed_with_its_load_caused_it() -> None:
 
 def test_one_slot_serves_in_order_of_arrival() -> None:
     """Three at once on one slot: the second waits for the first, the third for both."""
-    found = [request(0, 0.0, 1.0), request(1, 0.0, 2.0), request(2, 0.0, 3.0)]
+    found = [request(2, 0.0, 1.0), request(1, 0.0, 2.0), request(0, 0.0, 3.0)]
 
     queue_by_overlap(found, slots=1)
 
     assert [r.queue_s for r in found] == pytest.approx([0, 1, 2])
     assert [r.in_flight for r in found] == [3, 3, 3]
+
+
+def test_one_that_overtakes_another_was_not_in_its_queue() -> None:
+    """Came later, ended first: two such requests do not share one slot, so neither is said to have waited."""
+    found = [request(0, 0.0, 60.0), request(1, 10.0, 5.0)]
+
+    queue_by_overlap(found, slots=1)
+
+    assert [r.queue_s for r in found] == [0, 0]
 
 
 def test_enough_slots_make_no_queue() -> None:

@@ -21,7 +21,7 @@ UNEXPLAINED = {
     "decode_factor": None, "decode_excess_s": 0.0, "decode_usual_rate": None, "decode_beyond": False,
     "prefill_factor": None, "prefill_excess_s": 0.0, "prefill_usual_rate": None, "prefill_beyond": False,
     "alone": False, "stopped_s": 0.0, "crash_line": 0, "crash_text": "", "abort_line": 0, "abort_text": "",
-    "shared_timeout_s": 0.0,
+    "shared_timeout_s": 0.0, "queued_first": True, "rest_s": 30.0,
 }  # fmt: skip
 MEASURED = UNEXPLAINED | {
     "measured": True, "prefill_s": 0.2, "decode_s": 29.8, "decode_tokens": 150, "prompt_tokens": 40,
@@ -48,8 +48,9 @@ SLOW_DECODE = MEASURED | {
         ({"trial_error": "client timeout: closed connection after 2.0s"}, "client_abort"),
         ({"trial_error": "an error was encountered while running the model: unexpected EOF"}, "runner_crash"),
         ({"trial_error": "model requires more system memory (9 GiB)"}, "load_failure"),
-        ({"triggered": True, "waited": True, "load_s": 20.0, "loads_seen": 1}, "cold_start"),
+        ({"triggered": True, "waited": True, "load_s": 20.0, "rest_s": 10.0, "loads_seen": 1}, "cold_start"),
         ({"triggered": True, "waited": True, "load_s": 0.3, "queue_s": 20.0, "loads_seen": 1}, "queue_wait"),
+        ({"triggered": True, "waited": True, "load_s": 3.0, "rest_s": 27.0, "loads_seen": 1}, "unknown"),
         ({"loads_seen": 1}, "unknown"),
         ({"queue_s": 20.0, "in_flight": 8}, "queue_wait"),
         ({"queue_s": 20.0, "in_flight": 8, "model": ""}, "unknown"),

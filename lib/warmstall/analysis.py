@@ -267,8 +267,13 @@ class Analysis:
         rows: dict[tuple[str, str], dict[str, Any]] = {}
         for row in self.events("gpu_inventory"):
             fields = row["fields"]
-            name = fields.get("description") or fields.get("name") or fields.get("id", "")
             library = fields.get("library", "").lower()
+            # The id of a processor is a number or "cpu"; it is a name only where there is no other.
+            name = (
+                fields.get("description")
+                or fields.get("name")
+                or (library if library == "cpu" else fields.get("id", ""))
+            )
             rows[row["source"], fields.get("id", "")] = {
                 "library": library, "name": name.strip(), "total_bytes": size_bytes(fields.get("total", "")),
                 "line": row["line"],

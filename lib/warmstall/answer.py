@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,12 +99,47 @@ def answer(found: Analysis) -> str:
         lines += _headline(inference)
         lines += _seconds(inference)
         lines += _worst(inference)
-    for row in found.windows().head(3).to_dict("records"):
-        span = f"{row['from_at']:%Y-%m-%d %H:%M:%S} to {row['to_at']:%H:%M:%S} UTC"
+    for row in found.windows().head(2).to_dict("records"):
+        until = "%H:%M:%S" if row["from_at"].date() == row["to_at"].date() else "%Y-%m-%d %H:%M:%S"
+        span = f"{row['from_at']:%Y-%m-%d %H:%M:%S} to {row['to_at'].strftime(until)} UTC"
         lines.append(f"Unlike the rest, {span}: {row['sentence']}.")
+    if facts := _also_in_the_log(found):
+        lines += ["Also in the log: " + "; ".join(facts) + "."]
     if collect := cannot_tell(found):
         lines += ["", "What this evidence cannot tell:", *[f"- {item}" for item in collect[:4]]]
     return "\n".join(printable(line) for line in lines[:25])
+
+
+def _also_in_the_log(found: Analysis) -> list[str]:
+    """Facts beside the verdicts that an operator would want to know, each only where it is one."""
+    facts = []
+    devices = found.devices()
+    if len(devices) and devices["library"].eq("cpu").all():
+        facts.append("the server found no GPU and runs on the CPU")
+    offload = found.offload()
+    partial = offload[offload["layers_gpu"] < offload["layers_total"]]
+    if len(partial) and not (len(devices) and devices["library"].eq("cpu").all()):
+        row = partial.iloc[0]
+        facts.append(
+            f"only {row['layers_gpu']} of {row['layers_total']} layers of a model on the GPU (line {row['line']})"
+        )
+    for keys, one, many in (
+        (("prompt_truncated",), "1 prompt was cut to fit its context", "{n:,} prompts were cut to fit their context"),
+        (
+            ("evict_reason_mem", "evict_predicted", "evict_all_oom", "evict_done"),
+            "1 model was evicted to make room for another", "models were evicted {n:,} times to make room for others",
+        ),
+        (("vram_slow",), "GPU memory was slow to come back once", "GPU memory was slow to come back {n:,} times"),
+        (("rocm_missing", "rocm_unsupported", "rocm_denied"), "ROCm was refused for a GPU", "ROCm was refused for GPUs"),
+    ):  # fmt: skip
+        if n := found.count(*keys):
+            facts.append((one if n == 1 else many).format(n=n))
+    starts = sum(len(timeline.runs) for timeline in found.timelines.values())
+    if starts > 1:
+        facts.append(f"the server started {starts} times")
+    if lost := len(found.unmatched_trials):
+        facts.append(f"{lost:,} of the client's calls have no line in the server's log")
+    return facts
 
 
 def cannot_tell(found: Analysis) -> list[str]:
@@ -116,7 +152,8 @@ def cannot_tell(found: Analysis) -> list[str]:
         advice = open_ended["reason"].str.extract(r"Collect: (.*)$")[0].value_counts()
         for what, n in advice.items():
             items.append(f"{n} of {len(inference)} requests stay unexplained; collect {what}.")
-    if len(inference) and not inference["sources"].str.contains("decode=(?:api|slot)").any():
+    ran = inference[~inference["verdict"].isin(["rejected", "load_failure"])]
+    if len(ran) and not ran["sources"].str.contains("decode=(?:api|slot)").any():
         items.append(
             "Time to read the prompt and time to write the answer are not apart in this log. "
             "Ollama 0.30 and later logs them; before, keep the final chunk of each answer."
@@ -151,19 +188,24 @@ def _headline(inference: pd.DataFrame) -> list[str]:
     ok = counts.get("warm_ok", 0)
     p50, p95 = inference["wall_s"].quantile(0.5), inference["wall_s"].quantile(0.95)
     cold, stalls = counts.get("cold_start", 0), counts.get("warm_stall", 0)
+    troubles = {v: n for v, n in counts.items() if v not in ("warm_ok", "unknown", "cold_start", "warm_stall")}
     if stalls:
         verdict = f"{stalls:,} {_named('warm_stall', stalls)}" + (
             f", and {cold:,} {_named('cold_start', cold)}." if cold else "; nothing was cold."
         )
     elif cold:
         verdict = f"{cold:,} {_named('cold_start', cold)}; no stall is proven."
+    elif troubles:
+        most = max(troubles, key=lambda name: troubles[name])
+        verdict = f"neither: {troubles[most]:,} {_named(most, troubles[most])}."
     else:
-        verdict = "neither is proven."
+        verdict = "neither is proven." if "unknown" in counts else "neither."
     lines = [f"Cold start or warm stall? {verdict[0].upper()}{verdict[1:]}"]
-    lines.append(
-        f"{n:,} {'request' if n == 1 else 'requests'} to models, {_seconds_text(p50)} in the middle, 95 % within "
-        f"{_seconds_text(p95)}: {ok:,} as usual on a model in memory{', ' if told else ''}{', '.join(told)}."
-    )
+    if ok:
+        told.insert(0, f"{ok:,} as usual on a model in memory")
+    walls = f"median {_seconds_text(p50)}, 95 % within {_seconds_text(p95)}"
+    requests = f"{n:,} requests to models, {walls}" if n > 1 else f"1 request to a model, {_seconds_text(p50)}"
+    lines.append(f"{requests}: {', '.join(told)}.")
     return lines
 
 
@@ -193,17 +235,34 @@ def _seconds(inference: pd.DataFrame) -> list[str]:
 
 
 def _worst(inference: pd.DataFrame) -> list[str]:
-    """The slowest requests with their reasons; those that were as usual come only where nothing else is."""
-    unusual = inference[~inference["verdict"].isin(["warm_ok", "rejected"])]
-    shown = unusual if len(unusual) else inference
-    lines = ["Slowest of them:" if len(unusual) else "Slowest:"]
-    for row in shown.sort_values(["wall_s", "line"], ascending=[False, True]).head(4).to_dict("records"):
-        reason = row["reason"].split(" Collect:")[0].rstrip(". ")
-        reason = reason if len(reason) <= 160 else reason[:159] + "…"
-        where = f"{row['started_at']:%H:%M:%S} {row['path'].split('?')[0][:40]}, line {row['line']}"
-        stop = "" if reason.endswith("…") else "."
-        lines.append(f"- {_seconds_text(row['wall_s'])} ({where}) {row['verdict']}: {reason}{stop}")
+    """The slowest request of all, then the slowest that were not as usual; what repeats itself is told once."""
+    ranked = inference.sort_values(["wall_s", "line"], ascending=[False, True])
+    unusual = ranked[~ranked["verdict"].isin(["warm_ok", "rejected"])]
+    slowest = ranked.iloc[0]
+    lines = [f"Slowest of all: {_told(slowest)}"]
+    seen = {_gist(slowest["reason"])}
+    for _, row in unusual.iterrows():
+        if row.name == slowest.name or _gist(row["reason"]) in seen:
+            continue
+        alike = unusual["reason"].map(_gist).eq(_gist(row["reason"])).sum()
+        lines.append(f"- {_told(row)}" + (f" And {alike - 1} like it." if alike > 1 else ""))
+        seen.add(_gist(row["reason"]))
+        if len(lines) > 3:
+            break
     return lines
+
+
+def _told(row: pd.Series) -> str:
+    reason = row["reason"].split(" Collect:")[0].rstrip(". ")
+    reason = reason if len(reason) <= 200 else reason[:199] + "…"
+    stop = "" if reason.endswith("…") else "."
+    where = f"{row['started_at']:%H:%M:%S} {row['path'].split('?')[0][:40]}, line {row['line']}"
+    return f"{_seconds_text(row['wall_s'])} ({where}) {row['verdict']}: {reason}{stop}"
+
+
+def _gist(reason: str) -> str:
+    """A reason without its numbers: what makes two of them the same."""
+    return re.sub(r"[\d.,]+", "#", reason)
 
 
 def _seconds_text(seconds: float) -> str:

@@ -30,6 +30,7 @@ BASELINE_MIN_N = 5
 _LIMIT_SIGMAS = 4.0
 _LEAST_FACTOR = 3.0
 _MAD_TO_SIGMA = 1.4826
+_BULK_FACTOR = 2.0
 # A wait that is at least this share of what was left of a load was a wait for that load.
 _MOST_OF_IT = 0.8
 # A model that has to be loaded again sooner than this after a request did not leave by its keep_alive of
@@ -61,7 +62,9 @@ def usual(values: Iterable[float]) -> Usual | None:
         return None
     middle = median(logs)
     spread = _MAD_TO_SIGMA * median(abs(value - middle) for value in logs)
-    limit = math.exp(max(middle + _LIMIT_SIGMAS * spread, middle + math.log(_LEAST_FACTOR)))
+    # A few mixed values spread so widely that everything would be usual: the bulk of them is the bound.
+    bulk = logs[int(0.9 * (len(logs) - 1))] + math.log(_BULK_FACTOR)
+    limit = math.exp(max(min(middle + _LIMIT_SIGMAS * spread, bulk), middle + math.log(_LEAST_FACTOR)))
     return Usual(round(math.exp(middle), 4), round(limit, 4), len(logs))
 
 
@@ -102,8 +105,8 @@ def _waited_loads(request: Request) -> list[Load]:
 def _load_overlap_s(request: Request, loads: Iterable[Load]) -> float:
     """Seconds of the request, from its start on, during which one of the loads was under way."""
     total, until = 0.0, request.started
-    for load in sorted(loads, key=lambda load: load.spawned_at):
-        begin = max(epoch(load.spawned_at), until)
+    for load in sorted(loads, key=lambda load: load.began_at):
+        begin = max(epoch(load.began_at), until)
         end = min(epoch(load.ended_at) if load.ended_at else request.ended, request.ended_to)
         if end > begin:
             total, until = total + end - begin, end
@@ -154,8 +157,10 @@ def _parts(request: Request) -> _Parts:
     parts.queue_s = min(request.queue_s, max(0.0, wall_s - parts.load_s))
     triggered = [load for load, role in request.loads if role == "trigger"]
     if triggered:  # before its runner was spawned, it waited for the scheduler
-        before_spawn_s = min(epoch(load.spawned_at) for load in triggered) - request.started_to
-        parts.queue_s = min(max(parts.queue_s, before_spawn_s, 0.0), max(0.0, wall_s - parts.load_s))
+        before_load_s = min(epoch(load.began_at) for load in triggered) - request.started_to
+        held_up = request.in_flight > 1 or len(request.loads) > 1 or any(load.evicted for load in triggered)
+        if held_up:
+            parts.queue_s = min(max(parts.queue_s, before_load_s, 0.0), max(0.0, wall_s - parts.load_s))
     if parts.queue_s:
         parts.sources += " queue=log"
     parts.unexplained_s = max(0.0, wall_s - parts.load_s - parts.queue_s)
@@ -244,6 +249,8 @@ def _facts_of(request: Request, parts: _Parts, wall: Usual | None) -> dict[str, 
         "load_line": load.line if load else 0,
         "load_source": load.source if load else "",
         "load_took_s": load.load_s if load and load.load_s is not None else parts.load_s,
+        "queued_first": bool(load) and epoch(load.began_at) - request.started >= parts.queue_s / 2,
+        "rest_s": max(0.0, request.wall_s - parts.load_s - parts.queue_s),
         "triggered": bool(triggered), "waited": bool(waited), "reload": bool(load and load.reload),
         "failed_load": failed.outcome if failed else "", "failed_reason": failed.reason if failed else "",
         "failed_line": failed.line if failed else 0,
@@ -258,7 +265,7 @@ def _facts_of(request: Request, parts: _Parts, wall: Usual | None) -> dict[str, 
 
 def _speed(name: str, seconds: float | None, tokens: int | None, rate: Usual | None) -> dict[str, Any]:
     """How much slower a phase was than usual: a factor, and the seconds beyond what its tokens usually take."""
-    if not seconds or not tokens or rate is None:
+    if not seconds or not tokens or tokens < _RATE_MIN_TOKENS or rate is None:
         return {f"{name}_factor": None, f"{name}_excess_s": 0.0, f"{name}_usual_rate": None, f"{name}_beyond": False}
     factor = seconds / tokens / rate.middle
     return {
@@ -338,7 +345,10 @@ def _ended_by(requests: Sequence[Request], facts: list[dict[str, Any]], events: 
             if row[f"{name}_line"] or request.started_from > latest or (same_file and row["load_line"] > event.line):
                 continue
             if same_file and request.line < event.line:
-                continue
+                # Two streams: an abort's line may come just after the access line of the request it ended.
+                just_before = name == "abort" and request.status[:1] == "5" and event.line - request.line <= 3
+                if not (just_before and request.ended_to >= earliest - 1):
+                    continue
             if request.started_to > earliest and not (same_file and request.line == first_after):
                 continue  # too short for its whole second to tell whether it was there
             row[f"{name}_line"] = event.line

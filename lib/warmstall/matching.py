@@ -253,25 +253,52 @@ def queue_by_overlap(requests: Sequence[Request], slots: int) -> None:
     """How long each request of one runner waited for a slot, from arrivals and ends alone.
 
     A runner serves `slots` requests at once, the rest in order of arrival (a semaphore, first in, first
-    out). So a request begins when it arrives, or when the earliest end among those being served frees a
-    slot. Sets `queue_s`, and `in_flight`: how many were surely there when it arrived, itself included.
+    out). With one slot, requests end in the order in which they were served, so each was served after the
+    one that ended before it. With more, a request begins when the earliest end frees a slot. Where a
+    request surely came later than another and still ended first on one slot, this is not how they were
+    served (another runner, a remote model): nothing is said of either.
+
+    Sets `queue_s`, and `in_flight`: how many were surely there when it arrived, itself included.
     """
-    serving: list[float] = []
     arrived_by = sorted(request.started_to for request in requests)
     ended_by = sorted(request.ended_from for request in requests)
-    for request in sorted(requests, key=lambda r: (r.started, r.line)):
-        arrived = request.started
-        ready = max(
-            (epoch(load.ended_at) for load, _ in request.loads if load.ended_at and load.model == request.model),
-            default=arrived,
-        )
+    for request in requests:
         here = bisect_right(arrived_by, request.started_to + AT_ONCE_S)
         gone = bisect_right(ended_by, request.started_to)
         request.in_flight = max(1, here - gone + (request.ended_from <= request.started_to))
-        while serving and serving[0] <= max(arrived, ready):
+    serving: list[float] = []
+    order = sorted(requests, key=lambda r: (r.ended, r.line) if slots == 1 else (r.started, r.ended, r.line))
+    for request in order:
+        ready = max(
+            (epoch(load.ended_at) for load, _ in request.loads if load.ended_at and load.model == request.model),
+            default=request.started,
+        )
+        arrived = max(request.started, min(ready, request.ended))
+        while serving and serving[0] <= arrived:
             heappop(serving)
-        begins = max(arrived, ready)
-        if len(serving) >= slots:
-            begins = max(begins, heappop(serving))
-        heappush(serving, max(begins, request.ended))
-        request.queue_s = max(0.0, min(begins, request.ended) - max(arrived, min(ready, request.ended)))
+        begins = max(arrived, heappop(serving)) if len(serving) >= slots else arrived
+        heappush(serving, request.ended)
+        request.queue_s = max(0.0, min(begins, request.ended) - arrived)
+    if slots == 1:
+        _forget_the_overtaken(requests)
+
+
+def _forget_the_overtaken(requests: Sequence[Request]) -> None:
+    """Set no queue where one surely came later and ended first: a single queue does not do that."""
+    by_start = sorted(requests, key=lambda r: r.started_from)
+    starts = [request.started_from for request in by_start]
+    # The earliest end of all that start from here on.
+    earliest_end, ends = float("inf"), [float("inf")] * (len(by_start) + 1)
+    for at in range(len(by_start) - 1, -1, -1):
+        earliest_end = min(earliest_end, by_start[at].ended_to)
+        ends[at] = earliest_end
+    latest_end = float("-inf")
+    by_latest_start = sorted(requests, key=lambda r: r.started_to)
+    done = 0
+    for request in by_start:
+        overtaken = ends[bisect_right(starts, request.started_to + AT_ONCE_S)] < request.ended_from
+        while done < len(by_latest_start) and by_latest_start[done].started_to + AT_ONCE_S < request.started_from:
+            latest_end = max(latest_end, by_latest_start[done].ended_from)
+            done += 1
+        if overtaken or latest_end > request.ended_to:
+            request.queue_s = 0.0

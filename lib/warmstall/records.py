@@ -29,7 +29,11 @@ class ServerRun:
 
 @dataclass(frozen=True)
 class Load:
-    """One model load: spawn → ready, failed, or given up. `ended_at` is when it came to its outcome."""
+    """One model load: spawn → ready, failed, or given up. `ended_at` is when it came to its outcome.
+
+    A runner may be spawned to measure its model and then wait until others have left memory: the load
+    itself runs from `began_at`.
+    """
 
     host: str
     source: str
@@ -44,6 +48,8 @@ class Load:
     parallel: int | None
     context_length: int | None
     embedding: bool
+    began_at: datetime
+    evicted: bool = False
 
     @property
     def ready_at(self) -> datetime | None:

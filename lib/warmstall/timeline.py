@@ -25,6 +25,7 @@ from .records import Load, LoadOutcome, Residency, ServerRun, SlotTask
 # Two "started in" lines that point at beginnings this close are one load (they are printed a moment apart).
 SAME_LOAD_S = 0.15
 _DIGEST = re.compile(r"sha256[-:]([0-9a-f]{12})[0-9a-f]*")
+_DIGEST_PATH = re.compile(r"[^\s\"';,]*sha256[-:][0-9a-f]{12,}")
 _OPTION = re.compile(r"(?:^|\s)(--?[a-z][\w-]*)(?:[ =]([^\s-]\S*))?")
 # What a dying runner leaves: its own dump, or the error of a request that lost it. That a process is gone
 # ("no longer running", "terminated") is also said of ordinary reloads, and late, so it is not in here.
@@ -40,6 +41,11 @@ _LOAD_ENDS: dict[str, LoadOutcome] = {
     "runner_died_load": "failed",
 }
 USED_KEYS = (
+    "evict_reason_mem",
+    "model_load_error",
+    "model_file",
+    "loading_model",
+    "cpp_model_loaded",
     "server_config", "server_listening", *_SPAWNS, *_READY, *_LOAD_ENDS, "load_params", "runners_loaded", "unload_sent",
     "evict_done", "mlx_stop", *CRASH_KEYS, "abort_waiting", "json_write_fail", "queued_cancelled", "template_selected",
 )  # fmt: skip
@@ -76,6 +82,10 @@ def events_of(rows: Iterable[dict[str, Any]]) -> list[Event]:
     """Events from rows of the events table, in the order of the log, each with a time as good as it gets."""
     events, clock = [], None
     for row in rows:
+        if row["key"] == "server_config" and row["at"] is None:
+            # Some versions print it before their clock has a zone; what follows it is milliseconds later,
+            # what comes before it may be the day before.
+            row = row | {"before_at": row["after_at"] or row["before_at"]}
         clock = row["at"] or row["before_at"] or clock
         events.append(
             Event(
@@ -131,12 +141,20 @@ class _Builder:
             self._server_start(event)
         elif event.key in _SPAWNS:
             self._spawn(event)
-        elif event.key in _READY:
+        elif event.key in _READY or (event.key == "cpp_model_loaded" and self._prints_no_load_time()):
             self._ready(event)
         elif event.key in _LOAD_ENDS:
             self._load_end(event, _LOAD_ENDS[event.key])
-        elif event.key == "load_params":
+        elif event.key in ("load_params", "loading_model"):
             self._load_parameters(event)
+        elif event.key == "evict_reason_mem" and self.open_loads:
+            self.open_loads[-1]["evicted"] = True
+        elif event.key == "model_load_error" and self.open_loads:
+            self.open_loads[-1].setdefault("causes", []).append(event.fields.get("reason") or event.text)
+        elif (
+            event.key == "model_file" and self.open_loads and self.open_loads[-1]["model"].endswith("libext_server.so")
+        ):
+            self.open_loads[-1]["model"] = model_key(event.fields["path"])
         elif event.key == "runners_loaded":
             self._count(event)
         elif event.key in ("unload_sent", "evict_done", "mlx_stop"):
@@ -175,6 +193,11 @@ class _Builder:
             self._unload(model, event.at, "the server started anew")
         self._lose_tasks()
 
+    def _prints_no_load_time(self) -> bool:
+        """Whether this version keeps "started in N seconds" for debug logs (it does from 0.1.32 to 0.1.34)."""
+        version = self.timeline.runs[-1].version if self.timeline.runs else ""
+        return re.fullmatch(r"0\.1\.3[234]\b.*", version) is not None
+
     # --- loads and residencies
 
     def _spawn(self, event: Event) -> None:
@@ -198,6 +221,8 @@ class _Builder:
                 "parallel": int(parallel) if parallel.isdigit() else None,
                 "context_length": int(context) if context.isdigit() else None,
                 "embedding": "embedding" in options,
+                "began_at": event.at,
+                "evicted": False,
             }
         )
         self.last_model = model
@@ -221,7 +246,8 @@ class _Builder:
         else:  # the log begins in the middle of a load, or its spawn line is missing
             load = {
                 "host": event.host, "source": event.source, "line": event.line, "model": "", "spawned_at": began_at,
-                "reload": False, "parallel": None, "context_length": None, "embedding": False,
+                "reload": False, "parallel": None, "context_length": None, "embedding": False, "began_at": began_at,
+                "evicted": False,
             }  # fmt: skip
         self._complete(load, event.at, load_s)
 
@@ -265,6 +291,7 @@ class _Builder:
                     None,
                     None,
                     False,
+                    event.at,
                 )
             )
             self.last_end = event.at
@@ -275,12 +302,19 @@ class _Builder:
     def _close(
         self, load: dict[str, Any], at: datetime | None, outcome: LoadOutcome, reason: str, load_s: float | None = None
     ) -> None:
-        self.timeline.loads.append(Load(**load, ended_at=at, load_s=load_s, outcome=outcome, reason=reason[:300]))
+        # The runner's own words name the cause; what the server makes of them may not.
+        causes = [cause for cause in load.pop("causes", []) if outcome == "failed" and cause not in reason]
+        told = _DIGEST_PATH.sub(lambda match: model_key(match[0]), "; ".join([*causes[:1], reason]).strip("; "))
+        self.timeline.loads.append(Load(**load, ended_at=at, load_s=load_s, outcome=outcome, reason=told[:300]))
 
     def _load_parameters(self, event: Event) -> None:
         if not self.open_loads:
             return
         load = self.open_loads[-1]
+        if event.key == "loading_model":
+            if load["evicted"]:  # others had to leave memory first; now it starts over
+                load["began_at"] = event.at
+            return
         if (value := event.fields.get("parallel", "")).isdigit():
             load["parallel"] = int(value)
         if (value := event.fields.get("kv_size", "")).isdigit():

@@ -63,12 +63,15 @@ def _excess(f: Facts, phase: str) -> bool:
     return bool(f[f"{phase}_beyond"] and excess_s >= max(NOTHING_TO_EXPLAIN_S, _A_GOOD_PART * f["wall_s"]))
 
 
-def _paused(f: Facts) -> bool:
+def _paused(f: Facts, phase: str) -> bool:
     """A long pause in one phase: far beyond its usual rate, and nothing around it was slow."""
-    for phase in ("decode", "prefill"):
-        if _excess(f, phase) and f[f"{phase}_factor"] >= _PAUSE_FACTOR and f["alone"]:
-            return True
-    return False
+    return bool(_excess(f, phase) and f[f"{phase}_factor"] >= _PAUSE_FACTOR and f["alone"])
+
+
+def _mostly_something_else(f: Facts) -> bool:
+    """A load was there, but what came after it is longer than the load and beyond what is usual."""
+    usual_s = f["usual_limit_s"]
+    return bool(usual_s and f["rest_s"] > max(usual_s, f["load_s"], NOTHING_TO_EXPLAIN_S))
 
 
 def _stood_still(f: Facts) -> bool:
@@ -154,16 +157,18 @@ RULES: tuple[Rule, ...] = (
             and f["waited"]
             and f["queue_s"] > max(f["load_s"], f["uncertainty_s"], NOTHING_TO_EXPLAIN_S)
         ),
-        "waited {queue_s:.1f} s before its model's load began; the load itself took {load_s:.2f} s (line {load_line})",
+        "waited {queue_s:.1f} s, {wait_when}; the load itself took {load_s:.2f} s (line {load_line})",
     ),
     Rule(
         "cold_start",
-        lambda f: f["status"] == "200" and f["triggered"],
-        "its model was not in memory: {load_s:.2f} of {wall_s:.2f} s are the load of line {load_line}",
+        lambda f: f["status"] == "200" and f["triggered"] and not (_mostly_something_else(f) and not f["measured"]),
+        "its model was not in memory: {load_text} (line {load_line}){beside_the_load}",
     ),
     Rule(
         "cold_start",
-        lambda f: f["status"] == "200" and f["waited"] and f["load_s"] >= max(f["uncertainty_s"], 0.05),
+        lambda f: (
+            f["status"] == "200" and f["waited"] and not f["triggered"] and f["load_s"] >= max(f["uncertainty_s"], 0.05)
+        ),
         "came while its model was being loaded (line {load_line}) and waited {load_s:.2f} s for it",
     ),
     Rule(
@@ -179,9 +184,15 @@ RULES: tuple[Rule, ...] = (
     # --- the model was there
     Rule(
         "warm_stall",
-        lambda f: f["status"] == "200" and f["measured"] and _paused(f),
-        "took {wall_s:.1f} s for {decode_tokens} tokens that usually come at {decode_usual_rate:.0f}/s, while the "
-        "requests before and after it ran at normal speed: the model was in memory and stood still",
+        lambda f: f["status"] == "200" and f["measured"] and _paused(f, "decode"),
+        "{decode_tokens} tokens took {decode_s:.1f} s that usually come at {decode_usual_rate:.0f}/s, while the requests "
+        "before and after it ran at normal speed: the model was in memory and stood still",
+    ),
+    Rule(
+        "warm_stall",
+        lambda f: f["status"] == "200" and f["measured"] and _paused(f, "prefill"),
+        "{prompt_tokens} prompt tokens took {prefill_s:.1f} s that are usually read at {prefill_usual_rate:.0f}/s, while "
+        "the requests before and after it ran at normal speed: the model was in memory and stood still",
     ),
     Rule(
         "slow_decode",
@@ -241,6 +252,12 @@ _UNKNOWN: tuple[tuple[Callable[[Facts], bool], str], ...] = (
         "Collect: the client's own error and timeout",
     ),
     (
+        lambda f: f["triggered"],
+        "its model was loaded first ({load_text}, line {load_line}), but the other {rest_s:.1f} s are far beyond the "
+        "{usual_s:.1f} s that are usual: the cold start is not why it was slow. Collect: eval_count and eval_duration "
+        "of the final chunk, or samples of the runner's CPU",
+    ),
+    (
         lambda f: f["measured"],
         "{unexplained_s:.1f} of its {wall_s:.1f} s are in none of Ollama's durations: not loading, reading or writing. "
         "Collect: the start and end of every other request, to see whether it waited for a slot",
@@ -257,7 +274,7 @@ _UNKNOWN: tuple[tuple[Callable[[Facts], bool], str], ...] = (
     ),
     (
         lambda f: f["usual_limit_s"] is not None and f["wall_s"] > f["usual_limit_s"],
-        "not a cold start: no load, no queue, yet {wall_s:.1f} s where {usual_s:.1f} s is usual ({usual_n} requests). "
+        "not a cold start: no load of its model, no queue, yet {wall_s:.1f} s where {usual_s:.1f} s is usual ({usual_n} requests). "
         "Either the runner stood still or the answer was long; this version's log cannot tell. "
         "Collect: eval_count and eval_duration of the final chunk, or samples of the runner's CPU",
     ),
@@ -288,6 +305,21 @@ class _Shown(dict[str, Any]):
     def __getitem__(self, key: str) -> Any:
         value = super().__getitem__(key)
         return 0 if value is None else value
+
+    def __missing__(self, key: str) -> str:
+        """The turns of phrase that depend on more than one number."""
+        if key == "load_text":
+            if self["load_s"] < 0.005:
+                return "its load is in the log, but not how long it took"
+            return f"{self['load_s']:.2f} of its {self['wall_s']:.2f} s are the load"
+        if key == "beside_the_load":
+            rest_s = self["wall_s"] - self["load_s"]
+            if self["load_s"] >= _MOSTLY * self["wall_s"] or rest_s < NOTHING_TO_EXPLAIN_S:
+                return ""
+            return f"; the other {rest_s:.1f} s are not the load"
+        if key == "wait_when":
+            return "before its model's load began" if self["queued_first"] else "most of it after its model was loaded"
+        raise KeyError(key)
 
 
 def flags_of(facts: Facts) -> str:

@@ -155,7 +155,7 @@ def _throughput(host: str, served: pd.DataFrame) -> list[Window]:
 
 
 def _silence(host: str, frame: pd.DataFrame) -> list[Window]:
-    """Gaps in which nothing at all was answered, far longer than this log's other gaps."""
+    """Gaps in which requests waited and nothing at all was answered, far longer than this log's other gaps."""
     ended = frame["ended_at"].sort_values()
     gaps = ended.diff().dt.total_seconds().iloc[1:]
     if len(gaps) < 5 * _MIN_REQUESTS:
@@ -171,6 +171,10 @@ def _silence(host: str, frame: pd.DataFrame) -> list[Window]:
         # A long request explains a gap only by its own length; it is what the silence consists of.
         waiting = frame[(frame["started_at"] <= to_at) & (frame["ended_at"] >= to_at) & frame["inference"]]
         held = waiting[waiting["started_at"] < to_at - pd.Timedelta(seconds=gap_s / 2)]
-        sentence = f"no answer at all for {gap_s:.0f} s; gaps here are usually under {usual_s:.0f} s"
+        if held.empty:  # nobody was waiting: an idle server is silent too
+            continue
+        sentence = (
+            f"no answer at all for {gap_s:.0f} s while {len(held)} waited; gaps here are usually under {usual_s:.0f} s"
+        )
         windows.append(Window(host, "silence", _naive(from_at), _naive(to_at), len(held), 0, sentence))
     return windows

@@ -23,7 +23,7 @@ def _whole(value: object) -> int | None:
 
 
 def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, float) or _whole(value) is not None else None
+    return value if isinstance(value, float) else _whole(value)
 
 
 def parse_process_samples(lines: Iterable[str]) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
