@@ -44,11 +44,15 @@ def test_slow_requests_in_a_row_are_a_window() -> None:
     assert [(w.kind, w.requests) for w in found] == [("slow", 20)]
 
 
-def test_a_silence_is_found_by_the_gaps_of_the_log_itself() -> None:
-    frame = requests([1.0] * 200)
-    frame.loc[100:, ["started_at", "ended_at"]] += pd.Timedelta(minutes=30)
+def test_a_silence_is_one_only_while_somebody_waits() -> None:
+    """Nothing answered for half an hour: an idle night when nobody asked, a hang when somebody did."""
+    idle = requests([1.0] * 200)
+    idle.loc[100:, ["started_at", "ended_at"]] += pd.Timedelta(minutes=30)
+    hung = idle.copy()
+    hung.loc[100, ["started_at", "wall_s"]] = [hung["ended_at"][100] - pd.Timedelta(minutes=29), 29 * 60.0]
 
-    assert [w.kind for w in find_windows(frame)] == ["silence"]
+    assert find_windows(idle) == []
+    assert [(w.kind, w.requests) for w in find_windows(hung)] == [("silence", 1)]
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -27,28 +27,43 @@ SAME_LOAD_S = 0.15
 _DIGEST = re.compile(r"sha256[-:]([0-9a-f]{12})[0-9a-f]*")
 _DIGEST_PATH = re.compile(r"[^\s\"';,]*sha256[-:][0-9a-f]{12,}")
 _OPTION = re.compile(r"(?:^|\s)(--?[a-z][\w-]*)(?:[ =]([^\s-]\S*))?")
-# What a dying runner leaves: its own dump, or the error of a request that lost it. That a process is gone
-# ("no longer running", "terminated") is also said of ordinary reloads, and late, so it is not in here.
-CRASH_KEYS = (
-    "crash_panic", "crash_fatal", "crash_signal", "crash_assert", "crash_device", "device_lost", "predict_conn_err",
-)  # fmt: skip
-_SPAWNS = ("runner_spawn", "mlx_spawn", "engine1_load")
-_READY = ("load_done", "mlx_ready", "engine1_ready")
 _LOAD_ENDS: dict[str, LoadOutcome] = {
     "load_client_gone": "abandoned",
     "load_timeout": "timed_out",
     "load_failed": "failed",
     "runner_died_load": "failed",
 }
-USED_KEYS = (
-    "evict_reason_mem",
-    "model_load_error",
-    "model_file",
-    "loading_model",
-    "cpp_model_loaded",
-    "server_config", "server_listening", *_SPAWNS, *_READY, *_LOAD_ENDS, "load_params", "runners_loaded", "unload_sent",
-    "evict_done", "mlx_stop", *CRASH_KEYS, "abort_waiting", "json_write_fail", "queued_cancelled", "template_selected",
-)  # fmt: skip
+# Which step of the state machine an event is for. What a dying runner leaves is its own dump, or the error
+# of a request that lost it; that a process is gone ("no longer running", "terminated") is also said of
+# ordinary reloads, and late, so it is not among them.
+_STEPS = {
+    "server_config": "_server_start",
+    "server_listening": "_server_start",
+    "runner_spawn": "_spawn",
+    "mlx_spawn": "_spawn",
+    "engine1_load": "_spawn",
+    "model_file": "_model_file",
+    "load_params": "_load_parameters",
+    "evict_reason_mem": "_evicting",
+    "loading_model": "_load_begins",
+    "model_load_error": "_cause",
+    "load_done": "_ready",
+    "mlx_ready": "_ready",
+    "engine1_ready": "_ready",
+    "cpp_model_loaded": "_old_runner_ready",
+    **dict.fromkeys(_LOAD_ENDS, "_load_end"),
+    "runners_loaded": "_count",
+    "unload_sent": "_unloaded",
+    "evict_done": "_unloaded",
+    "mlx_stop": "_unloaded",
+    "template_selected": "_template",
+    "predict_conn_err": "_lost_runner",
+    **dict.fromkeys(
+        ("crash_panic", "crash_fatal", "crash_signal", "crash_assert", "crash_device", "device_lost"), "_crash"
+    ),
+    **dict.fromkeys(("abort_waiting", "json_write_fail", "queued_cancelled"), "_abort"),
+}
+USED_KEYS = tuple(_STEPS)
 
 
 @dataclass(frozen=True)
@@ -131,46 +146,34 @@ class _Builder:
         self.loaded_before: set[str] = set()
         self.open_tasks: dict[tuple[int, int], dict[str, Any]] = {}
         self.beginnings: list[datetime] = []
+        self.causes: list[str] = []
         self.last_model = ""
         self.last_end: datetime | None = None
 
     def take(self, event: Event) -> None:
+        """Let one event change the state."""
         if event.at is None:
             return
-        if event.key in ("server_config", "server_listening"):
-            self._server_start(event)
-        elif event.key in _SPAWNS:
-            self._spawn(event)
-        elif event.key in _READY or (event.key == "cpp_model_loaded" and self._prints_no_load_time()):
-            self._ready(event)
-        elif event.key in _LOAD_ENDS:
-            self._load_end(event, _LOAD_ENDS[event.key])
-        elif event.key in ("load_params", "loading_model"):
-            self._load_parameters(event)
-        elif event.key == "evict_reason_mem" and self.open_loads:
-            self.open_loads[-1]["evicted"] = True
-        elif event.key == "model_load_error" and self.open_loads:
-            self.open_loads[-1].setdefault("causes", []).append(event.fields.get("reason") or event.text)
-        elif (
-            event.key == "model_file" and self.open_loads and self.open_loads[-1]["model"].endswith("libext_server.so")
-        ):
-            self.open_loads[-1]["model"] = model_key(event.fields["path"])
-        elif event.key == "runners_loaded":
-            self._count(event)
-        elif event.key in ("unload_sent", "evict_done", "mlx_stop"):
-            self._unloaded(event)
-        elif event.key in CRASH_KEYS:
-            # The server reports a client that left in the words of a broken connection to its runner.
-            left = event.key == "predict_conn_err" and "context canceled" in event.text
-            (self.timeline.aborts if left else self.timeline.crashes).append(event)
-        elif event.key in ("abort_waiting", "json_write_fail", "queued_cancelled"):
-            self.timeline.aborts.append(event)
-        elif event.key == "template_selected" and self.last_model:
-            self._name(event.fields.get("model", ""))
+        if step := _STEPS.get(event.key):
+            getattr(self, step)(event)
         elif event.key.startswith("ls_"):
             self._slot_line(event)
-        if event.key not in _SPAWNS and (name := event.fields.get("runner.name")):
+        if event.key != "runner_spawn" and (name := event.fields.get("runner.name")):
             self._name(name, event.fields.get("runner.model", ""))
+
+    def _crash(self, event: Event) -> None:
+        self.timeline.crashes.append(event)
+
+    def _abort(self, event: Event) -> None:
+        self.timeline.aborts.append(event)
+
+    def _lost_runner(self, event: Event) -> None:
+        # The server reports a client that left in the words of a broken connection to its runner.
+        (self.timeline.aborts if "context canceled" in event.text else self.timeline.crashes).append(event)
+
+    def _template(self, event: Event) -> None:
+        if self.last_model:
+            self._name(event.fields.get("model", ""))
 
     # --- server runs
 
@@ -193,11 +196,6 @@ class _Builder:
             self._unload(model, event.at, "the server started anew")
         self._lose_tasks()
 
-    def _prints_no_load_time(self) -> bool:
-        """Whether this version keeps "started in N seconds" for debug logs (it does from 0.1.32 to 0.1.34)."""
-        version = self.timeline.runs[-1].version if self.timeline.runs else ""
-        return re.fullmatch(r"0\.1\.3[234]\b.*", version) is not None
-
     # --- loads and residencies
 
     def _spawn(self, event: Event) -> None:
@@ -207,6 +205,7 @@ class _Builder:
         for earlier in [load for load in self.open_loads if load["model"] == model]:
             self.open_loads.remove(earlier)
             self._close(earlier, event.at, "unfinished", "the same model was started again before this load ended")
+        self.causes.clear()
         options = {name.lstrip("-"): value for name, value in _OPTION.findall(event.fields.get("cmd", ""))}
         parallel = options.get("np") or options.get("parallel") or ""
         context = options.get("c") or options.get("ctx-size") or ""
@@ -226,6 +225,29 @@ class _Builder:
             }
         )
         self.last_model = model
+
+    def _old_runner_ready(self, event: Event) -> None:
+        # From 0.1.32 to 0.1.34 "started in N seconds" is kept for debug logs; the runner's own line stands in.
+        version = self.timeline.runs[-1].version if self.timeline.runs else ""
+        if re.match(r"0\.1\.3[234]\b", version):
+            self._ready(event)
+
+    def _model_file(self, event: Event) -> None:
+        # An engine inside the server is started as a library; which model it is comes a line later.
+        if self.open_loads and self.open_loads[-1]["model"].endswith("libext_server.so"):
+            self.open_loads[-1]["model"] = model_key(event.fields["path"])
+
+    def _evicting(self, event: Event) -> None:
+        if self.open_loads:
+            self.open_loads[-1]["evicted"] = True
+
+    def _load_begins(self, event: Event) -> None:
+        # After an eviction it says so a second time: others had to leave memory first.
+        if self.open_loads and self.open_loads[-1]["evicted"]:
+            self.open_loads[-1]["began_at"] = event.at
+
+    def _cause(self, event: Event) -> None:
+        self.causes.append(event.fields.get("reason") or event.text)
 
     def _ready(self, event: Event) -> None:
         seconds = event.fields.get("seconds")
@@ -256,7 +278,8 @@ class _Builder:
         self.loaded_before.add(load["model"])
         self.resident[load["model"]] = {"load": load, "loaded_at": at}
 
-    def _load_end(self, event: Event, outcome: LoadOutcome) -> None:
+    def _load_end(self, event: Event) -> None:
+        outcome = _LOAD_ENDS[event.key]
         reason = event.fields.get("reason") or event.fields.get("error") or event.fields.get("msg") or event.text[:200]
         if "context canceled" in reason:
             outcome = "abandoned"
@@ -276,6 +299,7 @@ class _Builder:
             self.timeline.loads[-1] = last
         else:  # a load that failed before its runner was spawned
             assert event.at is not None
+            reason = self._with_cause(reason)
             self.timeline.loads.append(
                 Load(
                     event.host,
@@ -302,19 +326,20 @@ class _Builder:
     def _close(
         self, load: dict[str, Any], at: datetime | None, outcome: LoadOutcome, reason: str, load_s: float | None = None
     ) -> None:
-        # The runner's own words name the cause; what the server makes of them may not.
-        causes = [cause for cause in load.pop("causes", []) if outcome == "failed" and cause not in reason]
-        told = _DIGEST_PATH.sub(lambda match: model_key(match[0]), "; ".join([*causes[:1], reason]).strip("; "))
-        self.timeline.loads.append(Load(**load, ended_at=at, load_s=load_s, outcome=outcome, reason=told[:300]))
+        if outcome == "failed":
+            reason = self._with_cause(reason)
+        self.timeline.loads.append(Load(**load, ended_at=at, load_s=load_s, outcome=outcome, reason=reason[:300]))
+
+    def _with_cause(self, reason: str) -> str:
+        """The server's words after the runner's own, which name the cause; digests instead of paths."""
+        causes = [cause for cause in self.causes[-1:] if cause not in reason]
+        self.causes.clear()
+        return _DIGEST_PATH.sub(lambda match: model_key(match[0]), "; ".join([*causes, reason]).strip("; "))
 
     def _load_parameters(self, event: Event) -> None:
         if not self.open_loads:
             return
         load = self.open_loads[-1]
-        if event.key == "loading_model":
-            if load["evicted"]:  # others had to leave memory first; now it starts over
-                load["began_at"] = event.at
-            return
         if (value := event.fields.get("parallel", "")).isdigit():
             load["parallel"] = int(value)
         if (value := event.fields.get("kv_size", "")).isdigit():
