@@ -25,7 +25,7 @@ from warmstall.evidence import Evidence, discover
 from warmstall.ingest import ingest
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
-REAL_LOGS = sorted(SHARED.glob("corpus/server-log/*.log"))[::3]
+REAL_LOGS = sorted(SHARED.glob("corpus/server-log/*.log"))[::5]
 SLOG = 'time=2026-11-20T21:09:3{0}.417Z level=INFO source=images.go:754 msg="total blobs: {0}"\n'
 GIN = '[GIN] 2026/11/20 - 21:10:0{0} | 200 | 4.{0}s | 127.0.0.1 | POST     "/api/chat"\n'
 
@@ -179,7 +179,7 @@ def test_standard_input_without_a_log_is_refused(data, tables, monkeypatch):
 # --- every line accounted for -------------------------------------------------------------------------------
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.binary(min_size=1, max_size=4000), st.booleans())
 def test_random_bytes_are_accounted_for(tmp_path_factory, data, in_a_log):
     folder = tmp_path_factory.mktemp("random")
@@ -213,7 +213,9 @@ def test_fragments_of_logs_are_accounted_for_in_small_blocks(tmp_path_factory, f
     shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize("data", [b"\n" * 1000, b"\r\n" * 1000, b"\n", b" "])
+@pytest.mark.parametrize(
+    "data", [b"\n" * 1000, b"\r\n" * 1000, b"\n", b" ", b"\0", b"\0\n", b"2026-11-20T20:49:02.1Z stderr P a\n\0"]
+)
 def test_empty_lines_are_accounted_for(data, log, tables):
     log.write_bytes(data)
     (account,) = ingest([log_of(log)], tables)
@@ -263,6 +265,12 @@ def test_small_blocks_make_the_tables_of_one_big_block(name, size, log, tables, 
         assert_clock_equal_or_null(rows(tmp_path / "small", table), rows(tables, table))
 
 
+def test_a_block_without_a_telling_line_is_unwrapped_like_the_head_of_its_file(log, tables, small_blocks):
+    log.write_bytes(DRESSES["journald short"](GIN.format(1) + "print_info: n_ctx_train = 4096\n" * 300))
+    (account,) = ingest(discover([log]), tables)
+    assert (account["lines"], account["recognized"]) == (301, 301)
+
+
 # --- only new bytes -----------------------------------------------------------------------------------------
 
 
@@ -292,7 +300,7 @@ def test_an_unchanged_file_is_not_read_again(log, tables, blocks_read):
     assert {path: path.stat().st_mtime_ns for path in tables.iterdir()} == before
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(
     st.lists(st.integers(1, 15000), max_size=4), st.sampled_from(["plain", "journald short", "cri in pieces", "CRLF"])
 )
@@ -381,13 +389,12 @@ CHANGES = [
     changed_in_the_middle, copytruncate, copytruncate_and_grown_longer, rotate, rotate_twice, swap,
     replaced_by_another_inode,
     lambda log: log.write_bytes(log.read_bytes()[:7000]),
-    lambda log: log.write_bytes(log.read_bytes()[::-1]),
     lambda log: (log.rename(log.with_name("other.log"))),
     lambda log: log.write_bytes(gzip.compress(log.read_bytes())),
 ]  # fmt: skip
 CHANGE_NAMES = [
     "middle", "copytruncate", "copytruncate-longer", "rotate", "rotate-twice", "rotation-appears", "inode", "truncated",
-    "reversed", "renamed", "compressed",
+    "renamed", "compressed",
 ]  # fmt: skip
 
 
@@ -399,6 +406,16 @@ def test_a_changed_folder_is_never_counted_twice_nor_lost(change, log, tables, t
     change(log)
     told = result(ingest(discover([log.parent]), tables), tables)
     assert told == fresh([log.parent], tmp_path / "fresh")
+
+
+def test_a_change_between_the_sampled_bytes_is_seen(log, tables, tmp_path):
+    log.write_text(sample("reloads-two-models"), encoding="utf-8")
+    ingest(discover([log]), tables)
+    data = bytearray(log.read_bytes())
+    data[6000:6010] = b"x\nreplaced"
+    log.write_bytes(data)
+    told = result(ingest(discover([log]), tables), tables)
+    assert told == fresh([log], tmp_path / "fresh")
 
 
 @pytest.mark.parametrize("dress", ["gzip", "zstd", "UTF-16 LE with mark", "UTF-8 with mark"])
@@ -455,7 +472,7 @@ from warmstall import ingest as module
 from warmstall.evidence import discover
 
 log, tables, owner, name, count = sys.argv[1:]
-module.BLOCK_BYTES = 3000
+module.BLOCK_BYTES = 4096
 owner = {"module": module, "staging": module._Staging, "path": Path}[owner]
 original, calls = getattr(owner, name), []
 
@@ -471,9 +488,7 @@ module.ingest(discover([Path(log)]), Path(tables))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
-@pytest.mark.parametrize(("moment", "grown"), [("module parse_block 3", True), ("staging write 5", False),
-                                               ("staging commit 1", True), ("path unlink 2", False),
-                                               ("path replace 1", True), ("path replace 4", False)])  # fmt: skip
+@pytest.mark.parametrize(("moment", "grown"), [("staging write 3", True), ("path replace 4", False)])
 def test_a_killed_run_is_put_right_by_the_next(moment, grown, log, tables, tmp_path):
     text = sample()
     log.write_text(text[:9000], encoding="utf-8")
@@ -481,6 +496,35 @@ def test_a_killed_run_is_put_right_by_the_next(moment, grown, log, tables, tmp_p
     log.write_text(text if grown else GIN.format(3) + text, encoding="utf-8")
     command = [sys.executable, "-c", DRIVER, str(log), str(tables), *moment.split()]
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    told = result(ingest(discover([log]), tables), tables)
+    assert told == fresh([log], tmp_path / "fresh")
+    assert not list(tables.glob("*.partial"))
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "count", "grown"),
+    [(module, "parse_block", 2, True), (module._Staging, "commit", 1, True), (Path, "unlink", 2, False),
+     (Path, "replace", 1, True)],
+)  # fmt: skip
+def test_a_run_that_could_not_even_clean_up_is_put_right_by_the_next(owner, name, count, grown, log, tables, tmp_path):
+    text = sample()
+    log.write_text(text[:9000], encoding="utf-8")
+    ingest(discover([log]), tables)
+    log.write_text(text if grown else GIN.format(3) + text, encoding="utf-8")
+    original, calls = getattr(owner, name), []
+
+    def dies(*arguments, **options):
+        calls.append(1)
+        if len(calls) == count:
+            raise SystemExit("killed")
+        return original(*arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "BLOCK_BYTES", 4096)
+        patch.setattr(module._Staging, "discard", lambda staging: None)
+        patch.setattr(owner, name, dies)
+        with pytest.raises(SystemExit):
+            ingest(discover([log]), tables)
     told = result(ingest(discover([log]), tables), tables)
     assert told == fresh([log], tmp_path / "fresh")
     assert not list(tables.glob("*.partial"))
@@ -523,6 +567,20 @@ def test_a_write_that_fails_is_an_output_error_and_leaves_nothing(log, tables, m
     with pytest.raises(OutputError, match="No space left on device"):
         ingest(discover([log]), tables)
     assert list(tables.iterdir()) == []
+    monkeypatch.undo()  # and once there is space again, all is well
+    (account,) = ingest(discover([log]), tables)
+    assert account["recognized"] > 0
+
+
+def test_a_log_damaged_since_the_last_run_leaves_the_tables_as_they_were(log, tables):
+    log.write_bytes(gzip.compress(sample().encode()))
+    ingest(discover([log]), tables)
+    files = {path.name: path.read_bytes() for path in tables.iterdir()}
+    noise = random.Random(7).randbytes(900_000)
+    log.write_bytes(gzip.compress(sample().encode() + noise)[:-5000])
+    with pytest.raises(InputError, match="cut short or damaged"):
+        ingest(discover([log]), tables)
+    assert {path.name: path.read_bytes() for path in tables.iterdir()} == files
 
 
 def test_evidence_that_vanishes_is_an_input_error(log, tables):

@@ -12,6 +12,9 @@ import typer
 from . import __version__
 from .errors import InputError, WarmstallError
 
+_INTERRUPTED = 130
+_STOPPED = "stopped; the evidence was only read."
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -45,15 +48,18 @@ def analyze(
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary instead of the answer.")] = False,
 ) -> None:
     """Say where each request's seconds went, and whether the slow ones were cold starts or warm stalls."""
-    given = [Path(path) for path in paths]
-    is_case = len(given) == 1 and (given[0] / "evidence").is_dir()
-    tables = given[0] / "tables" if is_case and out is None else None
-    out = out or (given[0] / "out" if is_case else Path("warmstall-out"))
     offset_s = _offset_s(zone)
     from .evidence import discover
 
+    given = [Path(path) for path in paths]
     evidence = discover(given)
     _say(f"reading {len(evidence)} file{'s' * (len(evidence) != 1)} …")
+    # The results of a case lie in the case; asked to go elsewhere, they leave it as it is.
+    is_case = len(given) == 1 and (given[0] / "evidence").is_dir()
+    tables = given[0] / "tables" if is_case and out is None else None
+    out = out or (given[0] / "out" if is_case else Path("warmstall-out"))
+    if (out / "evidence").is_dir():
+        raise InputError(f"--out {out}: that is a case with evidence; results go to a folder of their own.")
     from .case import write_case
 
     case = write_case(evidence, out, tables or out / "tables", offset_s)
@@ -82,11 +88,12 @@ def _offset_s(zone: str) -> int:
 def main() -> None:
     """Run the command line: one clear sentence and exit code 2 for what a user can put right."""
     try:
-        app(standalone_mode=False)
+        if app(standalone_mode=False) == _INTERRUPTED:  # how typer reports Ctrl-C to its caller
+            _complain(_STOPPED, _INTERRUPTED)
     except WarmstallError as error:
         _complain(str(error), 2)
     except (typer.Abort, KeyboardInterrupt):
-        _complain("stopped; nothing was changed in the evidence.", 130)
+        _complain(_STOPPED, _INTERRUPTED)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)

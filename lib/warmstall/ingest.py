@@ -284,8 +284,8 @@ def parse_block(block: Block, staging: _Staging) -> dict[str, Any]:
     """Write the parts of one block and return its counts. Depends on nothing but its arguments."""
     import pyarrow
 
-    text = decode(block.data, block.encoding)
-    lines = text.removesuffix("\n").split("\n")
+    # The last newline goes first: a line of nothing but zeros is empty once it is decoded.
+    lines = decode(block.data.removesuffix(b"\n"), block.encoding).split("\n")
     times: list[str | None] | None = None
     if is_json_wrapped(lines[:50]):
         lines, times = unwrap_json_lines(lines)

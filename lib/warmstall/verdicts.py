@@ -185,14 +185,14 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "warm_stall",
         lambda f: f["status"] == "200" and f["measured"] and _paused(f, "decode"),
-        "{decode_tokens} tokens took {decode_s:.1f} s that usually come at {decode_usual_rate:.0f}/s, while the requests "
-        "before and after it ran at normal speed: the model was in memory and stood still",
+        "{decode_tokens} tokens took {decode_s:.1f} s that usually come at {decode_usual_rate:.0f}/s, while the "
+        "requests before and after it ran at normal speed: the model was in memory and stood still",
     ),
     Rule(
         "warm_stall",
         lambda f: f["status"] == "200" and f["measured"] and _paused(f, "prefill"),
-        "{prompt_tokens} prompt tokens took {prefill_s:.1f} s that are usually read at {prefill_usual_rate:.0f}/s, while "
-        "the requests before and after it ran at normal speed: the model was in memory and stood still",
+        "{prompt_tokens} prompt tokens took {prefill_s:.1f} s that are usually read at {prefill_usual_rate:.0f}/s, "
+        "while the requests before and after it ran at normal speed: the model was in memory and stood still",
     ),
     Rule(
         "slow_decode",
@@ -274,7 +274,8 @@ _UNKNOWN: tuple[tuple[Callable[[Facts], bool], str], ...] = (
     ),
     (
         lambda f: f["usual_limit_s"] is not None and f["wall_s"] > f["usual_limit_s"],
-        "not a cold start: no load of its model, no queue, yet {wall_s:.1f} s where {usual_s:.1f} s is usual ({usual_n} requests). "
+        "not a cold start: no load of its model, no queue, yet {wall_s:.1f} s where {usual_s:.1f} s is usual "
+        "({usual_n} requests). "
         "Either the runner stood still or the answer was long; this version's log cannot tell. "
         "Collect: eval_count and eval_duration of the final chunk, or samples of the runner's CPU",
     ),

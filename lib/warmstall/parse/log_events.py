@@ -884,10 +884,11 @@ EVENTS: tuple[LogEvent, ...] = (
         "model_file",
         "llama_model_loader: loaded meta data",
         "llama_model_loader: loaded meta data with 23 key-value pairs and 75 tensors from "
-        "/usr/share/ollama/.ollama/models/blobs/sha256-ff9088351f6c15786e2807b384d5a942ebed486de8ae03e6468428e6ebd86c57 "
-        "(version GGUF V3 (latest))",
+        "/usr/share/ollama/.ollama/models/blobs/"
+        "sha256-ff9088351f6c15786e2807b384d5a942ebed486de8ae03e6468428e6ebd86c57 (version GGUF V3 (latest))",
         "v0.1.18 →",
-        r"llama_model_loader: loaded meta data with \d+ key-value pairs and \d+ tensors from (?P<path>.{1,1000}) \(version",
+        r"llama_model_loader: loaded meta data with \d+ key-value pairs and \d+ tensors from "
+        r"(?P<path>.{1,1000}) \(version",
     ),
     _slog(
         "use_llama_server", "v0.30.0 →", "INFO llama_server.go:200", f'msg="using llama-server for model" model={_BLOB}'
