@@ -33,6 +33,19 @@ _WHAT_IT_WAS = {
 }
 
 
+# Events that are worth a word beside the verdicts: their keys, and how one and many of them are told.
+_WORTH_A_WORD: tuple[tuple[tuple[str, ...], str, str], ...] = (
+    (("prompt_truncated",), "1 prompt was cut to fit its context", "{n:,} prompts were cut to fit their context"),
+    (
+        ("evict_reason_mem", "evict_predicted", "evict_all_oom", "evict_done"),
+        "1 model was evicted to make room for another",
+        "models were evicted {n:,} times to make room for others",
+    ),
+    (("vram_slow",), "GPU memory was slow to come back once", "GPU memory was slow to come back {n:,} times"),
+    (("rocm_missing", "rocm_unsupported", "rocm_denied"), "ROCm was refused for a GPU", "ROCm was refused for GPUs"),
+)
+
+
 def summarize(found: Analysis) -> dict[str, Any]:
     """The summary of an analysis, with the keys of the summary.json contract."""
     requests = found.requests()
@@ -123,15 +136,7 @@ def _also_in_the_log(found: Analysis) -> list[str]:
         facts.append(
             f"only {row['layers_gpu']} of {row['layers_total']} layers of a model on the GPU (line {row['line']})"
         )
-    for keys, one, many in (
-        (("prompt_truncated",), "1 prompt was cut to fit its context", "{n:,} prompts were cut to fit their context"),
-        (
-            ("evict_reason_mem", "evict_predicted", "evict_all_oom", "evict_done"),
-            "1 model was evicted to make room for another", "models were evicted {n:,} times to make room for others",
-        ),
-        (("vram_slow",), "GPU memory was slow to come back once", "GPU memory was slow to come back {n:,} times"),
-        (("rocm_missing", "rocm_unsupported", "rocm_denied"), "ROCm was refused for a GPU", "ROCm was refused for GPUs"),
-    ):  # fmt: skip
+    for keys, one, many in _WORTH_A_WORD:
         if n := found.count(*keys):
             facts.append((one if n == 1 else many).format(n=n))
     starts = sum(len(timeline.runs) for timeline in found.timelines.values())
