@@ -5,13 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: help venv demo test lint lock clean
+.PHONY: help venv demo test lint bench lock clean
 
 help:
 	@echo "make demo   analyze a real incident and draw its report (warmstall-out/report.html)"
 	@echo "make test   everything that is tested"
 	@echo "make venv   only the environment; $(BIN)/warmstall is the command"
 	@echo "make lint   style, types and the direction of imports"
+	@echo "make bench  ingest beside its peers, as ratios"
 
 $(STAMP): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -38,10 +39,14 @@ test: $(STAMP)
 	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=120 notebooks $(wildcard runbooks/*.ipynb)
 
 lint: $(STAMP)
-	$(BIN)/ruff check lib tests
-	$(BIN)/ruff format --check lib tests
+	$(BIN)/ruff check lib tests benchmarks
+	$(BIN)/ruff format --check lib tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+MEGABYTES ?= 20
+bench: $(STAMP)
+	$(BIN)/python benchmarks/ingest.py $(MEGABYTES)
 
 # The lock holds names, versions and hashes, and no addresses.
 lock:

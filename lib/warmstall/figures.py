@@ -21,6 +21,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from warmstall.errors import ParameterError
+from warmstall.parse.plain_text import printable
 
 # Okabe and Ito's palette, told apart by the colour-blind; grey for what needs no attention. Symbols differ as well.
 _VERDICT_LOOKS: dict[str, tuple[str, str, int]] = {
@@ -58,7 +59,6 @@ _WINDOWS_DRAWN_MAX = 60
 _MODELS_DRAWN_MAX = 12
 _SHORTEST_WALL_S = 1e-4  # a logarithmic axis has no place for 0
 
-_CONTROL_CHARACTERS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]+")
 _TEMPLATE = go.layout.Template(
     layout={
         "font": {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 13, "color": "#24292f"},
@@ -89,7 +89,7 @@ def plain(text: object) -> str:
     if isinstance(text, list | tuple | set | np.ndarray):
         text = ", ".join(str(part) for part in text)
     whole = "" if text is None or text is pd.NaT or text != text else str(text)
-    return _CONTROL_CHARACTERS.sub(" ", whole).encode("utf-8", "replace").decode("utf-8")
+    return printable(whole)
 
 
 def escaped(text: object) -> str:

@@ -2120,4 +2120,5 @@ def _fields(text: str, match: re.Match[str]) -> dict[str, str]:
     groups = {name: value for name, value in match.groupdict().items() if value is not None}
     if "level=" in text:  # a value of a slog record is quoted as Go quotes
         groups = {name: unquote(f'"{value}"') for name, value in groups.items()}
-    return {**pairs(text), **groups} if "=" in text else groups
+    # Runner lines hold an equals sign too ("eval time = …"), but no pairs.
+    return {**pairs(text), **groups} if "level=" in text or '="' in text else groups
