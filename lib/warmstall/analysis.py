@@ -37,6 +37,8 @@ from .windows import find_windows
 
 # A runner that uses less than this while a request waits for it does nothing for it.
 IDLE_CPU_PERCENT = 1.0
+# Samples further apart than this say nothing of the time between them.
+LONGEST_SAMPLE_GAP_S = 10.0
 REQUEST_COLUMNS = (
     "host", "line", "started_at", "ended_at", "uncertainty_s", "wall_s", "status", "method", "path", "client",
     "model", "verdict", "flags", "queue_s", "load_s", "prefill_s", "decode_s", "unexplained_s", "reason",
@@ -133,13 +135,15 @@ class Analysis:
         self._unmatched = [trial for host, found in trials.items() for trial in match_trials(by_host[host], found)]
         for stream, found in by_stream.items():
             timeline = self.timelines.get(stream, Timeline())
-            match_tasks(found, timeline.tasks)
+            for source in {request.source for request in found}:  # lines are counted within a file
+                own = [task for task in timeline.tasks if task.source == source]
+                match_tasks([request for request in found if request.source == source], own)
             match_loads(found, timeline.loads)
             attribute_models(found, timeline.residencies, timeline.loads, timeline.names)
             self._queues(found, timeline)
         crashes = [event for timeline in self.timelines.values() for event in timeline.crashes]
         aborts = [event for timeline in self.timelines.values() for event in timeline.aborts]
-        facts = request_facts(requests, crashes, aborts, self._stopped_spans())
+        facts = request_facts(requests, crashes, aborts, *self._still_spans())
         for row in facts:
             row["verdict"], row["reason"] = verdict_of(row)
             row["flags"] = flags_of(row)
@@ -165,23 +169,20 @@ class Analysis:
                 for request in found:
                     request.queue_s = 0.0
 
-    def _stopped_spans(self) -> list[tuple[float, float]]:
-        """Spans in which samples show every runner stopped (state T) or doing nothing."""
-        samples: dict[float, list[bool]] = defaultdict(list)
+    def _still_spans(self) -> tuple[dict[str, list[tuple[float, float]]], dict[str, list[tuple[float, float]]]]:
+        """Spans by host in which samples show every runner stopped (state T), and those in which all are idle."""
+        stopped: dict[str, dict[float, bool]] = defaultdict(dict)
+        idle: dict[str, dict[float, bool]] = defaultdict(dict)
         for row in self.case.rows("processes"):
             if row["role"] == "runner":
-                idle = row["cpu_percent"] is not None and row["cpu_percent"] < IDLE_CPU_PERCENT
-                samples[epoch(row["at"])].append(row["state"] == "T" or (idle and row["state"] != "R"))
-        times = sorted(samples)
-        spans: list[tuple[float, float]] = []
-        for at, following in pairwise(times):
-            # A gap in the samples is not evidence of anything.
-            if all(samples[at]) and following - at <= 10:
-                if spans and spans[-1][1] == at:
-                    spans[-1] = (spans[-1][0], following)
-                else:
-                    spans.append((at, following))
-        return spans
+                at, host = epoch(row["at"]), row["host"]
+                still = row["state"] == "T"
+                resting = row["cpu_percent"] is not None and row["cpu_percent"] < IDLE_CPU_PERCENT
+                stopped[host][at] = stopped[host].get(at, True) and still
+                idle[host][at] = idle[host].get(at, True) and (still or (resting and row["state"] != "R"))
+        return {host: _spans(found) for host, found in stopped.items()}, {
+            host: _spans(found) for host, found in idle.items()
+        }
 
     @property
     def names(self) -> dict[str, str]:
@@ -332,6 +333,18 @@ class Analysis:
             span = {"first_at": min(first_at, default=None), "last_at": max(last_at, default=None)}
             rows.append({**account, **span, "zone": zone, "zone_from": "slog" if offsets else "assumed"})
         return _utc(pd.DataFrame(rows)[columns], "first_at", "last_at")
+
+
+def _spans(samples: dict[float, bool]) -> list[tuple[float, float]]:
+    """Spans from one sample to the next where the first is true; a gap in the samples is evidence of nothing."""
+    spans: list[tuple[float, float]] = []
+    for at, following in pairwise(sorted(samples)):
+        if samples[at] and following - at <= LONGEST_SAMPLE_GAP_S:
+            if spans and spans[-1][1] == at:
+                spans[-1] = (spans[-1][0], following)
+            else:
+                spans.append((at, following))
+    return spans
 
 
 def _utc(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -54,8 +54,9 @@ class Usual:
 def usual(values: Iterable[float]) -> Usual | None:
     """Middle and limit of positive values, robust to outliers; None when there are too few.
 
-    >>> usual([0.8, 0.9, 0.85, 0.87, 0.9, 30.8])
-    Usual(middle=0.8849, limit=2.6546, n=6)
+    >>> found = usual([0.8, 0.9, 0.85, 0.87, 0.9, 30.8])
+    >>> round(found.middle, 3), round(found.limit, 2), found.n
+    (0.885, 2.65, 6)
     """
     logs = sorted(math.log(value) for value in values if value > 0)
     if len(logs) < BASELINE_MIN_N:
@@ -65,7 +66,7 @@ def usual(values: Iterable[float]) -> Usual | None:
     # A few mixed values spread so widely that everything would be usual: the bulk of them is the bound.
     bulk = logs[int(0.9 * (len(logs) - 1))] + math.log(_BULK_FACTOR)
     limit = math.exp(max(min(middle + _LIMIT_SIGMAS * spread, bulk), middle + math.log(_LEAST_FACTOR)))
-    return Usual(round(math.exp(middle), 4), round(limit, 4), len(logs))
+    return Usual(math.exp(middle), limit, len(logs))
 
 
 @dataclass
@@ -134,7 +135,7 @@ def _parts(request: Request) -> _Parts:
         parts.sources = "load=api prefill=api decode=api"
         if task and task.total_s is not None:
             parts.prompt_tokens = task.prefill_tokens
-        if request.in_flight > 1:
+        if request.in_flight > request.slots:
             parts.queue_s += slot_wait_s
             parts.sources += " queue=api"
         else:
@@ -148,7 +149,9 @@ def _parts(request: Request) -> _Parts:
         parts.prompt_tokens, parts.decode_tokens = task.prefill_tokens, task.decode_tokens
         rest_s = max(0.0, wall_s - parts.load_s - parts.prefill_s - parts.decode_s)
         parts.sources += " prefill=slot decode=slot"
-        if request.in_flight > 1 or waited:  # before a slot took the task: the scheduler, or another task on the slot
+        if (
+            request.in_flight > request.slots or waited
+        ):  # before a slot took the task: the scheduler, or another task on the slot
             parts.queue_s = rest_s
             parts.sources += " queue=slot"
         else:
@@ -167,50 +170,61 @@ def _parts(request: Request) -> _Parts:
     return parts
 
 
-def _kind(request: Request) -> tuple[str, bool]:
-    return request.model, request.embedding
+def _runner(request: Request) -> tuple[str, str]:
+    """What speed is compared within: one model on one host."""
+    return request.host, request.model
+
+
+def _kind(request: Request) -> tuple[str, str, bool]:
+    return request.host, request.model, request.embedding
 
 
 def request_facts(
     requests: Sequence[Request],
     crashes: Sequence[Event],
     aborts: Sequence[Event],
-    stopped: Sequence[tuple[float, float]],
+    stopped: Mapping[str, Sequence[tuple[float, float]]],
+    idle: Mapping[str, Sequence[tuple[float, float]]],
 ) -> list[dict[str, Any]]:
     """One row of facts per request: its budget, what is usual, and the evidence the verdicts weigh.
 
-    `stopped` holds spans (epoch seconds) in which process samples show a runner stopped or idle.
+    `stopped` and `idle` hold spans (epoch seconds) by host in which process samples show every runner
+    stopped (which proves itself) or using no CPU (which means something only if it was at work).
     """
     budgets = [_parts(request) for request in requests]
-    walls: dict[tuple[str, bool], list[float]] = defaultdict(list)
-    decode_rates: dict[str, list[float]] = defaultdict(list)
-    prefill_rates: dict[str, list[float]] = defaultdict(list)
+    walls: dict[tuple[str, str, bool], list[float]] = defaultdict(list)
+    decode_rates: dict[tuple[str, str], list[float]] = defaultdict(list)
+    prefill_rates: dict[tuple[str, str], list[float]] = defaultdict(list)
     for request, parts in zip(requests, budgets, strict=True):
         if request.ran and request.status == "200" and not request.loads and parts.queue_s < 0.1 * request.wall_s:
             walls[_kind(request)].append(request.wall_s)
+        if not request.model:  # several models: their speeds are not one speed
+            continue
         if parts.decode_s and (parts.decode_tokens or 0) >= _RATE_MIN_TOKENS:
-            decode_rates[request.model].append(parts.decode_s / parts.decode_tokens)  # type: ignore[operator]
+            decode_rates[_runner(request)].append(parts.decode_s / parts.decode_tokens)  # type: ignore[operator]
         if parts.prefill_s and (parts.prompt_tokens or 0) >= _RATE_MIN_TOKENS:
-            prefill_rates[request.model].append(parts.prefill_s / parts.prompt_tokens)  # type: ignore[operator]
+            prefill_rates[_runner(request)].append(parts.prefill_s / parts.prompt_tokens)  # type: ignore[operator]
     usual_wall = {kind: usual(values) for kind, values in walls.items()}
     usual_decode = {model: usual(values) for model, values in decode_rates.items()}
     usual_prefill = {model: usual(values) for model, values in prefill_rates.items()}
     facts = []
     for request, parts in zip(requests, budgets, strict=True):
         row = _facts_of(request, parts, usual_wall.get(_kind(request)))
-        row |= _speed("decode", parts.decode_s, parts.decode_tokens, usual_decode.get(request.model))
-        row |= _speed("prefill", parts.prefill_s, parts.prompt_tokens, usual_prefill.get(request.model))
-        row["stopped_s"] = sum(
-            max(0.0, min(end, request.ended) - max(begin, request.started))
-            for begin, end in stopped
-            if begin < request.ended and end > request.started
-        )
+        row |= _speed("decode", parts.decode_s, parts.decode_tokens, usual_decode.get(_runner(request)))
+        row |= _speed("prefill", parts.prefill_s, parts.prompt_tokens, usual_prefill.get(_runner(request)))
+        spans = [*stopped.get(request.host, ()), *(idle.get(request.host, ()) if row["measured"] else ())]
+        row["stopped_s"] = _covered_s(request, spans)
         facts.append(row)
     _neighbours(facts)
     _shared_timeouts(requests, facts)
     _ended_by(requests, facts, crashes, "crash")
     _ended_by(requests, facts, aborts, "abort")
     return facts
+
+
+def _covered_s(request: Request, spans: Sequence[tuple[float, float]]) -> float:
+    covered = (max(0.0, min(end, request.ended) - max(begin, request.started)) for begin, end in spans)
+    return sum(covered)
 
 
 def set_stall_apart(row: dict[str, Any]) -> None:
@@ -245,9 +259,11 @@ def _facts_of(request: Request, parts: _Parts, wall: Usual | None) -> dict[str, 
         "measured": "decode=api" in sources or "decode=slot" in sources,
         "prompt_tokens": parts.prompt_tokens, "decode_tokens": parts.decode_tokens,
         "in_flight": request.in_flight,
+        "beside": request.beside,
+        # Before it reaches a slot's own timing, a prompt's count includes what the cache already held.
+        "prefill_sure": task is not None and task.total_s is not None,
         "loads_seen": len(request.loads),
         "load_line": load.line if load else 0,
-        "load_source": load.source if load else "",
         "load_took_s": load.load_s if load and load.load_s is not None else parts.load_s,
         "queued_first": load is not None and epoch(load.began_at) - request.started >= parts.queue_s / 2,
         "rest_s": max(0.0, request.wall_s - parts.load_s - parts.queue_s),
@@ -257,7 +273,7 @@ def _facts_of(request: Request, parts: _Parts, wall: Usual | None) -> dict[str, 
         "task_line": task.line if task else 0,
         "task_cut": bool(task and task.total_s is None), "task_released": bool(task and task.released_line),
         "task_cancelled": bool(task and task.cancelled), "truncated": bool(task and task.truncated),
-        "trial_error": trial.get("error") or "", "trial_line": trial.get("line") or 0,
+        "trial_error": trial.get("error") or "",
         "usual_s": wall.middle if wall else None, "usual_limit_s": wall.limit if wall else None,
         "usual_n": wall.n if wall else 0,
     }  # fmt: skip
@@ -276,11 +292,11 @@ def _speed(name: str, seconds: float | None, tokens: int | None, rate: Usual | N
 
 def _neighbours(facts: list[dict[str, Any]]) -> None:
     """Mark slow requests whose neighbours on the same model are fast: a pause comes alone, slowness does not."""
-    by_model: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    by_model: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for row in facts:
         row["alone"] = False
-        if row["measured"]:
-            by_model[row["model"]].append(row)
+        if row["measured"] and row["model"]:
+            by_model[row["host"], row["model"]].append(row)
     for rows in by_model.values():
         rows.sort(key=lambda row: row["ended"])
         for at, row in enumerate(rows):
@@ -339,10 +355,13 @@ def _ended_by(requests: Sequence[Request], facts: list[dict[str, Any]], events: 
         following = lines[event.source]
         at_line = bisect_right(following, event.line)
         first_after = following[at_line] if at_line < len(following) else None
+        ended = []
         for at in range(bisect_left(ends, earliest - 0.5), bisect_right(ends, min(latest, earliest + 30) + 2)):
             request, row = order[at], facts[order[at].row]
             same_file = request.source == event.source
-            if row[f"{name}_line"] or request.started_from > latest or (same_file and row["load_line"] > event.line):
+            if request.host != event.host or row[f"{name}_line"] or request.started_from > latest:
+                continue
+            if same_file and row["load_line"] > event.line:
                 continue
             if same_file and request.line < event.line:
                 # Two streams: an abort's line may come just after the access line of the request it ended.
@@ -351,5 +370,9 @@ def _ended_by(requests: Sequence[Request], facts: list[dict[str, Any]], events: 
                     continue
             if request.started_to > earliest and not (same_file and request.line == first_after):
                 continue  # too short for its whole second to tell whether it was there
+            ended.append(row)
+        # A stream keeps its 200 when it breaks, but so does one that was just done: only a lone one is it.
+        failed = [row for row in ended if row["status"][:1] != "2"]
+        for row in failed or (ended if len(ended) == 1 else ()):
             row[f"{name}_line"] = event.line
             row[f"{name}_text"] = (event.fields.get("error") or event.fields.get("msg") or event.text)[:200]

@@ -52,6 +52,8 @@ class Request:
     trial: dict[str, Any] | None = None
     queue_s: float = 0.0
     in_flight: int = 1
+    beside: int = 0
+    slots: int = 1
 
     @property
     def started(self) -> float:
@@ -79,7 +81,7 @@ def epoch(at: datetime) -> float:
 def match_trials(requests: Sequence[Request], trials: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Give each request the trial that a client recorded for it; return the trials without a request.
 
-    Same path, ends within two seconds, walls alike to a second or a twentieth; closest pairs first.
+    Same path and status, ends within two seconds, walls alike to half a second or a twentieth; closest first.
     """
     order = sorted(requests, key=lambda request: request.ended)
     ends = [request.ended for request in order]
@@ -90,12 +92,14 @@ def match_trials(requests: Sequence[Request], trials: Sequence[dict[str, Any]]) 
             request = order[at]
             late = max(0.0, request.ended_from - ended, ended - request.ended_to)
             apart = abs(request.wall_s - wall_s)
-            if request.path.split("?")[0] == trial["path"] and late <= 2 and apart <= max(1.0, wall_s / 20):
-                same_status = (trial["status"] or request.status) == request.status
-                pairs.append((not same_status, apart + 0.2 * late, number, at))
+            same = request.path.split("?")[0] == trial["path"] and trial["status"] in ("", request.status)
+            # A client's wall holds the server's, and a connection on top.
+            inside = (trial.get("total_duration_s") or 0.0) <= request.wall_s + 1.0
+            if same and inside and late <= 2 and apart <= max(0.5, wall_s / 20):
+                pairs.append((apart + 0.2 * late, number, at))
     taken_trials: set[int] = set()
     taken_requests: set[int] = set()
-    for _, _, number, at in sorted(pairs):
+    for _, number, at in sorted(pairs):
         if number not in taken_trials and at not in taken_requests:
             taken_trials.add(number)
             taken_requests.add(at)
@@ -126,19 +130,21 @@ def match_tasks(requests: Sequence[Request], tasks: Sequence[SlotTask]) -> None:
     following, open_from = 0, 0
     taken: set[int] = set()
     for request in requests:
+        if request.ran and request.embedding:  # its tasks are released without a timing; they are nobody else's
+            taken.update(task.line for task in unfinished if task.released_line and task.line < request.line)
         if not request.ran or request.embedding:
             continue
         while following < len(finished) and finished[following].finished_line < request.line:
             waiting.append(finished[following])
             following += 1
         # Whole seconds above a minute: the true wall may be up to a second more.
-        room_s = request.wall_s + (1.0 if request.wall_s > 60 else 0.05)
-        waiting = [t for t in waiting if t.started_to is None or epoch(t.started_to) >= request.ended_from - 86400]
+        room_s = request.wall_s + (1.0 if request.wall_s >= 60 else 0.05)
         fitting = [
             task
             for task in waiting
             if (task.total_s or 0.0) <= room_s
             and (task.started_to is None or epoch(task.started_to) >= request.started_from - 1)
+            and (task.started_from is None or epoch(task.started_from) <= request.ended_to)
         ]
         if fitting and request.status != "499":
             request.tasks.append(fitting[0])
@@ -212,7 +218,8 @@ def match_loads(requests: Sequence[Request], loads: Sequence[Load]) -> None:
     """Give each load the request that caused it (`trigger`) and the others it may have held up (`overlap`).
 
     The trigger was there when the runner was spawned and did not end before the load did; of several, a
-    client's own `load_duration` decides, else the one that arrived last before the spawn.
+    client's own `load_duration` decides, else the one that arrived last before the spawn. Where two arrived
+    at once and the log knows several models, none is named.
     """
     order = sorted((request for request in requests if request.ran), key=lambda request: request.ended_to)
     ends = [request.ended_to for request in order]
@@ -227,7 +234,7 @@ def match_loads(requests: Sequence[Request], loads: Sequence[Load]) -> None:
             if request.started_from > ended or request.ended_to < ended - SPAWN_SLACK_S:
                 continue
             # A request that held the whole load is at least as long as the load was.
-            long_enough = request.wall_s + (1.0 if request.wall_s > 60 else 0.05) >= ended - spawned
+            long_enough = request.wall_s + (1.0 if request.wall_s >= 60 else 0.05) >= ended - spawned
             if request.started_from <= spawned + SPAWN_SLACK_S and (long_enough or gave_up):
                 inside.append(request)
             elif request.started_from < ended:
@@ -235,7 +242,8 @@ def match_loads(requests: Sequence[Request], loads: Sequence[Load]) -> None:
         if gave_up:
             # The request that fails with its load ends within moments of it.
             inside = [r for r in inside if r.ended_from <= ended + 2 and r.status in ("499", "500")] or inside
-        best, best_score = None, None
+        several = len({other.model for other in loads}) > 1
+        best, best_score, tied = None, None, False
         for request in inside:
             api_load_s = request.trial.get("load_duration_s") if request.trial else None
             waited = api_load_s is None or api_load_s >= 0.8 * ((load.load_s or 0.0) - SPAWN_SLACK_S)
@@ -243,9 +251,14 @@ def match_loads(requests: Sequence[Request], loads: Sequence[Load]) -> None:
             taken = any(role == "trigger" for _, role in request.loads) and not gave_up
             score = (not waited, request.embedding != load.embedding and load.embedding, taken, gap, request.line)
             if best_score is None or score < best_score:
+                tied = best_score is not None and score[:-1] == best_score[:-1]
                 best, best_score = request, score
+            else:
+                tied |= score[:-1] == best_score[:-1]
+        # Two that came at once, and more than one model: either may have meant the other model.
+        sure = best_score is not None and not best_score[0] and not (tied and several)
         for request in inside:
-            role = "trigger" if request is best and best_score and not best_score[0] else "overlap"
+            role = "trigger" if request is best and sure else "overlap"
             request.loads.append((load, role))
 
 
@@ -258,7 +271,8 @@ def queue_by_overlap(requests: Sequence[Request], slots: int) -> None:
     request surely came later than another and still ended first on one slot, this is not how they were
     served (another runner, a remote model): nothing is said of either.
 
-    Sets `queue_s`, and `in_flight`: how many were surely there when it arrived, itself included.
+    Sets `queue_s`, `slots`, `in_flight` (how many were surely there when it arrived, itself included) and
+    `beside` (how many others were there at any time before it ended).
     """
     arrived_by = sorted(request.started_to for request in requests)
     ended_by = sorted(request.ended_from for request in requests)
@@ -266,6 +280,8 @@ def queue_by_overlap(requests: Sequence[Request], slots: int) -> None:
         here = bisect_right(arrived_by, request.started_to + AT_ONCE_S)
         gone = bisect_right(ended_by, request.started_to)
         request.in_flight = max(1, here - gone + (request.ended_from <= request.started_to))
+        request.beside = max(0, bisect_left(arrived_by, request.ended_from) - gone - 1)
+        request.slots = slots
     serving: list[float] = []
     order = sorted(requests, key=lambda r: (r.ended, r.line) if slots == 1 else (r.started, r.ended, r.line))
     for request in order:

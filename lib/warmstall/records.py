@@ -87,15 +87,12 @@ class SlotTask:
     finished_line: int
     released_line: int
     cancelled: bool
-    prompt_tokens: int | None
-    cached_tokens: int | None
     prefill_s: float | None
     prefill_tokens: int | None
     decode_s: float | None
     decode_tokens: int | None
     total_s: float | None
     truncated: bool
-    heartbeats: int
 
 
 @dataclass(frozen=True)

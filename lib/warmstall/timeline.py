@@ -393,9 +393,9 @@ class _Builder:
             self.open_tasks[key] = {
                 "host": event.host, "source": event.source, "line": event.line, "slot": key[0], "task": key[1],
                 "started_from": event.at, "started_to": event.at_latest, "finished_line": 0, "released_line": 0,
-                "cancelled": False, "prompt_tokens": None, "cached_tokens": None, "prefill_s": None,
+                "cancelled": False, "prefill_s": None,
                 "prefill_tokens": None, "decode_s": None, "decode_tokens": None, "total_s": None,
-                "truncated": False, "heartbeats": 0,
+                "truncated": False,
             }  # fmt: skip
         elif key in self.open_tasks:
             self._detail(self.open_tasks[key], event)
@@ -403,18 +403,12 @@ class _Builder:
     def _detail(self, task: dict[str, Any], event: Event) -> None:
         fields = event.fields
         match event.key:
-            case "ls_prompt_new":
-                task["prompt_tokens"] = int(fields["n_tokens"])
-            case "ls_prompt_cached":
-                task["cached_tokens"] = int(fields["n_cached"])
             case "ls_prompt_timing":
                 task["prefill_s"], task["prefill_tokens"] = float(fields["ms"]) / 1e3, int(fields["tokens"])
             case "ls_eval_timing":
                 task["decode_s"], task["decode_tokens"] = float(fields["ms"]) / 1e3, int(fields["tokens"])
             case "ls_total_timing":
                 task["total_s"], task["finished_line"] = float(fields["ms"]) / 1e3, event.line
-            case "ls_gen_progress" | "ls_prompt_progress":
-                task["heartbeats"] += 1
             case "ls_task_end":
                 task["released_line"] = event.line
                 task["truncated"] = fields.get("truncated") == "1"

@@ -53,10 +53,6 @@ class Rule:
     because: str
 
 
-def _part(name: str) -> Callable[[Facts], bool]:
-    return lambda f: (f[name] or 0.0) >= _MOSTLY * f["wall_s"]
-
-
 def _excess(f: Facts, phase: str) -> bool:
     """Whether the phase lost a second or more, and most of what it took, to being slower than usual."""
     excess_s = f[f"{phase}_excess_s"]
@@ -65,7 +61,8 @@ def _excess(f: Facts, phase: str) -> bool:
 
 def _paused(f: Facts, phase: str) -> bool:
     """A long pause in one phase: far beyond its usual rate, and nothing around it was slow."""
-    return bool(_excess(f, phase) and f[f"{phase}_factor"] >= _PAUSE_FACTOR and f["alone"])
+    sure = phase == "decode" or f["prefill_sure"]
+    return bool(sure and _excess(f, phase) and f[f"{phase}_factor"] >= _PAUSE_FACTOR and f["alone"] and not f["beside"])
 
 
 def _mostly_something_else(f: Facts) -> bool:
@@ -87,11 +84,11 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "rejected",
         lambda f: (f["status"][:1] == "4" and f["status"] != "499") or f["status"] == "501",
-        "refused with {status}: the request itself was not acceptable; nothing was run",
+        "refused with {status}; no answer was generated",
     ),
     Rule("warm_ok", lambda f: not f["inference"] and f["status"][:1] in "123", "needs no model"),
     # --- what the client saw
-    Rule("client_abort", lambda f: f["status"] == "499", "the client left while the model was loading (499)"),
+    Rule("client_abort", lambda f: f["status"] == "499", "the client left before its model was ready (499)"),
     Rule(
         "load_failure",
         lambda f: bool(_LOAD_FAILED.search(f["trial_error"])),
@@ -125,7 +122,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "client_abort",
-        lambda f: f["abort_line"] > 0 and f["status"][:1] == "5",
+        lambda f: f["abort_line"] > 0,
         "the client closed the connection (line {abort_line})",
     ),
     Rule(
@@ -197,18 +194,19 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "slow_decode",
         lambda f: f["status"] == "200" and _excess(f, "decode") and f["decode_excess_s"] >= f["prefill_excess_s"],
-        "{decode_tokens} tokens took {decode_s:.1f} s, {decode_factor:.1f} times the usual; no load, no queue",
+        "{decode_tokens} tokens took {decode_s:.1f} s, {decode_factor:.1f} times the usual{beside_others}",
     ),
     Rule(
         "slow_prefill",
-        lambda f: f["status"] == "200" and _excess(f, "prefill"),
-        "{prompt_tokens} prompt tokens took {prefill_s:.1f} s, {prefill_factor:.1f} times the usual; no load, no queue",
+        lambda f: f["status"] == "200" and f["prefill_sure"] and _excess(f, "prefill"),
+        "{prompt_tokens} prompt tokens took {prefill_s:.1f} s, {prefill_factor:.1f} times the usual{beside_others}",
     ),
     Rule(
         "warm_ok",
         lambda f: (
             f["status"] == "200"
             and f["measured"]
+            and not (_excess(f, "prefill") and not f["prefill_sure"])
             and f["unexplained_s"] < max(NOTHING_TO_EXPLAIN_S, _MOSTLY * f["wall_s"])
             and f["queue_s"] < max(NOTHING_TO_EXPLAIN_S, _MOSTLY * f["wall_s"])
         ),
@@ -258,6 +256,11 @@ _UNKNOWN: tuple[tuple[Callable[[Facts], bool], str], ...] = (
         "of the final chunk, or samples of the runner's CPU",
     ),
     (
+        lambda f: f["measured"] and _excess(f, "prefill"),
+        "{prefill_s:.1f} s went into its prompt, and the count of {prompt_tokens} tokens may hold cached ones: a long "
+        "prompt and a stall look alike. Collect: samples of the runner's CPU, or the log of Ollama 0.30 or later",
+    ),
+    (
         lambda f: f["measured"],
         "{unexplained_s:.1f} of its {wall_s:.1f} s are in none of Ollama's durations: not loading, reading or writing. "
         "Collect: the start and end of every other request, to see whether it waited for a slot",
@@ -295,12 +298,12 @@ def verdict_of(facts: Facts) -> tuple[Verdict, str]:
     """
     for rule in RULES:
         if rule.when(facts):
-            return rule.verdict, rule.because.format_map(_Shown(facts))
+            return rule.verdict, rule.because.format_map(Shown(facts))
     because = next(text for when, text in _UNKNOWN if when(facts))
-    return "unknown", because.format_map(_Shown(facts))
+    return "unknown", because.format_map(Shown(facts))
 
 
-class _Shown(dict[str, Any]):
+class Shown(dict[str, Any]):
     """Facts for a sentence: numbers that are not known read as 0 rather than break it."""
 
     def __getitem__(self, key: str) -> Any:
@@ -318,6 +321,8 @@ class _Shown(dict[str, Any]):
             if self["load_s"] >= _MOSTLY * self["wall_s"] or rest_s < NOTHING_TO_EXPLAIN_S:
                 return ""
             return f"; the other {rest_s:.1f} s are not the load"
+        if key == "beside_others":
+            return f", beside {self['beside']} other requests" if self["beside"] else "; no load, no queue"
         if key == "wait_when":
             return "before its model's load began" if self["queued_first"] else "most of it after its model was loaded"
         raise KeyError(key)

@@ -11,7 +11,7 @@ WITH offsets AS (
     SELECT
         access_lines.* EXCLUDE (ended_local),
         ended_local - to_seconds(coalesce(offset_s, first_offset, from_wrapper, $assumed_offset_s)) AS second_at,
-        wall_s > 60 AS truncated_wall
+        wall_s >= 60 AS truncated_wall
     FROM access_lines LEFT JOIN zones USING (source) LEFT JOIN offsets USING (source)
 ), seconds AS (
     SELECT
@@ -41,7 +41,6 @@ WITH offsets AS (
 SELECT
     host, source, line, status, client, method, path, text,
     coalesce(wall_s, 0) AS wall_s,
-    wall_s IS NOT NULL AS timed,
     least(ended_from, ended_to) AS ended_from,
     greatest(ended_from, ended_to) AS ended_to,
     least(ended_from, ended_to) - to_microseconds(((coalesce(wall_s, 0) + truncated_wall::INTEGER) * 1e6)::BIGINT) AS started_from,
