@@ -138,10 +138,13 @@ def test_the_parts_of_a_budget_add_up_to_the_wall_time():
     assert totals == pytest.approx(walls, rel=0.03, abs=0.01)
 
 
-@pytest.mark.parametrize(("span", "minutes"), [("3min", 1), ("6h", 1), ("2D", 10), ("60D", 360), ("40000D", 151200)])
-def test_bins_widen_with_the_span(span, minutes):
-    assert figures._bin_minutes(pd.Timedelta(span)) == minutes
-    assert pd.Timedelta(span) / pd.Timedelta(minutes=minutes) <= 400
+@pytest.mark.parametrize(
+    ("span", "count", "seconds"),
+    [("100s", 47, 10), ("6h", 100_000, 60), ("2D", 100_000, 600), ("6h", 50, 1800), ("60D", 100_000, 21_600)],
+)
+def test_bins_widen_with_the_span_and_hold_a_handful(span, count, seconds):
+    """As narrow as leaves about five requests in a bin, and at most some 400 bins."""
+    assert figures._bin_width_s(pd.Timedelta(span), count) == seconds
 
 
 def test_no_line_is_drawn_across_a_silence():

@@ -49,7 +49,10 @@ SLOW_DECODE = MEASURED | {
         ({"trial_error": "an error was encountered while running the model: unexpected EOF"}, "runner_crash"),
         ({"trial_error": "model requires more system memory (9 GiB)"}, "load_failure"),
         ({"triggered": True, "waited": True, "load_s": 20.0, "rest_s": 10.0, "loads_seen": 1}, "cold_start"),
-        ({"triggered": True, "waited": True, "load_s": 0.3, "queue_s": 20.0, "loads_seen": 1}, "queue_wait"),
+        (
+            {"triggered": True, "waited": True, "load_s": 0.3, "queue_s": 20.0, "rest_s": 9.7, "loads_seen": 1},
+            "queue_wait",
+        ),
         ({"triggered": True, "waited": True, "load_s": 3.0, "rest_s": 27.0, "loads_seen": 1}, "unknown"),
         ({"loads_seen": 1}, "unknown"),
         ({"queue_s": 20.0, "in_flight": 8}, "queue_wait"),

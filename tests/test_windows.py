@@ -50,8 +50,10 @@ def test_a_silence_is_one_only_while_somebody_waits() -> None:
     idle.loc[100:, ["started_at", "ended_at"]] += pd.Timedelta(minutes=30)
     hung = idle.copy()
     hung.loc[100, ["started_at", "wall_s"]] = [hung["ended_at"][100] - pd.Timedelta(minutes=29), 29 * 60.0]
+    long_answer = hung.copy()
+    hung.loc[100, "status"] = "500"
 
-    assert find_windows(idle) == []
+    assert find_windows(idle) == find_windows(long_answer) == []
     assert [(w.kind, w.requests) for w in find_windows(hung)] == [("silence", 1)]
 
 

@@ -112,7 +112,7 @@ def answer(found: Analysis) -> str:
         lines += _headline(inference)
         lines += _seconds(inference)
         lines += _worst(inference)
-    for row in found.windows().head(2).to_dict("records"):
+    for row in found.windows().drop_duplicates("kind").head(2).to_dict("records"):
         until = "%H:%M:%S" if row["from_at"].date() == row["to_at"].date() else "%Y-%m-%d %H:%M:%S"
         span = f"{row['from_at']:%Y-%m-%d %H:%M:%S} to {row['to_at'].strftime(until)} UTC"
         lines.append(f"Unlike the rest, {span}: {row['sentence']}.")
@@ -156,12 +156,13 @@ def cannot_tell(found: Analysis) -> list[str]:
     if len(open_ended):
         advice = open_ended["reason"].str.extract(r"Collect: (.*)$")[0].value_counts()
         for what, n in advice.items():
-            items.append(f"{n} of {len(inference)} requests stay unexplained; collect {what}.")
+            stays = "stays" if n == 1 else "stay"
+            items.append(f"{n:,} of {len(inference):,} requests {stays} unexplained; collect {what}.")
     ran = inference[~inference["verdict"].isin(["rejected", "load_failure"])]
     if len(ran) and not ran["sources"].str.contains("decode=(?:api|slot)").any():
         items.append(
             "Time to read the prompt and time to write the answer are not apart in this log. "
-            "Ollama 0.30 and later logs them; before, keep the final chunk of each answer."
+            "Ollama 0.30 and later can log them; else keep the final chunk of each answer."
         )
     if not found.versions():
         items.append("The log does not hold a server start, so version and settings are not known.")
@@ -173,7 +174,7 @@ def cannot_tell(found: Analysis) -> list[str]:
 def _what_was_read(found: Analysis, requests: pd.DataFrame) -> str:
     inputs = found.inputs()
     logs = inputs[inputs["kind"] == "server-log"]
-    lines = int(inputs["lines"].sum())
+    lines = int(logs["lines"].sum())
     versions = found.versions()
     named = f"Ollama {', '.join(versions)}" if versions else "Ollama (version not in the log)"
     files = str(logs["path"].iloc[0]) if len(logs) == 1 else f"{len(logs)} logs"
@@ -181,6 +182,9 @@ def _what_was_read(found: Analysis, requests: pd.DataFrame) -> str:
     if len(requests):
         first, last = requests["started_at"].min(), requests["ended_at"].max()
         text += f", {first:%Y-%m-%d %H:%M:%S} to {last:%Y-%m-%d %H:%M:%S} UTC"
+    zones = [zone for zone in logs["zone"].unique() if zone != "+00:00"]
+    if zones and not (logs["zone_from"] == "assumed").any():
+        text += f" (the log's own clock is at {' and '.join(zones)})"
     if (logs["zone_from"] == "assumed").any() and len(requests):
         text += f" (the log tells no zone; {logs['zone'].iloc[0]} is assumed)"
     return text + "."
@@ -196,15 +200,20 @@ def _headline(inference: pd.DataFrame) -> list[str]:
     troubles = {v: n for v, n in counts.items() if v not in ("warm_ok", "unknown", "cold_start", "warm_stall")}
     if stalls:
         verdict = f"{stalls:,} {_named('warm_stall', stalls)}" + (
-            f", and {cold:,} {_named('cold_start', cold)}." if cold else "; nothing was cold."
+            f", and {_cold(inference, cold)}." if cold else "; nothing was cold."
         )
     elif cold:
-        verdict = f"{cold:,} {_named('cold_start', cold)}; no stall is proven."
+        verdict = f"{_cold(inference, cold)}; no stall is proven."
     elif troubles:
-        most = max(troubles, key=lambda name: troubles[name])
-        verdict = f"neither: {troubles[most]:,} {_named(most, troubles[most])}."
+        verdict = "neither."
     else:
         verdict = "neither is proven." if "unknown" in counts else "neither."
+    # What cost the most time comes first, whatever the question was.
+    cost = inference[inference["verdict"].isin(list(troubles))].groupby("verdict")["wall_s"].sum()
+    asked = inference["wall_s"][inference["verdict"].isin(["cold_start", "warm_stall"])].sum()
+    if len(cost) and cost.max() > asked:
+        most = str(cost.idxmax())
+        verdict += f" Most time went elsewhere: {troubles[most]:,} {_named(most, troubles[most])}."
     lines = [f"Cold start or warm stall? {verdict[0].upper()}{verdict[1:]}"]
     if ok:
         told.insert(0, f"{ok:,} as usual on a model in memory")
@@ -212,6 +221,12 @@ def _headline(inference: pd.DataFrame) -> list[str]:
     requests = f"{n:,} requests to models, {walls}" if n > 1 else f"1 request to a model, {_seconds_text(p50)}"
     lines.append(f"{requests}: {', '.join(told)}.")
     return lines
+
+
+def _cold(inference: pd.DataFrame, cold: int) -> str:
+    again = int((inference["verdict"].eq("cold_start") & inference["flags"].str.contains("reload")).sum())
+    text = f"{cold:,} {_named('cold_start', cold)}"
+    return f"{text}, {again:,} of them reloads of a model that had been in memory before" if again else text
 
 
 def _named(verdict: str, count: int) -> str:
@@ -225,12 +240,14 @@ def _seconds(inference: pd.DataFrame) -> list[str]:
     if wall_s < 1:
         return []
     stood_still_s = slow["unexplained_s"][slow["verdict"] == "warm_stall"].sum()
+    assumed = slow["sources"].str.contains("decode=baseline")
     parts = [
         ("standing still", stood_still_s),
         ("loading", slow["load_s"].sum()),
         ("waiting in the queue", slow["queue_s"].sum()),
         ("reading prompts", slow["prefill_s"].sum()),
-        ("writing answers", slow["decode_s"].sum()),
+        ("writing answers", slow["decode_s"][~assumed].sum()),
+        ("what such a request usually takes", slow["decode_s"][assumed].sum()),
         ("not accounted for", slow["unexplained_s"].sum() - stood_still_s),
     ]
     shares = sorted(((seconds / wall_s, label) for label, seconds in parts), reverse=True)
@@ -244,13 +261,12 @@ def _worst(inference: pd.DataFrame) -> list[str]:
     ranked = inference.sort_values(["wall_s", "line"], ascending=[False, True])
     unusual = ranked[~ranked["verdict"].isin(["warm_ok", "rejected"])]
     slowest = ranked.iloc[0]
-    lines = [f"Slowest of all: {_told(slowest)}"]
+    lines = [f"Slowest of all: {_told(slowest)}{_alike(slowest, unusual)}"]
     seen = {_gist(slowest["reason"])}
     for _, row in unusual.iterrows():
         if row.name == slowest.name or _gist(row["reason"]) in seen:
             continue
-        alike = unusual["reason"].map(_gist).eq(_gist(row["reason"])).sum()
-        lines.append(f"- {_told(row)}" + (f" And {alike - 1} like it." if alike > 1 else ""))
+        lines.append(f"- {_told(row)}{_alike(row, unusual)}")
         seen.add(_gist(row["reason"]))
         if len(lines) > 3:
             break
@@ -261,8 +277,17 @@ def _told(row: pd.Series) -> str:
     reason = row["reason"].split(" Collect:")[0].rstrip(". ")
     reason = reason if len(reason) <= 200 else reason[:199] + "…"
     stop = "" if reason.endswith("…") else "."
-    where = f"{row['started_at']:%H:%M:%S} {row['path'].split('?')[0][:40]}, line {row['line']}"
+    where = f"from {row['started_at']:%H:%M:%S}, {row['path'].split('?')[0][:40]}, line {row['line']}"
     return f"{_seconds_text(row['wall_s'])} ({where}) {row['verdict']}: {reason}{stop}"
+
+
+def _alike(row: pd.Series, others: pd.DataFrame) -> str:
+    """How many more requests have the same reason, and where the first of them stand."""
+    same = others[others["reason"].map(_gist).eq(_gist(row["reason"])) & (others.index != row.name)]
+    if same.empty:
+        return ""
+    lines = ", ".join(str(line) for line in sorted(same["line"])[:3]) + (", …" if len(same) > 3 else "")
+    return f" And {len(same):,} like it (line{'s' * (len(same) > 1)} {lines})."
 
 
 def _gist(reason: str) -> str:

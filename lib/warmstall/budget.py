@@ -189,7 +189,7 @@ def request_facts(
     """One row of facts per request: its budget, what is usual, and the evidence the verdicts weigh.
 
     `stopped` and `idle` hold spans (epoch seconds) by host in which process samples show every runner
-    stopped (which proves itself) or using no CPU (which means something only if it was at work).
+    stopped (which proves itself), and stopped or using no CPU (which means something only while it had work).
     """
     budgets = [_parts(request) for request in requests]
     walls: dict[tuple[str, str, bool], list[float]] = defaultdict(list)
@@ -212,7 +212,7 @@ def request_facts(
         row = _facts_of(request, parts, usual_wall.get(_kind(request)))
         row |= _speed("decode", parts.decode_s, parts.decode_tokens, usual_decode.get(_runner(request)))
         row |= _speed("prefill", parts.prefill_s, parts.prompt_tokens, usual_prefill.get(_runner(request)))
-        spans = [*stopped.get(request.host, ()), *(idle.get(request.host, ()) if row["measured"] else ())]
+        spans = (idle if row["measured"] else stopped).get(request.host, ())
         row["stopped_s"] = _covered_s(request, spans)
         facts.append(row)
     _neighbours(facts)

@@ -41,7 +41,7 @@ def _options(
 def analyze(
     paths: Annotated[list[str], typer.Argument(help="Logs, folders or cases; - is standard input.")],
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the results [default: warmstall-out, or CASE/out].")
+        Path | None, typer.Option(help="Folder of the results; without it warmstall-out, or out in a case.")
     ] = None,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Also draw report.html.")] = True,
     zone: Annotated[str, typer.Option(help="Zone of local times where the evidence tells none, as +01:00.")] = "+00:00",

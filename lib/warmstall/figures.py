@@ -55,6 +55,8 @@ _NOTABLE_DRAWN_MAX = 4000
 _HOVER_CHARACTERS_MAX = 1_300_000  # keeps a page with 100,000 requests below 8 MB, plotly.js included
 _BRIEF_HOVER_CHARACTERS = 90
 _BINS_MAX = 400
+_BINS_MIN = 12
+_REQUESTS_A_BIN = 5
 _WINDOWS_DRAWN_MAX = 60
 _MODELS_DRAWN_MAX = 12
 _SHORTEST_WALL_S = 1e-4  # a logarithmic axis has no place for 0
@@ -232,20 +234,20 @@ def time_budget(requests: pd.DataFrame, slowest: int = 40) -> go.Figure:
 def per_minute(requests: pd.DataFrame) -> go.Figure:
     """Median and 95th percentile of wall time, and the share of failures, per bin of time.
 
-    A bin is one minute where that gives few enough bins, else the next wider round span.
+    A bin is as narrow as leaves a handful of requests in it; its width is in the axis title.
     """
     title = "Did it get slower, or fail more, over time?"
     shown = _inference(_drawable(requests))
     if shown.empty:
         return _sentence_only(title, "No inference request with a wall time was found, so there is no development.")
-    bin_minutes = _bin_minutes(shown.started_at.max() - shown.started_at.min())
-    width = pd.Timedelta(minutes=bin_minutes)
+    width_s = _bin_width_s(shown.started_at.max() - shown.started_at.min(), len(shown))
+    width = pd.Timedelta(seconds=width_s)
     groups = shown.assign(failed=_failed(shown)).groupby(shown.started_at.dt.floor(width))
     table = groups.wall_s.quantile([0.5, 0.95]).unstack().set_axis(["p50", "p95"], axis=1)
     table["requests"], table["failed"] = groups.size(), groups.failed.sum()
     # Bins without a request stay in the table, so that no line is drawn across a silence.
     table = table.reindex(pd.date_range(table.index.min(), table.index.max(), freq=width))
-    bin_text = duration_text(60.0 * bin_minutes)
+    bin_text = duration_text(float(width_s))
     hovers = [
         f"{at:%Y-%m-%d %H:%M} UTC, {bin_text}<br>n = {row.requests:.0f}, {row.failed:.0f} failed<br>"
         f"p50 {duration_text(row.p50)}, p95 {duration_text(row.p95)}"
@@ -612,8 +614,12 @@ def _linear_duration_axis(longest_s: float) -> dict[str, Any]:
     return {"range": [0, max(longest_s * 1.06, 1e-4)], "tickvals": ticks, "ticktext": texts}
 
 
-def _bin_minutes(span: pd.Timedelta) -> int:
-    minutes = span / pd.Timedelta(minutes=1)
-    widths = [1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440, 2880, 10080]
-    fallback = math.ceil(minutes / (_BINS_MAX - 1) / 10080) * 10080
-    return next((width for width in widths if minutes / width <= _BINS_MAX - 1), fallback)
+def _bin_width_s(span: pd.Timedelta, requests: int) -> int:
+    """The narrowest round width with a handful of requests in a bin, and no more bins than can be read."""
+    bins = min(max(requests / _REQUESTS_A_BIN, _BINS_MIN), _BINS_MAX - 1)
+    minute, day = 60, 86400
+    widths = [1, 2, 5, 10, 15, 30, minute, 2 * minute, 5 * minute, 10 * minute, 15 * minute, 30 * minute]
+    widths += [3600, 2 * 3600, 3 * 3600, 6 * 3600, 12 * 3600, day, 2 * day, 7 * day]
+    seconds = span.total_seconds()
+    fallback = math.ceil(seconds / bins / (7 * day)) * 7 * day
+    return next((width for width in widths if seconds / width <= bins), fallback)

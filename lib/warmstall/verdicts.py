@@ -68,7 +68,8 @@ def _paused(f: Facts, phase: str) -> bool:
 def _mostly_something_else(f: Facts) -> bool:
     """A load was there, but what came after it is longer than the load and beyond what is usual."""
     usual_s = f["usual_limit_s"]
-    return bool(usual_s and f["rest_s"] > max(usual_s, f["load_s"], NOTHING_TO_EXPLAIN_S))
+    waited_s = f["load_s"] + f["queue_s"]
+    return bool(usual_s and not f["measured"] and f["rest_s"] > max(usual_s, waited_s, NOTHING_TO_EXPLAIN_S))
 
 
 def _stood_still(f: Facts) -> bool:
@@ -153,12 +154,13 @@ RULES: tuple[Rule, ...] = (
             f["status"] == "200"
             and f["waited"]
             and f["queue_s"] > max(f["load_s"], f["uncertainty_s"], NOTHING_TO_EXPLAIN_S)
+            and not _mostly_something_else(f)
         ),
         "waited {queue_s:.1f} s, {wait_when}; the load itself took {load_s:.2f} s (line {load_line})",
     ),
     Rule(
         "cold_start",
-        lambda f: f["status"] == "200" and f["triggered"] and not (_mostly_something_else(f) and not f["measured"]),
+        lambda f: f["status"] == "200" and f["triggered"] and not _mostly_something_else(f),
         "its model was not in memory: {load_text} (line {load_line}){beside_the_load}",
     ),
     Rule(
@@ -250,7 +252,7 @@ _UNKNOWN: tuple[tuple[Callable[[Facts], bool], str], ...] = (
         "Collect: the client's own error and timeout",
     ),
     (
-        lambda f: f["triggered"],
+        lambda f: f["triggered"] and _mostly_something_else(f),
         "its model was loaded first ({load_text}, line {load_line}), but the other {rest_s:.1f} s are far beyond the "
         "{usual_s:.1f} s that are usual: the cold start is not why it was slow. Collect: eval_count and eval_duration "
         "of the final chunk, or samples of the runner's CPU",
@@ -279,7 +281,7 @@ _UNKNOWN: tuple[tuple[Callable[[Facts], bool], str], ...] = (
         lambda f: f["usual_limit_s"] is not None and f["wall_s"] > f["usual_limit_s"],
         "not a cold start: no load of its model, no queue, yet {wall_s:.1f} s where {usual_s:.1f} s is usual "
         "({usual_n} requests). "
-        "Either the runner stood still or the answer was long; this version's log cannot tell. "
+        "Either the runner stood still or the answer was long; this log does not tell. "
         "Collect: eval_count and eval_duration of the final chunk, or samples of the runner's CPU",
     ),
     (

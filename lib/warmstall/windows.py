@@ -173,6 +173,8 @@ def _silence(host: str, frame: pd.DataFrame) -> list[Window]:
         held = waiting[waiting["started_at"] < to_at - pd.Timedelta(seconds=gap_s / 2)]
         if held.empty:  # nobody was waiting: an idle server is silent too
             continue
+        if len(held) == 1 and held["status"].eq("200").all():  # one long answer to one client is no silence
+            continue
         sentence = (
             f"no answer at all for {gap_s:.0f} s while {len(held)} waited; gaps here are usually under {usual_s:.0f} s"
         )
