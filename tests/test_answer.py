@@ -80,3 +80,26 @@ def test_local_times_without_a_zone_are_said_to_be_assumed(tmp_path: Path) -> No
     assert found.inputs()["zone_from"].tolist() == ["assumed"]
     assert "+01:00 is assumed" in answer(found)
     assert found.requests()["ended_at"].dt.hour.tolist() == [19]
+
+
+def test_a_copy_of_a_log_is_not_counted_twice(tmp_path: Path) -> None:
+    line = '[GIN] 2026/11/20 - 20:49:03 | 200 |  1.5s |  127.0.0.1 | POST     "/api/chat"\n'
+    for name in ("server.log", "server (copy).log"):
+        (tmp_path / name).write_text(line, encoding="utf-8")
+
+    assert len(analyze(tmp_path).requests()) == 1
+
+
+def test_lines_after_the_clocks_changed_stay_between_their_neighbours(tmp_path: Path) -> None:
+    """The first access lines after the change still follow a line of the old offset."""
+    log = tmp_path / "server.log"
+    slog = 'time={} level=INFO source=sched.go:517 msg="loaded runners" count=1\n'
+    gin = '[GIN] 2026/11/01 - {} | 200 |  1.5s |  127.0.0.1 | POST     "/api/chat"\n'
+    log.write_text(
+        slog.format("2026-11-01T01:50:00.000-04:00")  # 05:50 UTC
+        + gin.format("01:10:00")  # by the old offset 05:10, before the line before it; by the new one 06:10
+        + slog.format("2026-11-01T01:15:00.000-05:00"),  # 06:15 UTC
+        encoding="utf-8",
+    )
+
+    assert analyze(log).requests()["ended_at"].dt.strftime("%H:%M").tolist() == ["06:10"]

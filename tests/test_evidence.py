@@ -18,8 +18,9 @@ GIN = '[GIN] 2026/11/20 - 21:10:01 | 200 | 4.1s | 127.0.0.1 | POST     "/api/cha
 
 
 def write_all(folder: Path, *names: str) -> None:
+    """Logs that differ in their content, as different logs do: copies are read once."""
     for name in names:
-        (folder / name).write_text(GIN)
+        (folder / name).write_text(GIN.replace("/api/chat", f"/api/chat?{name}"))
 
 
 @pytest.mark.parametrize(

@@ -610,9 +610,9 @@ def test_any_file_name_works(name, tmp_path, tables):
 
 
 def test_logs_of_the_same_name_in_two_folders_are_kept_apart(tmp_path, tables):
-    for name in ("a", "b"):
+    for second, name in enumerate(("a", "b"), 1):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "server.log").write_text(GIN.format(1))
+        (tmp_path / name / "server.log").write_text(GIN.format(second))
     accounts = ingest(discover([tmp_path / "a", tmp_path / "b"]), tables)
     assert len({account["path"] for account in accounts}) == 2
     assert len(rows(tables, "requests")) == 2

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
+from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -29,7 +30,7 @@ from .matching import (
     match_trials,
     queue_by_overlap,
 )
-from .parse.go_values import size_bytes
+from .parse.go_values import duration_s, size_bytes
 from .records import Load, Window
 from .timeline import USED_KEYS, Timeline, build_timeline, events_of
 from .verdicts import flags_of, verdict_of
@@ -227,16 +228,37 @@ class Analysis:
         }  # fmt: skip
 
     def residencies(self) -> pd.DataFrame:
-        """Which model was in memory from when to when, and what shows that it went."""
-        rows = [
-            {
-                "host": found.host, "source": found.source, "line": found.line,
-                "model": self.names.get(found.model, found.model), "loaded_at": found.loaded_at,
-                "unloaded_at": found.unloaded_at, "unload_evidence": found.unload_evidence,
-            }
-            for timeline in self.timelines.values()
-            for found in timeline.residencies
-        ]  # fmt: skip
+        """Which model was in memory from when to when, and what shows that it went.
+
+        The log shows that a model is gone when it is needed again. Where its keep_alive had run out long
+        before, that is when it is taken to have left.
+        """
+        last_uses: dict[tuple[str, str], list[float]] = defaultdict(list)
+        for row in self._judged:
+            if row["ran"] and row["model"]:
+                last_uses[row["host"], row["model"]].append(row["ended"])
+        rows = []
+        for timeline in self.timelines.values():
+            keep_s = _keep_alive_s(timeline)
+            for found in timeline.residencies:
+                unloaded_at, evidence = found.unloaded_at, found.unload_evidence
+                loaded, bound = epoch(found.loaded_at), epoch(unloaded_at) if unloaded_at else float("inf")
+                uses = [at for at in last_uses[found.host, found.model] if loaded <= at <= bound]
+                expired = max(uses, default=loaded) + keep_s
+                if unloaded_at and expired < bound and "started anew" not in evidence:
+                    unloaded_at = datetime(1970, 1, 1) + timedelta(seconds=expired)
+                    evidence = f"its keep_alive ran out (inferred; at the latest {evidence})"
+                rows.append(
+                    {
+                        "host": found.host,
+                        "source": found.source,
+                        "line": found.line,
+                        "model": self.names.get(found.model, found.model),
+                        "loaded_at": found.loaded_at,
+                        "unloaded_at": unloaded_at,
+                        "unload_evidence": evidence,
+                    }
+                )
         columns = ["host", "source", "line", "model", "loaded_at", "unloaded_at", "unload_evidence"]
         return _utc(pd.DataFrame(rows, columns=columns), "loaded_at", "unloaded_at")
 
@@ -333,6 +355,16 @@ class Analysis:
             span = {"first_at": min(first_at, default=None), "last_at": max(last_at, default=None)}
             rows.append({**account, **span, "zone": zone, "zone_from": "slog" if offsets else "assumed"})
         return _utc(pd.DataFrame(rows)[columns], "first_at", "last_at")
+
+
+def _keep_alive_s(timeline: Timeline) -> float:
+    """The server's keep_alive: five minutes in every version unless its settings say otherwise."""
+    setting = timeline.runs[-1].settings.get("OLLAMA_KEEP_ALIVE", "") if timeline.runs else ""
+    if setting.startswith("-"):
+        return float("inf")
+    if setting.isdigit():
+        return float(setting)
+    return duration_s(setting) or 300.0
 
 
 def _spans(samples: dict[float, bool]) -> list[tuple[float, float]]:

@@ -7,6 +7,7 @@ content: a server log is a file in whose first lines some family of the log tabl
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import os
 import re
@@ -186,10 +187,24 @@ def discover(paths: list[Path]) -> list[Evidence]:
             else:
                 raise InputError(f"{path}: there is no such file or folder.")
     unique = {str(e.path.resolve()) if not e.is_stdin else "-": e for e in found}
+    unique = _without_copies(unique)
     # Names tell the rows of one file from those of another; two folders may hold a server.log each.
     uses = Counter(e.name for e in unique.values())
     named = [e if uses[e.name] == 1 else replace(e, name=_shown(e.path)) for e in unique.values()]
     return sorted(named, key=lambda e: (e.kind, e.stream, -e.age, e.name))
+
+
+def _without_copies(found: dict[str, Evidence]) -> dict[str, Evidence]:
+    """Each content once per host: a log and its copy would count every request twice."""
+    sizes = Counter(item.path.stat().st_size for item in found.values() if not item.is_stdin)
+    kept: dict[object, Evidence] = {}
+    for key, item in found.items():
+        identity: object = key
+        if not item.is_stdin and sizes[item.path.stat().st_size] > 1:
+            with item.path.open("rb") as handle:
+                identity = (item.host, hashlib.file_digest(handle, "sha256").digest())
+        kept.setdefault(identity, item)
+    return {str(number): item for number, item in enumerate(kept.values())}
 
 
 def _shown(path: Path) -> str:

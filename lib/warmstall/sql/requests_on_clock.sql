@@ -10,9 +10,25 @@ WITH offsets AS (
 ), placed AS (
     SELECT
         access_lines.* EXCLUDE (ended_local),
-        ended_local - to_seconds(coalesce(offset_s, first_offset, from_wrapper, $assumed_offset_s)) AS second_at,
+        ended_local - to_seconds(coalesce(offset_s, first_offset, from_wrapper, $assumed_offset_s)) AS by_last_offset,
         wall_s >= 60 AS truncated_wall
     FROM access_lines LEFT JOIN zones USING (source) LEFT JOIN offsets USING (source)
+), summer_time AS (
+    -- When the clocks change, the first lines after it still carry the offset of the line before: an hour
+    -- that puts them between their neighbours again is taken for that.
+    SELECT
+        * EXCLUDE (by_last_offset),
+        CASE
+            WHEN by_last_offset < before_at - INTERVAL 30 MINUTE
+             AND by_last_offset + INTERVAL 1 HOUR BETWEEN before_at - INTERVAL 1 MINUTE
+                 AND coalesce(after_at, before_at + INTERVAL 1 DAY) + INTERVAL 1 MINUTE
+            THEN by_last_offset + INTERVAL 1 HOUR
+            WHEN by_last_offset > after_at + INTERVAL 30 MINUTE
+             AND by_last_offset - INTERVAL 1 HOUR BETWEEN before_at - INTERVAL 1 MINUTE AND after_at + INTERVAL 1 MINUTE
+            THEN by_last_offset - INTERVAL 1 HOUR
+            ELSE by_last_offset
+        END AS second_at
+    FROM placed
 ), seconds AS (
     SELECT
         *,
@@ -22,7 +38,7 @@ WITH offsets AS (
         CASE WHEN wrapper_at BETWEEN second_at - INTERVAL 1 SECOND AND second_at + INTERVAL 2 SECOND THEN wrapper_at
              WHEN after_at >= second_at AND after_at < second_at + INTERVAL 1 SECOND THEN after_at
              ELSE second_at + INTERVAL 1 SECOND END AS ended_to
-    FROM placed
+    FROM summer_time
 ), narrowed AS (
     -- Lines are written in the order in which requests end, so a neighbour's bounds hold for this one too,
     -- as long as they are within its own second (the clock may have been set in between).
