@@ -235,7 +235,7 @@ class Analysis:
         """
         last_uses: dict[tuple[str, str], list[float]] = defaultdict(list)
         for row in self._judged:
-            if row["ran"] and row["model"]:
+            if row["ran"]:
                 last_uses[row["host"], row["model"]].append(row["ended"])
         rows = []
         for timeline in self.timelines.values():
@@ -243,7 +243,9 @@ class Analysis:
             for found in timeline.residencies:
                 unloaded_at, evidence = found.unloaded_at, found.unload_evidence
                 loaded, bound = epoch(found.loaded_at), epoch(unloaded_at) if unloaded_at else float("inf")
-                uses = [at for at in last_uses[found.host, found.model] if loaded <= at <= bound]
+                # A request whose model is not known may have used this one.
+                uses = [*last_uses[found.host, found.model], *last_uses[found.host, ""]]
+                uses = [at for at in uses if loaded <= at <= bound]
                 expired = max(uses, default=loaded) + keep_s
                 if unloaded_at and expired < bound and "started anew" not in evidence:
                     unloaded_at = datetime(1970, 1, 1) + timedelta(seconds=expired)
