@@ -122,7 +122,7 @@ def events_of(rows: Iterable[dict[str, Any]]) -> list[Event]:
 def model_key(path: str) -> str:
     """A short, stable name for a model file: the first twelve digits of its digest, else its last part.
 
-    >>> model_key("/usr/share/ollama/.ollama/models/blobs/sha256-ff9088351f6c15786e2807b384d5a942ebed486de8ae03e6468428e6ebd86c57")
+    >>> model_key("/usr/share/ollama/.ollama/models/blobs/sha256-ff9088351f6c15786e2807b384d5a942")
     'sha256:ff9088351f6c'
     """
     if match := _DIGEST.search(path):
