@@ -72,6 +72,7 @@ def test_a_pause_is_told_from_slowness_by_its_neighbours() -> None:
     """A runner that stands still makes one request slow; busy cores make all of them slow."""
     assert verdict_of(SLOW_DECODE | {"alone": True})[0] == "warm_stall"
     assert verdict_of(SLOW_DECODE | {"alone": False})[0] == "slow_decode"
+    assert verdict_of(SLOW_DECODE | {"alone": True, "prefill_factor": 6.0})[0] == "slow_decode"
 
 
 def test_samples_of_a_stopped_runner_prove_a_stall() -> None:

@@ -216,9 +216,9 @@ def request_facts(
         row["stopped_s"] = _covered_s(request, spans)
         facts.append(row)
     _neighbours(facts)
-    _shared_timeouts(requests, facts)
     _ended_by(requests, facts, crashes, "crash")
     _ended_by(requests, facts, aborts, "abort")
+    _shared_timeouts(requests, facts)
     return facts
 
 
@@ -309,12 +309,13 @@ def _shared_timeouts(requests: Sequence[Request], facts: list[dict[str, Any]]) -
     """Mark failures that agree on a round number of seconds and left their runner alive: a client's timeout.
 
     A server knows no timeout for inference. One failure at 60.0 s may be chance; two there, and hardly any
-    near by, are a setting. But a runner that has to be loaded again for the next request may have died, and
-    then the number says nothing.
+    near by, are a setting. But where a runner died, or had to be loaded again for the next request, the
+    number says nothing.
     """
     order = sorted((r for r in requests if r.ran), key=lambda r: (r.started, r.line))
     starts = [request.started for request in order]
     near: dict[tuple[str, float], list[tuple[float, int]]] = defaultdict(list)
+    lost: set[tuple[str, float]] = set()
     for request in order:
         facts[request.row]["shared_timeout_s"] = 0.0
         if request.status != "500" or request.wall_s < 1:
@@ -323,11 +324,15 @@ def _shared_timeouts(requests: Sequence[Request], facts: list[dict[str, Any]]) -
         nearest = round(request.wall_s) if request.wall_s < 60 else 30 * round(request.wall_s / 30)
         after = bisect_left(starts, request.ended - request.uncertainty_s)
         following = next((r for r in order[after : after + 20] if r is not request and r.model == request.model), None)
-        reloaded = following and facts[following.row]["triggered"]
-        if not (following and reloaded and following.started - request.ended < _SHORTEST_KEEP_S):
-            near[request.source, nearest].append((request.wall_s - nearest, request.row))
-    for (_, seconds), found in near.items():
+        reloaded = following and facts[following.row]["loads_seen"]
+        died = following and reloaded and following.started - request.ended < _SHORTEST_KEEP_S
+        if died or facts[request.row]["crash_line"]:
+            lost.add((request.source, nearest))
+        near[request.source, nearest].append((request.wall_s - nearest, request.row))
+    for (source, seconds), found in near.items():
         agreeing = [row for late_s, row in found if 0 <= late_s <= _TIMEOUT_LATE_S]
+        if (source, seconds) in lost:
+            continue
         if len(agreeing) > 1 and len(agreeing) >= _MOST_OF_IT * len(found):
             for row in agreeing:
                 facts[row]["shared_timeout_s"] = float(seconds)

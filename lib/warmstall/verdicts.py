@@ -31,6 +31,7 @@ _REFUSED_AT_ONCE_S = 0.05
 # Slow hardware, busy neighbours and long contexts make tokens two to ten times slower, all of them. A
 # runner that stands still makes a single request slower by whatever the pause was.
 _PAUSE_FACTOR = 5.0
+_BOTH_SLOW_FACTOR = 3.0
 
 _CLIENT_LEFT = re.compile(
     r"client timeout|closed connection|timed? ?out waiting for (?:the )?response|cancell?ed|ReadTimeout", re.I
@@ -60,8 +61,12 @@ def _excess(f: Facts, phase: str) -> bool:
 
 
 def _paused(f: Facts, phase: str) -> bool:
-    """A long pause in one phase: far beyond its usual rate, and nothing around it was slow."""
-    sure = phase == "decode" or f["prefill_sure"]
+    """A long pause in one phase: far beyond its usual rate, and nothing around it was slow.
+
+    A pause falls into one phase; what makes both slow is a lack of cores, memory or bandwidth.
+    """
+    other = "prefill" if phase == "decode" else "decode"
+    sure = (phase == "decode" or f["prefill_sure"]) and (f[f"{other}_factor"] or 0.0) < _BOTH_SLOW_FACTOR
     return bool(sure and _excess(f, phase) and f[f"{phase}_factor"] >= _PAUSE_FACTOR and f["alone"] and not f["beside"])
 
 
