@@ -213,6 +213,7 @@ RULES: tuple[Rule, ...] = (
         lambda f: (
             f["status"] == "200"
             and f["measured"]
+            and not (f["loads_seen"] and not f["waited"] and f["unexplained_s"] >= _NOTICEABLE_S)
             and not (_excess(f, "prefill") and not f["prefill_sure"])
             and f["unexplained_s"] < max(NOTHING_TO_EXPLAIN_S, _MOSTLY * f["wall_s"])
             and f["queue_s"] < max(NOTHING_TO_EXPLAIN_S, _MOSTLY * f["wall_s"])
@@ -268,7 +269,7 @@ _UNKNOWN: tuple[tuple[Callable[[Facts], bool], str], ...] = (
         "prompt and a stall look alike. Collect: samples of the runner's CPU, or the log of Ollama 0.30 or later",
     ),
     (
-        lambda f: f["measured"],
+        lambda f: f["measured"] and not f["loads_seen"],
         "{unexplained_s:.1f} of its {wall_s:.1f} s are in none of Ollama's durations: not loading, reading or writing. "
         "Collect: the start and end of every other request, to see whether it waited for a slot",
     ),
