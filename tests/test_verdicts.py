@@ -119,6 +119,13 @@ def test_the_truth_of_the_samples(name: str, verdicts: dict[str, int]) -> None:
     assert requests[requests["inference"]]["verdict"].value_counts().to_dict() == verdicts
 
 
+def test_a_client_names_the_models_that_the_log_shows_as_digests() -> None:
+    found = analyze(INCIDENTS / "reloads-two-models")
+
+    assert set(found.loads()["model"]) == {"big", "mid"}
+    assert set(found.residencies()["model"]) == {"big", "mid"}
+
+
 def test_the_queue_sample_is_a_queue_and_nothing_worse() -> None:
     requests = analyze(INCIDENTS / "queue-one-slot").requests()
     counts = requests[requests["inference"]]["verdict"].value_counts()

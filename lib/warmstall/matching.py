@@ -169,7 +169,7 @@ def attribute_models(
     """Say which model a request ran on, where only one can have been meant.
 
     A trial names it. Else it is the model of the load it waited for, or the only one that was in memory
-    or being loaded at any time between its start and its end.
+    or being loaded at any time between its start and its end. Names that trials give away go into `names`.
     """
     digests = {name: digest for digest, name in names.items()}
     for request in requests:
@@ -178,6 +178,8 @@ def attribute_models(
             for load, role in request.loads:
                 if role == "trigger" and load.model:
                     digests.setdefault(name, load.model)
+    for name, digest in digests.items():  # a client that caused a load has named what the log shows as a digest
+        names.setdefault(digest, name)
     times, models = _presence(residencies, loads)
     for request in requests:
         if request.trial and request.trial["model"]:
