@@ -29,7 +29,9 @@ BASELINE_MIN_N = 5
 # cores with another job costs a factor of two without anything being wrong.
 _LIMIT_SIGMAS = 4.0
 _LEAST_FACTOR = 3.0
+# Turns a median absolute deviation into the standard deviation of a normal distribution.
 _MAD_TO_SIGMA = 1.4826
+# How far beyond nine in ten of the values one may lie and still be of their kind.
 _BULK_FACTOR = 2.0
 # A wait that is at least this share of what was left of a load was a wait for that load.
 _MOST_OF_IT = 0.8
@@ -252,8 +254,8 @@ def _facts_of(request: Request, parts: _Parts, wall: Usual | None) -> dict[str, 
         "row": request.row, "host": request.host, "source": request.source, "line": request.line,
         "status": request.status, "path": request.path, "wall_s": request.wall_s,
         "started": request.started, "ended": request.ended, "uncertainty_s": request.uncertainty_s,
-        "inference": request.inference, "ran": request.ran, "embedding": request.embedding,
-        "model": request.model, "model_from": request.model_from,
+        "inference": request.inference, "ran": request.ran,
+        "model": request.model,
         "queue_s": parts.queue_s, "load_s": parts.load_s, "prefill_s": parts.prefill_s, "decode_s": decode_s,
         "unexplained_s": unexplained_s, "sources": sources.strip(),
         "measured": "decode=api" in sources or "decode=slot" in sources,
@@ -264,7 +266,6 @@ def _facts_of(request: Request, parts: _Parts, wall: Usual | None) -> dict[str, 
         "prefill_sure": task is not None and task.total_s is not None,
         "loads_seen": len(request.loads),
         "load_line": load.line if load else 0,
-        "load_took_s": load.load_s if load and load.load_s is not None else parts.load_s,
         "queued_first": load is not None and epoch(load.began_at) - request.started >= parts.queue_s / 2,
         "rest_s": max(0.0, request.wall_s - parts.load_s - parts.queue_s),
         "triggered": bool(triggered), "waited": bool(waited), "reload": bool(load and load.reload),

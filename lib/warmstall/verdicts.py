@@ -31,6 +31,7 @@ _REFUSED_AT_ONCE_S = 0.05
 # Slow hardware, busy neighbours and long contexts make tokens two to ten times slower, all of them. A
 # runner that stands still makes a single request slower by whatever the pause was.
 _PAUSE_FACTOR = 5.0
+# The same factor from which on a speed is not usual (`budget.py`), for the phase that did not pause.
 _BOTH_SLOW_FACTOR = 3.0
 
 _CLIENT_LEFT = re.compile(
@@ -55,7 +56,7 @@ class Rule:
 
 
 def _excess(f: Facts, phase: str) -> bool:
-    """Whether the phase lost a second or more, and most of what it took, to being slower than usual."""
+    """Whether the phase lost a second or more, and a good part of the request, to being slower than usual."""
     excess_s = f[f"{phase}_excess_s"]
     return bool(f[f"{phase}_beyond"] and excess_s >= max(NOTHING_TO_EXPLAIN_S, _A_GOOD_PART * f["wall_s"]))
 
