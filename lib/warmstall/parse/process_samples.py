@@ -3,69 +3,77 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import Any
 
+from .api_probes import resident
 from .encodings import encodable
+from .parsed import Parsed
+from .tolerant import blank, number, whole, words
 
 
-def is_process_samples(line: str) -> bool:
-    """Whether this first line is one sample.
+def is_process_samples(lines: list[str]) -> bool:
+    """Whether one of these lines is a sample.
 
-    >>> is_process_samples('{"ts": "2026-11-20T20:49:03+00:00", "procs": []}')
+    >>> is_process_samples(['{"ts": "2026-11-20T20:49:03+00:00", "procs": []}'])
     True
     """
-    return line.startswith("{") and '"ts"' in line and '"procs"' in line
+    return any(line.startswith("{") and '"ts"' in line and '"procs"' in line for line in lines)
 
 
-def _whole(value: object) -> int | None:
-    return value if type(value) is int and abs(value) < 2**63 else None
+def parse_process_samples(text: str) -> Parsed:
+    """One look at the processes a line, and every few lines one at /api/ps. Lines that are no sample are left out.
 
+    processes: `cpu_percent` is of one core, since the sample before. resident_models: one row a model.
+    probes: endpoint /api/ps with status and wall_s, or the error when no answer came.
 
-def _number(value: object) -> float | None:
-    return value if isinstance(value, float) else _whole(value)
-
-
-def parse_process_samples(lines: Iterable[str]) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
-    """Rows of the processes table and of the resident_models table. Lines that do not parse are left out.
-
-    processes: line, at, pid, parent_pid, role (serve or runner), state, cpu_percent, rss_bytes, command.
-    resident_models: line, at, model, size_bytes, vram_bytes, expires_at.
+    >>> parsed = parse_process_samples('{"ts": "2026-11-20T20:49:03Z", "procs": [{"pid": 7, "vsz": 99}]}')
+    >>> [(row["pid"], row["virtual_bytes"]) for row in parsed.tables["processes"]]
+    [(7, 99)]
     """
-    processes: list[dict[str, object]] = []
-    residents: list[dict[str, object]] = []
-    for number, line in enumerate(lines, 1):
+    parsed = Parsed()
+    for line_number, line in enumerate(text.split("\n"), 1):
         try:
             sample = json.loads(line)
             at = datetime.fromisoformat(sample["ts"]).astimezone(UTC).replace(tzinfo=None)
-            for process in sample.get("procs") or []:
-                processes.append(
-                    {
-                        "line": number,
-                        "at": at,
-                        "pid": _whole(process.get("pid")),
-                        "parent_pid": _whole(process.get("ppid")),
-                        "role": encodable(str(process.get("role") or "")),
-                        "state": encodable(str(process.get("state") or "")),
-                        "cpu_percent": _number(process.get("cpu_pct")),
-                        "rss_bytes": _whole(process.get("rss")),
-                        "command": encodable(str(process.get("cmd") or process.get("comm") or "")),
-                    }
-                )
-            for model in (sample.get("api_ps") or {}).get("models") or []:
-                expires = model.get("expires_at")
-                residents.append(
-                    {
-                        "line": number,
-                        "at": at,
-                        "model": encodable(str(model.get("name") or "")),
-                        "size_bytes": _whole(model.get("size")),
-                        "vram_bytes": _whole(model.get("size_vram")),
-                        "expires_at": datetime.fromisoformat(expires).astimezone(UTC).replace(tzinfo=None)
-                        if expires
-                        else None,
-                    }
-                )
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+            processes = sample["procs"]
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             continue
-    return processes, residents
+        if not isinstance(processes, list) or not all(isinstance(process, dict) for process in processes):
+            continue
+        parsed.lines.add(line_number)
+        for process in processes:
+            parsed.add("processes", line_number, **blank("processes") | {"at": at} | _process(process))
+        _add_answer(parsed, line_number, at, sample)
+    return parsed
+
+
+def _process(process: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "pid": whole(process.get("pid")),
+        "parent_pid": whole(process.get("ppid")),
+        "role": encodable(str(process.get("role") or "")),
+        "state": encodable(str(process.get("state") or "")),
+        "cpu_percent": number(process.get("cpu_pct")),
+        "rss_bytes": whole(process.get("rss")),
+        "virtual_bytes": whole(process.get("vsz")),
+        "threads": whole(process.get("threads")),
+        "command": encodable(str(process.get("cmd") or process.get("comm") or "")),
+    }
+
+
+def _add_answer(parsed: Parsed, line_number: int, at: datetime, sample: dict[str, Any]) -> None:
+    """What /api/ps answered, where it was asked."""
+    latency_ms, status = number(sample.get("api_ps_latency_ms")), whole(sample.get("api_ps_status"))
+    error = words(sample.get("api_ps_error"))
+    if latency_ms is not None or status is not None or error:
+        row = {
+            "at": at, "endpoint": "/api/ps", "status": None if status is None else str(status), "error": error,
+            "wall_s": None if latency_ms is None else latency_ms / 1000,
+        }  # fmt: skip
+        parsed.add("probes", line_number, **blank("probes") | row)
+    answer = sample.get("api_ps")
+    models = answer.get("models") if isinstance(answer, dict) else None
+    for model in models if isinstance(models, list) else ():
+        if isinstance(model, dict):
+            parsed.add("resident_models", line_number, **blank("resident_models") | {"at": at} | resident(model))
