@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -17,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import OutputError
 from .evidence import Evidence, discover
 from .ingest import ingest
+from .schema import TABLES
 
 if TYPE_CHECKING:
     import duckdb
@@ -26,21 +30,6 @@ if TYPE_CHECKING:
 INFERENCE_PATHS = (
     r"^/(api/(generate|chat|embed|embeddings)|v1/(completions|chat/completions|embeddings|messages|responses))/?$"
 )
-# The tables that ingest writes, with the columns of each, so that a view exists where there is no part.
-_EMPTY_TABLES = {
-    "requests": "host VARCHAR, source VARCHAR, line BIGINT, ended_local TIMESTAMP, wrapper_at TIMESTAMP, "
-    "offset_s INTEGER, before_at TIMESTAMP, after_at TIMESTAMP, wall_s DOUBLE, status VARCHAR, client VARCHAR, "
-    "method VARCHAR, path VARCHAR, text VARCHAR",
-    "events": 'host VARCHAR, source VARCHAR, line BIGINT, key VARCHAR, "at" TIMESTAMP, before_at TIMESTAMP, '
-    "after_at TIMESTAMP, fields VARCHAR, text VARCHAR",
-    "trials": "line BIGINT, started_at TIMESTAMP, ended_at TIMESTAMP, wall_s DOUBLE, model VARCHAR, path VARCHAR, "
-    "status VARCHAR, error VARCHAR, total_duration_s DOUBLE, load_duration_s DOUBLE, prompt_eval_duration_s DOUBLE, "
-    "eval_duration_s DOUBLE, prompt_eval_count BIGINT, eval_count BIGINT, host VARCHAR, source VARCHAR",
-    "processes": 'line BIGINT, "at" TIMESTAMP, pid BIGINT, parent_pid BIGINT, role VARCHAR, state VARCHAR, '
-    "cpu_percent DOUBLE, rss_bytes BIGINT, command VARCHAR, host VARCHAR, source VARCHAR",
-    "resident_models": 'line BIGINT, "at" TIMESTAMP, model VARCHAR, size_bytes BIGINT, vram_bytes BIGINT, '
-    "expires_at TIMESTAMP, host VARCHAR, source VARCHAR",
-}
 
 
 def sample_incident() -> Path:
@@ -50,16 +39,21 @@ def sample_incident() -> Path:
     return in_repository if in_repository.is_dir() else package / "sample_incident"
 
 
-def write_case(evidence: list[Evidence], folder: Path, tables: Path, assumed_offset_s: int = 0) -> Case:
+def write_case(
+    evidence: list[Evidence], folder: Path, tables: Path, clocks: Clocks | None = None,
+    trial_columns: Mapping[str, str] | None = None,
+) -> Case:  # fmt: skip
     """Bring the tables up to date with the evidence, and leave a case.json in `folder` that names both.
 
+    `trial_columns` says which column of a trial table plays which role, where its names do not tell.
     Raises OutputError when the folder cannot be written.
     """
-    accounts = ingest(evidence, tables)
+    clocks = clocks or Clocks()
+    accounts = ingest(evidence, tables, trial_columns=trial_columns)
     note = {
         "schema": 1,
         "tables": os.path.relpath(tables, folder),
-        "zone_offset_s": assumed_offset_s,
+        "clocks": asdict(clocks),
         "evidence": [{"path": str(item.path), "kind": item.kind, "host": item.host} for item in evidence],
     }
     try:
@@ -67,10 +61,10 @@ def write_case(evidence: list[Evidence], folder: Path, tables: Path, assumed_off
         (folder / "case.json").write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written ({error.strerror or error}).") from error
-    return Case(tables, accounts, assumed_offset_s)
+    return Case(tables, accounts, clocks)
 
 
-def open_case(path: str | Path, assumed_offset_s: int = 0) -> Case:
+def open_case(path: str | Path, assumed_offset_s: int | None = None) -> Case:
     """Open a case, a folder of captures or a single log.
 
     What `analyze` has left (a folder whose case.json names its tables) is opened read-only, as it is.
@@ -86,11 +80,26 @@ def open_case(path: str | Path, assumed_offset_s: int = 0) -> Case:
     note = _read_note(path)
     if note and "tables" in note and (tables := path / note["tables"] / "ingest.json").exists():
         accounts = list(json.loads(tables.read_text(encoding="utf-8"))["sources"].values())
-        return Case(tables.parent, accounts, assumed_offset_s or note["zone_offset_s"])
+        clocks = Clocks(**note["clocks"])
+        return Case(tables.parent, accounts, replace(clocks, stated_s=assumed_offset_s) if assumed_offset_s else clocks)
     scratch = tempfile.TemporaryDirectory(prefix="warmstall-")
-    case = Case(Path(scratch.name), ingest(discover([path]), Path(scratch.name)), assumed_offset_s)
+    accounts = ingest(discover([path]), Path(scratch.name))
+    case = Case(Path(scratch.name), accounts, clocks_of(path, assumed_offset_s))
     case._scratch = scratch
     return case
+
+
+def clocks_of(folder: Path, stated_s: int | None = None) -> Clocks:
+    """The zones and clocks that the note of a case tells; nothing for what is no case."""
+    note = _read_note(folder)
+    zones = {str(host): int(offset) for host, offset in (note.get("zones_s") or {}).items()}
+    measured = {
+        str(host): (float(at), float(about)) for host, (at, about) in (note.get("clock_offsets_s") or {}).items()
+    }
+    if found := re.fullmatch(r"([+-])(\d\d):(\d\d)", str(note.get("zone") or "")):
+        seconds = (-1 if found[1] == "-" else 1) * (3600 * int(found[2]) + 60 * int(found[3]))
+        zones = {str(host): seconds for host in note.get("hosts") or ()} | zones
+    return Clocks(stated_s, zones, measured)
 
 
 def _read_note(folder: Path) -> dict[str, Any]:
@@ -101,15 +110,33 @@ def _read_note(folder: Path) -> dict[str, Any]:
     return note
 
 
+@dataclass(frozen=True)
+class Clocks:
+    """What is known of the hosts' clocks beside the evidence itself: a zone that the user states (seconds east of
+    UTC), zones by host as a collection noted them, and how far a host's clock was ahead of the collector's, ± s."""
+
+    stated_s: int | None = None
+    zones_s: Mapping[str, int] = field(default_factory=dict)
+    measured_s: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    def assumed_s(self, host: str) -> int:
+        """The zone of local times where the evidence tells none."""
+        return self.stated_s if self.stated_s is not None else self.zones_s.get(host, 0)
+
+    def zone_from(self, host: str) -> str:
+        """Whether the case notes it, or it is assumed (as the user states it, or for want of anything better)."""
+        return "case" if self.stated_s is None and host in self.zones_s else "assumed"
+
+
 class Case:
     """One incident's tables, and what is computed from them. Made by `open_case`."""
 
     _scratch: tempfile.TemporaryDirectory[str] | None = None
 
-    def __init__(self, tables: Path, accounts: list[dict[str, Any]], assumed_offset_s: int = 0) -> None:
+    def __init__(self, tables: Path, accounts: list[dict[str, Any]], clocks: Clocks | None = None) -> None:
         self.tables = tables
+        self.clocks = clocks or Clocks()
         self.accounts = sorted(accounts, key=lambda a: (a["stream"], -a["age"], a["first_at"] or "", a["path"]))
-        self.assumed_offset_s = assumed_offset_s
 
     @cached_property
     def connection(self) -> duckdb.DuckDBPyConnection:
@@ -118,15 +145,31 @@ class Case:
 
         connection = duckdb.connect()
         connection.execute("SET TimeZone = 'UTC'")
-        for table, columns in _EMPTY_TABLES.items():
+        connection.execute("CREATE TABLE zones (host VARCHAR, offset_s INTEGER)")
+        connection.executemany(
+            "INSERT INTO zones VALUES (?, ?)", [list(zone) for zone in self.zones().items()] or [[None, 0]]
+        )
+        for table, columns in TABLES.items():
             view = "access_lines" if table == "requests" else table
-            pattern = str(self.tables / f"{table}-*.parquet")
             if next(self.tables.glob(f"{table}-*.parquet"), None):
-                quoted = pattern.replace("'", "''")
-                connection.execute(f"CREATE VIEW {view} AS FROM read_parquet('{quoted}', union_by_name = true)")
+                quoted = str(self.tables / f"{table}-*.parquet").replace("'", "''")
+                rows = f"read_parquet('{quoted}', union_by_name = true)"
+                if "local_at" in columns:
+                    # What a capture shows in its host's own time.
+                    moment = 'coalesce("at", local_at - to_seconds(coalesce(zones.offset_s, 0)))'
+                    rows = f'(SELECT t.* REPLACE ({moment} AS "at") FROM {rows} AS t LEFT JOIN zones USING (host))'
+                connection.execute(f"CREATE VIEW {view} AS FROM {rows}")
             else:
-                connection.execute(f"CREATE TABLE {view} ({columns})")
+                described = ", ".join(f'"{name}" {kind}' for name, kind in columns.items())
+                connection.execute(f"CREATE TABLE {view} ({described})")
         return connection
+
+    def zones(self) -> dict[str, int]:
+        """Seconds east of UTC by host: as stated, as the host's logs show, as the case notes, or taken for UTC."""
+        shown = {account["host"]: account["offsets_s"][-1] for account in self.accounts
+                 if account["kind"] == "server-log" and account["offsets_s"]}  # fmt: skip
+        hosts = {account["host"] for account in self.accounts}
+        return {host: shown.get(host, self.clocks.assumed_s(host)) for host in sorted(hosts)}
 
     def sql(self, query: str, **parameters: object) -> pd.DataFrame:
         """The answer to a query over the case's views, as a DataFrame."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shlex
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +14,7 @@ import typer
 
 from . import __version__
 from .errors import InputError, WarmstallError
+from .parse.plain_text import printable_lines
 
 _INTERRUPTED = 130
 _STOPPED = "stopped; the evidence was only read."
@@ -44,11 +48,11 @@ def analyze(
         Path | None, typer.Option(help="Folder of the results; without it warmstall-out, or out in a case.")
     ] = None,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Also draw report.html.")] = True,
-    zone: Annotated[str, typer.Option(help="Zone of local times where the evidence tells none, as +01:00.")] = "+00:00",
+    zone: Annotated[str, typer.Option(help="Zone of local times where the evidence tells none, as +01:00.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary instead of the answer.")] = False,
 ) -> None:
     """Say where each request's seconds went, and whether the slow ones were cold starts or warm stalls."""
-    offset_s = _offset_s(zone)
+    stated_s = _offset_s(zone) if zone else None
     from .evidence import discover
 
     given = [Path(path) for path in paths]
@@ -60,9 +64,10 @@ def analyze(
     out = out or (given[0] / "out" if is_case else Path("warmstall-out"))
     if (out / "evidence").is_dir():
         raise InputError(f"--out {out}: that is a case with evidence; results go to a folder of their own.")
-    from .case import write_case
+    from .case import clocks_of, write_case
 
-    case = write_case(evidence, out, tables or out / "tables", offset_s)
+    clocks = clocks_of(given[0] if len(given) == 1 else Path(), stated_s)
+    case = write_case(evidence, out, tables or out / "tables", clocks)
     from .analysis import Analysis
     from .answer import write_answer
 
@@ -75,6 +80,106 @@ def analyze(
         page = write_report(out, out)
         if not as_json:
             print(f"\nReport: {page}")
+
+
+_HostOption = Annotated[str, typer.Option("--host", help="Another machine: ssh://user@box[:port].")]
+_SshOption = Annotated[list[str] | None, typer.Option("--ssh-option", help="Passed to ssh, as -oIdentityFile=KEY.")]
+_KeepOption = Annotated[
+    list[str] | None, typer.Option("--keep", help="Do not redact this kind; kinds: see docs/redaction.md.")
+]
+_PortOption = Annotated[int, typer.Option(help="Port of the server; without it as its process says, or 11434.")]
+
+
+@app.command()
+def collect(
+    case: Annotated[Path, typer.Argument(help="Folder of the case to be written.")] = Path("warmstall-case"),
+    host: _HostOption = "",
+    ssh_option: _SshOption = None,
+    since: Annotated[str, typer.Option(help="How far back logs are read, as 90m or 24h.")] = "24h",
+    unit: Annotated[str, typer.Option(help="The systemd unit of the server.")] = "ollama.service",
+    port: _PortOption = 0,
+    log: Annotated[list[str] | None, typer.Option(help="A log of Ollama in an unusual place.")] = None,
+    app_log: Annotated[list[str] | None, typer.Option(help="A log of a service beside Ollama.")] = None,
+    pod: Annotated[list[str] | None, typer.Option(help="A pod of Kubernetes, as namespace/name.")] = None,
+    goroutines: Annotated[bool, typer.Option(help="Also dump the server's goroutines (its pprof page).")] = False,
+    keep: _KeepOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the record of the collection as JSON.")] = False,
+) -> None:
+    """Capture what an Ollama host shows into a case, redacted. Only reads; asks for no password."""
+    from .collect.collection import Wanted
+    from .collect.run import collect as run_collection
+    from .host import open_host
+
+    wanted = Wanted(
+        unit,
+        _seconds(since, "--since") / 3600,
+        port,
+        tuple(log or ()),
+        tuple(app_log or ()),
+        tuple(pod or ()),
+        goroutines,
+    )
+    with contextlib.closing(open_host(host, tuple(ssh_option or ()))) as opened:
+        found = run_collection(opened, case, wanted, _kinds(keep), _say)
+    if as_json:
+        print(json.dumps({**asdict(found), "case": str(found.case)}, indent=1, ensure_ascii=False))
+    else:
+        print(f"{printable_lines(str(found))}\n\nNext: warmstall analyze {shlex.quote(str(case))}")
+
+
+@app.command()
+def watch(
+    case: Annotated[Path, typer.Argument(help="Folder of the case to be written or continued.")] = Path(
+        "warmstall-case"
+    ),
+    host: _HostOption = "",
+    ssh_option: _SshOption = None,
+    every: Annotated[str, typer.Option(help="Time from one sample to the next.")] = "5s",
+    duration: Annotated[str, typer.Option("--for", help="How long to watch.")] = "10m",
+    port: _PortOption = 0,
+    canary: Annotated[
+        list[str] | None,
+        typer.Option(help="Send this model a tiny request at each sample; renews its keep_alive, loads nothing."),
+    ] = None,
+    most_megabytes: Annotated[int, typer.Option(help="Room on disk; the oldest samples make way.")] = 64,
+    keep: _KeepOption = None,
+) -> None:
+    """Sample /api/ps, processes, memory and GPU into a case until the time is over; appends, marks gaps."""
+    from .collect.case_folder import CaseFolder
+    from .collect.samples import Sampler
+    from .collect.watch import Canary
+    from .collect.watch import watch as run_watch
+    from .host import open_host
+
+    every_s, for_s = _seconds(every, "--every"), _seconds(duration, "--for")
+    with contextlib.closing(open_host(host, tuple(ssh_option or ()))) as opened:
+        folder = CaseFolder(case, opened, _kinds(keep))
+        folder.reserve()
+        folder.finish([])  # a kill leaves a case that can be read
+        room = most_megabytes * 1_000_000
+        with contextlib.closing(Sampler(opened, port or 11434)) as sampler:
+            try:
+                taken = run_watch(folder, sampler, Canary(tuple(canary or ())), every_s, for_s, room, say=_say)
+            finally:
+                folder.finish([])
+    print(f"{taken} samples in {case}.\n\nNext: warmstall analyze {shlex.quote(str(case))}")
+
+
+def _seconds(text: str, option: str) -> float:
+    from .parse.go_values import duration_s
+
+    seconds = duration_s(text)
+    if not seconds or seconds <= 0:
+        raise InputError(f"{option} {text}: expected a duration such as 5s, 10m or 24h.")
+    return seconds
+
+
+def _kinds(keep: list[str] | None) -> tuple[str, ...]:
+    from .redact import KINDS
+
+    if unknown := [kind for kind in keep or () if kind not in KINDS]:
+        raise InputError(f"--keep {unknown[0]}: there is no such kind; there are {', '.join(KINDS)}.")
+    return tuple(keep or ())
 
 
 def _offset_s(zone: str) -> int:

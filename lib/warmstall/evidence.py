@@ -14,18 +14,20 @@ import re
 import sys
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
 from .errors import InputError
+from .parse.captures import kinds_in
+from .parse.collection_record import captured_at
 from .parse.encodings import decode, detect_encoding
 from .parse.log_events import FAMILIES
 from .parse.plain_text import printable
-from .parse.process_samples import is_process_samples
-from .parse.trials import is_trial_table
+from .parse.trial_files import is_trial_file, read_trial_file
 from .parse.wrappers import ANSI, is_json_wrapped, prefixes_in, unwrap_json
 
 HEAD_BYTES = 256 * 1024
@@ -40,7 +42,10 @@ _RUNNER_TEXT = re.compile("|".join(f"(?:{f.pattern})" for f in FAMILIES if f.nam
 
 @dataclass(frozen=True)
 class Evidence:
-    """One file to read. `stream` is shared by the rotations of one log; `age` orders them, oldest highest."""
+    """One file to read. `stream` is shared by the rotations of one log; `age` orders them, oldest highest.
+
+    `captured_at` is when a collection took it (UTC, ISO), where its record tells.
+    """
 
     path: Path
     kind: str
@@ -48,6 +53,7 @@ class Evidence:
     name: str
     stream: str = ""
     age: int = 0
+    captured_at: str = ""
 
     @property
     def is_stdin(self) -> bool:
@@ -141,14 +147,16 @@ def read_head(path: Path) -> bytes:
             return handle.read(HEAD_BYTES)
 
 
-def kind_of(head: bytes) -> str:
-    """`server-log`, `trials`, `process-samples`, `case-file`, or `` for what is none of them."""
+def kind_of(head: bytes, trial_columns: Mapping[str, str] | None = None) -> str:
+    """`server-log`, `trial-file`, kinds of `parse.captures` joined by `+`, or nothing for what is none of them."""
+    if is_trial_file(head):
+        return "trial-file"
     text = decode(head, detect_encoding(head))
-    lines = [re.sub(ANSI, "", line) for line in text.split("\n")[:4000]]
-    if is_trial_table(lines[0]):
-        return "trials"
-    if is_process_samples(lines[0]):
-        return "process-samples"
+    whole = [re.sub(ANSI, "", line) for line in text.split("\n")[:4000]]
+    return "server-log" if _is_server_log(whole) else kinds_in([line.rstrip("\r") for line in whole], trial_columns)
+
+
+def _is_server_log(lines: list[str]) -> bool:
     if is_json_wrapped(lines[:50]):
         lines = [unwrap_json(line)[0] for line in lines]
     patterns = [re.compile(wrapper.pattern) for wrapper in prefixes_in(lines)]
@@ -156,10 +164,10 @@ def kind_of(head: bytes) -> str:
         for pattern in patterns:
             line = pattern.sub("", line)
         if _TELLING.search(line):
-            return "server-log"
+            return True
     # A log that begins in the middle of a load may show nothing but the runner's own lines for a while.
     telling = sum(bool(_RUNNER_TEXT.search(line)) for line in lines)
-    return "server-log" if telling >= 3 and 2 * telling >= len([line for line in lines if line.strip()]) else ""
+    return telling >= 3 and 2 * telling >= len([line for line in lines if line.strip()])
 
 
 def _evidence(path: Path, kind: str, host: str, name: str) -> Evidence:
@@ -170,9 +178,10 @@ def _evidence(path: Path, kind: str, host: str, name: str) -> Evidence:
     return Evidence(path, kind, host, name, stream=f"{host}:{path.parent}/{rotation['stem']}", age=age)
 
 
-def discover(paths: list[Path]) -> list[Evidence]:
+def discover(paths: list[Path], trial_columns: Mapping[str, str] | None = None) -> list[Evidence]:
     """All evidence under the given paths, rotations of one log oldest first.
 
+    `trial_columns` says which column of a trial table plays which role, where its names do not tell.
     Raises InputError when a path is missing, empty, unreadable, binary, or holds no evidence.
     """
     found: list[Evidence] = []
@@ -181,9 +190,9 @@ def discover(paths: list[Path]) -> list[Evidence]:
             if str(path) == "-":
                 found.append(Evidence(path, "server-log", "local", "-", stream="-"))
             elif path.is_dir():
-                found.extend(_in_folder(path))
+                found.extend(_in_folder(path, trial_columns))
             elif path.exists():
-                found.append(_single(path))
+                found.append(_single(path, trial_columns))
             else:
                 raise InputError(f"{path}: there is no such file or folder.")
     unique = {str(e.path.resolve()) if not e.is_stdin else "-": e for e in found}
@@ -212,15 +221,15 @@ def _shown(path: Path) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def _single(path: Path) -> Evidence:
-    return _evidence(path, checked_kind(read_head(path), str(path)), "local", _shown(path))
+def _single(path: Path, trial_columns: Mapping[str, str] | None) -> Evidence:
+    return _evidence(path, checked_kind(read_head(path), str(path), trial_columns), "local", _shown(path))
 
 
-def checked_kind(head: bytes, name: str) -> str:
+def checked_kind(head: bytes, name: str, trial_columns: Mapping[str, str] | None = None) -> str:
     """The kind of evidence that begins like this; raises InputError when it is none."""
     if not head:
         raise InputError(f"{name}: the file is empty.")
-    if kind := kind_of(head):
+    if kind := kind_of(head, trial_columns):
         return kind
     text = decode(head, detect_encoding(head))[:65536]
     # decode() leaves zero bytes out, but many of them tell a binary file.
@@ -232,28 +241,48 @@ def checked_kind(head: bytes, name: str) -> str:
     if not first:
         raise InputError(f"{name}: the file holds nothing but empty lines.")
     raise InputError(
-        f'{name}: not one line looks like Ollama\'s server log; it begins "{printable(first[:80])}". If it is one, '
+        f"{name}: not one line looks like Ollama's server log or another capture; it begins "
+        f'"{printable(first[:80])}". If it is one, '
         "please report these lines, with the Ollama version and how the log was captured."
     )
 
 
-def _in_folder(folder: Path) -> list[Evidence]:
+def _in_folder(folder: Path, trial_columns: Mapping[str, str] | None) -> list[Evidence]:
     root = folder / "evidence" if (folder / "evidence").is_dir() else folder
     found = []
+    times: dict[Path, dict[str, datetime]] = {}
     for path in _files_under(root):
         relative = path.relative_to(root)
         skipped = {"out", "tables", "history"} & set(relative.parts[:-1])
         if skipped or any(part.startswith(".") for part in relative.parts):
             continue
-        if path.stat().st_size == 0 or path.suffix in (".parquet", ".html", ".ipynb", ".md"):
+        if path.stat().st_size == 0 or path.suffix in (".html", ".ipynb", ".md"):  # prose
             continue
-        if kind := kind_of(read_head(path)):
+        kind = kind_of(read_head(path), trial_columns)
+        if kind and not (kind == "trial-file" and _holds_no_trials(path, trial_columns)):
             # In a case the first folder is the host; a bare folder is one host.
             host = _shown(Path(relative.parts[0])) if root != folder and len(relative.parts) > 1 else "local"
-            found.append(_evidence(path, kind, host, _shown(relative)))
+            if path.parent not in times:
+                times[path.parent] = _captured(path.parent)
+            at = times[path.parent].get(path.name)
+            item = _evidence(path, kind, host, _shown(relative))
+            found.append(replace(item, captured_at=at.isoformat() if at else ""))
     if not found:
         raise InputError(f"{folder}: no evidence in this folder; expected a server log such as server.log.")
     return found
+
+
+def _holds_no_trials(path: Path, trial_columns: Mapping[str, str] | None) -> bool:
+    """A database that happens to lie there: a vector store's, for one."""
+    try:
+        return not read_trial_file(path, trial_columns).tables.get("trials")
+    except InputError:
+        return True
+
+
+def _captured(folder: Path) -> dict[str, datetime]:
+    record = folder / "collection.jsonl"
+    return captured_at(record.read_text(encoding="utf-8", errors="replace")) if record.is_file() else {}
 
 
 def _files_under(root: Path) -> list[Path]:

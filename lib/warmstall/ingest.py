@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,10 +26,10 @@ from typing import IO, TYPE_CHECKING, Any
 
 from .errors import InputError, OutputError
 from .evidence import HEAD_BYTES, Evidence, checked_kind, is_compressed, open_bytes, reading
+from .parse.captures import parse_captures
 from .parse.encodings import decode, detect_encoding
-from .parse.log_events import ANCHOR_PATTERN, EVENTS, FAMILIES, event_in
-from .parse.process_samples import parse_process_samples
-from .parse.trials import parse_trials
+from .parse.log_events import ANCHOR_PATTERN, FAMILIES, event_in
+from .parse.trial_files import read_trial_file
 from .parse.wrappers import (
     ANSI,
     WRAPPERS,
@@ -42,14 +42,16 @@ from .parse.wrappers import (
     prefixes_in,
     unwrap_json_lines,
 )
+from .schema import TABLES
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow
 
-SCHEMA = 2
+SCHEMA = 3
 BLOCK_BYTES = 8 * 1024 * 1024
 LONGEST_LINE_BYTES = 64 * 1024 * 1024
+_LARGEST_CAPTURE_BYTES = 512 * 1024 * 1024
 _FINGERPRINT_BYTES = 4096
 _FINGERPRINT_SPOTS = 16
 _SAMPLED_LINES = 2000
@@ -87,13 +89,13 @@ class _Staging:
         with _writing(self.tables):
             pyarrow.parquet.write_table(rows, provisional, compression="zstd")
 
-    def commit(self, sources: dict[str, dict[str, Any]]) -> None:
+    def commit(self, sources: dict[str, dict[str, Any]], trial_columns: dict[str, str]) -> None:
         """Put the new parts in the place of the old ones. While that lasts there is no manifest: a run that
         is killed here leaves tables that the next one makes anew."""
         manifest = self.tables / "ingest.json"
         provisional = manifest.with_suffix(".partial")
         self.written[provisional] = manifest
-        text = json.dumps({"schema": SCHEMA, "rows": _table_digest(), "sources": sources}, indent=1)
+        text = json.dumps({"schema": SCHEMA, "rows": _table_digest(trial_columns), "sources": sources}, indent=1)
         kept = {part for account in sources.values() for part in account["parts"]}
         kept -= {_part_of(final) for final in self.written.values()}
         with _writing(self.tables):
@@ -119,9 +121,12 @@ def _writing(tables: Path) -> Iterator[None]:
         raise OutputError(f"{tables}: cannot write the tables ({reason}).") from error
 
 
-def ingest(evidence: list[Evidence], tables: Path, workers: int | None = None) -> list[dict[str, Any]]:
+def ingest(
+    evidence: list[Evidence], tables: Path, workers: int | None = None, trial_columns: Mapping[str, str] | None = None
+) -> list[dict[str, Any]]:
     """Bring the tables up to date with the evidence; return one account per file.
 
+    `trial_columns` says which column of a trial table plays which role, where its names do not tell.
     An account holds path, kind, host, stream, encoding, lines, recognized, unrecognized, undecodable,
     first_at, last_at, offsets_s. Raises InputError for a damaged file and OutputError when the tables
     cannot be written; the tables are then as they were before.
@@ -129,12 +134,13 @@ def ingest(evidence: list[Evidence], tables: Path, workers: int | None = None) -
     with _writing(tables):
         tables.mkdir(parents=True, exist_ok=True)
         staging = _Staging(tables)
-    before = _read_manifest(tables)
+    columns = dict(trial_columns or {})
+    before = _read_manifest(tables, columns)
     try:
         with ThreadPoolExecutor(workers or min(4, os.cpu_count() or 1)) as pool:
-            after = {item.name: _ingest_one(item, before.get(item.name), pool, staging) for item in evidence}
+            after = {item.name: _ingest_one(item, before.get(item.name), columns, pool, staging) for item in evidence}
         if staging.written or after != before:
-            staging.commit(after)
+            staging.commit(after, columns)
     except BaseException:
         staging.discard()
         raise
@@ -142,8 +148,9 @@ def ingest(evidence: list[Evidence], tables: Path, workers: int | None = None) -
 
 
 def _ingest_one(
-    item: Evidence, before: dict[str, Any] | None, pool: ThreadPoolExecutor, staging: _Staging
-) -> dict[str, Any]:
+    item: Evidence, before: dict[str, Any] | None, trial_columns: dict[str, str], pool: ThreadPoolExecutor,
+    staging: _Staging,
+) -> dict[str, Any]:  # fmt: skip
     with reading(item.path):
         if before is not None and _is_continued(item, before):
             if before["stat"] == _stat(item.path):
@@ -152,7 +159,7 @@ def _ingest_one(
                 return _ingest_log(item, before, pool, staging)
         if item.kind == "server-log":
             return _ingest_log(item, None, pool, staging)
-        return _ingest_small(item, staging)
+        return _ingest_small(item, trial_columns, staging)
 
 
 def _is_continued(item: Evidence, before: dict[str, Any]) -> bool:
@@ -342,7 +349,7 @@ def _event_rows(candidates: list[tuple[Any, ...]], identity: dict[str, str]) -> 
     names = ("line", "key", "at", "before_at", "after_at", "fields", "text")
     arrays = {name: pyarrow.array(column, kind) for name, column, kind in zip(names, columns, types, strict=True)}
     constant = {name: pyarrow.array([value] * len(rows), pyarrow.string()) for name, value in identity.items()}
-    return pyarrow.table({**constant, **arrays})
+    return pyarrow.table({**constant, **arrays, "local_at": pyarrow.nulls(len(rows), stamp)})
 
 
 def _block_sql(wrappers: list[Wrapper]) -> str:
@@ -370,38 +377,71 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _ingest_small(item: Evidence, staging: _Staging) -> dict[str, Any]:
-    """Trial tables and process samples: read whole, one part each."""
-    import pyarrow
-
+def _ingest_small(item: Evidence, trial_columns: Mapping[str, str], staging: _Staging) -> dict[str, Any]:
+    """Everything but server logs: read whole, one part of each table. Nothing of it is lost: lines are counted."""
     stat = _stat(item.path)
     with open_bytes(item.path) as handle:
-        data = handle.read()
+        data = handle.read(_LARGEST_CAPTURE_BYTES + 1)
+    if len(data) > _LARGEST_CAPTURE_BYTES:
+        raise InputError(f"{item.path}: a capture of kind {item.kind} is read up to {_LARGEST_CAPTURE_BYTES} bytes.")
     encoding = detect_encoding(data)
-    text = decode(data, encoding)
-    lines = text.removesuffix("\n").split("\n")
-    if item.kind == "trials":
-        results = {"trials": parse_trials(text)}
+    if item.kind == "trial-file":
+        parsed = read_trial_file(item.path, trial_columns or None)
+        lines = max(parsed.lines, default=0)
     else:
-        processes, residents = parse_process_samples(lines)
-        results = {"processes": processes, "resident_models": residents}
+        # Zeros separate the entries of an environment, so they stay here; parsers leave them out elsewhere.
+        text = data.decode("utf-8", "replace") if encoding == "utf-8" else decode(data, encoding)
+        parsed = parse_captures(item.kind, text, trial_columns or None)
+        lines = text.removesuffix("\n").count("\n") + 1
     part = _part_name(item, "0")
-    for table, rows in results.items():
+    captured_at = datetime.fromisoformat(item.captured_at) if item.captured_at else None
+    times: list[datetime] = []
+    for table, rows in parsed.tables.items():
         for row in rows:
             row |= {"host": item.host, "source": item.name}
+            if captured_at and "local_at" in TABLES[table] and not row.get("at") and not row.get("local_at"):
+                row["at"] = captured_at
+            times += [at for at in (row.get("ended_at"), row.get("at")) if at]
         if rows:
-            staging.write(table, part, pyarrow.Table.from_pylist(rows))
-    recognized = len({row["line"] for rows in results.values() for row in rows})
-    recognized += item.kind == "trials"  # its header
-    times: list[Any] = [row.get("ended_at") or row.get("at") for rows in results.values() for row in rows]
+            staging.write(table, part, _arrow_table(table, rows))
+    recognized = len([number for number in parsed.lines if number <= lines])
     return {
         "path": item.name, "kind": item.kind, "host": item.host, "stream": item.stream, "age": item.age,
-        "encoding": encoding, "wrappers": [], "appendable": False, "parts": [part] if times else [],
+        "encoding": encoding, "wrappers": [], "appendable": False,
+        "parts": [part] if any(parsed.tables.values()) else [],
         "size": stat[0], "stat": stat, "fingerprint": _fingerprint(item.path, stat[0]),
-        "lines": len(lines), "recognized": recognized, "unrecognized": len(lines) - recognized,
+        "lines": lines, "recognized": recognized, "unrecognized": lines - recognized,
         "undecodable": 0, "first_at": _iso(min(times, default=None)), "last_at": _iso(max(times, default=None)),
         "offsets_s": [0] if times else [],
     }  # fmt: skip
+
+
+def _arrow_table(table: str, rows: list[dict[str, Any]]) -> pyarrow.Table:
+    """Rows with the columns and types of their table, whatever they hold: what does not fit is left empty."""
+    import pyarrow
+
+    types = {
+        "VARCHAR": pyarrow.string(), "BIGINT": pyarrow.int64(), "INTEGER": pyarrow.int32(),
+        "DOUBLE": pyarrow.float64(), "TIMESTAMP": pyarrow.timestamp("us"), "BOOLEAN": pyarrow.bool_(),
+    }  # fmt: skip
+
+    def column(name: str, kind: str) -> pyarrow.Array:
+        values = [row.get(name) for row in rows]
+        try:
+            return pyarrow.array(values, types[kind])
+        except (pyarrow.ArrowException, OverflowError, UnicodeError, TypeError, ValueError):
+            return pyarrow.array([_fitting(value, types[kind]) for value in values], types[kind])
+
+    return pyarrow.table({name: column(name, kind) for name, kind in TABLES[table].items()})
+
+
+def _fitting(value: Any, kind: Any) -> Any:
+    import pyarrow
+
+    try:
+        return pyarrow.scalar(value, kind)
+    except (pyarrow.ArrowException, OverflowError, UnicodeError, TypeError, ValueError):
+        return None
 
 
 def _connection() -> duckdb.DuckDBPyConnection:
@@ -428,11 +468,11 @@ def _part_of(path: Path) -> str:
     return path.stem.partition("-")[2]
 
 
-def _read_manifest(tables: Path) -> dict[str, dict[str, Any]]:
+def _read_manifest(tables: Path, trial_columns: dict[str, str]) -> dict[str, dict[str, Any]]:
     """What was read before; nothing when the tables are of another version or not all there."""
     try:
         saved = json.loads((tables / "ingest.json").read_text())
-        if saved["schema"] != SCHEMA or saved["rows"] != _table_digest():
+        if saved["schema"] != SCHEMA or saved["rows"] != _table_digest(trial_columns):
             return {}
         sources: dict[str, dict[str, Any]] = saved["sources"]
         wanted = {part for account in sources.values() for part in account["parts"]}
@@ -441,12 +481,14 @@ def _read_manifest(tables: Path) -> dict[str, dict[str, Any]]:
     return sources if wanted <= {_part_of(path) for path in tables.glob("*.parquet")} else {}
 
 
-def _table_digest() -> str:
-    """Changes when the log table does, so that tables made with an older one are not mixed with new ones."""
-    text = "".join(row.key + row.anchor + row.pattern for row in EVENTS)
-    text += "".join(row.pattern for row in FAMILIES) + "".join(wrapper.pattern for wrapper in WRAPPERS)
-    text += "".join(_sql(f"ingest_{name}") for name in ("block", "requests", "candidates", "counts"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def _table_digest(trial_columns: dict[str, str]) -> str:
+    """Changes when the code that makes tables does, so that tables made with older code are not mixed with new ones."""
+    digest = hashlib.sha256(json.dumps([TABLES, trial_columns]).encode())
+    for folder in ("parse", "sql"):
+        for file in sorted((files("warmstall") / folder).iterdir(), key=lambda file: file.name):
+            if file.name.endswith((".py", ".sql")):
+                digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _fingerprint(path: Path, size: int) -> str:

@@ -37,6 +37,8 @@ def checked(namespace: Mapping[str, object], **types: type) -> SimpleNamespace:
         if name not in namespace:
             raise ParameterError(f"parameter {name}: it is missing; expected {kind.__name__}.")
         value = namespace[name]
+        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)  # `-p hours 24`
         # True is an int for Python, but never what somebody meant by a number.
         if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
             raise ParameterError(f"parameter {name}: got {value!r}, expected {kind.__name__}.")

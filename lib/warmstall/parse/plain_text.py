@@ -15,3 +15,12 @@ def printable(text: str) -> str:
     'a [31mb c'
     """
     return _STEERING.sub(" ", text).encode("utf-8", "replace").decode("utf-8")
+
+
+def printable_lines(text: str) -> str:
+    r"""The same for text of several lines, which stay lines.
+
+    >>> printable_lines("a\x1b[31mb\nc")
+    'a [31mb\nc'
+    """
+    return "\n".join(printable(line) for line in text.split("\n"))

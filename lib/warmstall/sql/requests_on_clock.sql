@@ -5,14 +5,16 @@ WITH offsets AS (
     -- A wrapper in UTC beside a local stamp tells the zone too, to the quarter of an hour.
     SELECT source, mode(round(epoch(ended_local - wrapper_at) / 900) * 900)::INTEGER AS from_wrapper
     FROM access_lines WHERE wrapper_at IS NOT NULL GROUP BY source
-), zones AS (
+), from_slog AS (
     SELECT source, min_by(offset_s, line) AS first_offset FROM access_lines WHERE offset_s IS NOT NULL GROUP BY source
 ), placed AS (
     SELECT
         access_lines.* EXCLUDE (ended_local),
-        ended_local - to_seconds(coalesce(offset_s, first_offset, from_wrapper, $assumed_offset_s)) AS by_last_offset,
+        ended_local
+            - to_seconds(coalesce(access_lines.offset_s, first_offset, from_wrapper, zones.offset_s, 0)) AS by_last_offset,
         wall_s >= 60 AS truncated_wall
-    FROM access_lines LEFT JOIN zones USING (source) LEFT JOIN offsets USING (source)
+    FROM access_lines
+        LEFT JOIN from_slog USING (source) LEFT JOIN offsets USING (source) LEFT JOIN zones USING (host)
 ), summer_time AS (
     -- When the clocks change, the first lines after it still carry the offset of the line before: an hour
     -- that puts them between their neighbours again is taken for that.

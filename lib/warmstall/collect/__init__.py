@@ -1,0 +1,1 @@
+"""Captures evidence into a case: one file per source, no interpretation. Nothing is written to the observed host."""

@@ -1,0 +1,56 @@
+"""A thin client for the endpoints that are read: always a deadline, and an answer whatever happens."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+MOST_BYTES = 8 * 1024 * 1024
+
+
+def probe(
+    base_url: str, endpoint: str, timeout_s: float = 2.0, method: str = "GET", body: object = None
+) -> dict[str, Any]:
+    """Ask one endpoint; never raises.
+
+    Returns at (UTC, ISO), endpoint, status (text, empty when no answer came), wall_s, body (JSON or text) and
+    error. The deadline is for the whole answer: a server that trickles is late too.
+
+    >>> probe("http://127.0.0.1:9", "/api/version")["status"]
+    ''
+    """
+    import httpx
+
+    began = time.monotonic()
+    row: dict[str, Any] = {
+        "at": datetime.now(UTC).isoformat(timespec="milliseconds"), "endpoint": endpoint, "status": "",
+        "wall_s": 0.0, "body": None, "error": None,
+    }  # fmt: skip
+    received = bytearray()
+    try:
+        # Proxies of the environment are not asked for a service on the machine itself.
+        with (
+            httpx.Client(base_url=base_url, timeout=timeout_s, trust_env=False) as client,
+            client.stream(method, endpoint, json=body) as response,
+        ):
+            row["status"] = str(response.status_code)
+            for piece in response.iter_bytes():
+                received += piece
+                if time.monotonic() - began > timeout_s:
+                    raise httpx.ReadTimeout("the answer did not end in time")
+                if len(received) > MOST_BYTES:
+                    row["error"] = f"cut after {MOST_BYTES} bytes"
+                    break
+    except httpx.TimeoutException as error:
+        row["error"] = f"no answer within {timeout_s:g} s ({type(error).__name__})"
+    except httpx.HTTPError as error:
+        row["error"] = f"{type(error).__name__}: {error}"
+    row["wall_s"] = round(time.monotonic() - began, 6)
+    text = received.decode("utf-8", "replace")
+    try:
+        row["body"] = json.loads(text)
+    except ValueError:
+        row["body"] = text or None
+    return row
