@@ -65,7 +65,7 @@ TABLES: dict[str, dict[str, str]] = {
         "pressure_level": "BIGINT", "free_percent": "DOUBLE", "psi_some_avg10": "DOUBLE",
         "psi_full_avg10": "DOUBLE", "psi_some_total_us": "BIGINT", "psi_full_total_us": "BIGINT",
     },
-    # `origin`: unit, manager default, process, drop-in, cgroup. `resource` by systemd's name without Limit
+    # `origin`: unit, manager default, process, drop-in, cgroup, container. `resource` by systemd's name without Limit
     # (MEMLOCK, NOFILE, …) or the property (MemoryMax, TasksMax). `subject`: the unit's name or the pid.
     "limits": _PLACE | _MOMENT
     | {
