@@ -17,7 +17,7 @@ UNEXPLAINED = {
     "measured": False, "prompt_tokens": None, "decode_tokens": None, "in_flight": 1, "loads_seen": 0, "load_line": 0,
     "triggered": False, "waited": False, "reload": False, "failed_load": "", "failed_reason": "",
     "failed_line": 0, "task_line": 0, "task_cut": False, "task_released": False, "task_cancelled": False,
-    "truncated": False, "trial_error": "", "usual_s": 0.9, "usual_limit_s": 2.7, "usual_n": 45,
+    "truncated": False, "retried": False, "trial_error": "", "usual_s": 0.9, "usual_limit_s": 2.7, "usual_n": 45,
     "decode_factor": None, "decode_excess_s": 0.0, "decode_usual_rate": None, "decode_beyond": False,
     "prefill_factor": None, "prefill_excess_s": 0.0, "prefill_usual_rate": None, "prefill_beyond": False,
     "alone": False, "stopped_s": 0.0, "crash_line": 0, "crash_text": "", "abort_line": 0, "abort_text": "",

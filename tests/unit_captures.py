@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas
 
-from warmstall.limits import limits_compared, settings_compared
+from warmstall.observed.limits import limits_compared, settings_compared
 from warmstall.parse.environment import parse_environment
 from warmstall.parse.parsed import Parsed
 from warmstall.parse.process_limits import parse_process_limits

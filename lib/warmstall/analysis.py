@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import pairwise
@@ -19,8 +20,10 @@ from typing import Any
 
 import pandas as pd
 
+from .attempts import distinct_trials, match_attempts
 from .budget import request_facts, set_stall_apart
 from .case import INFERENCE_PATHS, Case, open_case
+from .clock import is_timed, offsets
 from .matching import (
     Request,
     attribute_models,
@@ -29,6 +32,7 @@ from .matching import (
     match_tasks,
     match_trials,
     queue_by_overlap,
+    wall_of,
 )
 from .parse.go_values import duration_s, size_bytes
 from .records import Load, Window
@@ -46,9 +50,15 @@ REQUEST_COLUMNS = (
 )  # fmt: skip
 
 
-def analyze(path: str | Path, assumed_offset_s: int = 0) -> Analysis:
-    """Open a case, a folder or a log, and analyze it. Raises InputError when the path cannot be used."""
-    return Analysis(open_case(path, assumed_offset_s))
+def analyze(
+    path: str | Path, assumed_offset_s: int | None = None, clock_offsets_s: Mapping[str, float] = {}
+) -> Analysis:
+    """Open a case, a folder or a log, and analyze it. Raises InputError when the path cannot be used.
+
+    `clock_offsets_s` states, by host, the seconds to add to its own times to get the server's clock; what is
+    not stated is estimated (`Analysis.clocks`).
+    """
+    return Analysis(open_case(path, assumed_offset_s), clock_offsets_s)
 
 
 def default_parallel(version: str) -> int:
@@ -71,8 +81,9 @@ def default_parallel(version: str) -> int:
 class Analysis:
     """What the evidence of one case says. Made by `analyze`."""
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: Case, clock_offsets_s: Mapping[str, float] = {}) -> None:
         self.case = case
+        self.clock_offsets_s = {**case.clocks.offsets_s, **clock_offsets_s}
 
     @cached_property
     def timelines(self) -> dict[str, Timeline]:
@@ -87,13 +98,14 @@ class Analysis:
 
     @cached_property
     def _clocked(self) -> pd.DataFrame:
-        return self.case.view(
-            "requests_on_clock", inference=INFERENCE_PATHS, assumed_offset_s=self.case.assumed_offset_s
-        )
+        return self.case.view("requests_on_clock", inference=INFERENCE_PATHS)
 
     @cached_property
     def unmatched_trials(self) -> list[dict[str, Any]]:
-        """Client trials for which the server wrote no access line: refused, hung or lost."""
+        """Client trials for which the server wrote no access line: refused, hung or lost.
+
+        Only trials whose times are known, and of hosts whose clock is: of the others nothing can be said.
+        """
         _ = self._judged
         return self._unmatched
 
@@ -125,15 +137,16 @@ class Analysis:
                 strict=True,
             )
         ]
-        trials: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        for trial in self.case.rows("trials"):
-            trials[trial["host"]].append(trial)
+        trials = distinct_trials([trial for trial in self.case.rows("trials") if is_timed(trial)])
+        hosts = {account["host"] for account in self.case.accounts}
+        self._offsets = offsets(hosts, requests, trials, self.clock_offsets_s, self.case.clocks.measured_s)
+        known = {(clock.host, clock.reference): (clock.offset_s, clock.uncertainty_s)
+                 for clock in self._offsets if clock.uncertainty_s is not None}  # fmt: skip
+        placed = {host for host, _ in known} if requests else hosts
+        self._unmatched = [trial for trial in match_trials(requests, trials, known) if trial["host"] in placed]
         by_stream: dict[str, list[Request]] = defaultdict(list)
-        by_host: dict[str, list[Request]] = defaultdict(list)
         for request in requests:
             by_stream[streams.get(request.source, request.source)].append(request)
-            by_host[request.host].append(request)
-        self._unmatched = [trial for host, found in trials.items() for trial in match_trials(by_host[host], found)]
         for stream, found in by_stream.items():
             timeline = self.timelines.get(stream, Timeline())
             for source in {request.source for request in found}:  # lines are counted within a file
@@ -142,15 +155,31 @@ class Analysis:
             match_loads(found, timeline.loads)
             attribute_models(found, timeline.residencies, timeline.loads, timeline.names)
             self._queues(found, timeline)
+        self._split_trials(requests, known, dict(enumerate(frame["client"])))
         crashes = [event for timeline in self.timelines.values() for event in timeline.crashes]
         aborts = [event for timeline in self.timelines.values() for event in timeline.aborts]
         facts = request_facts(requests, crashes, aborts, *self._still_spans())
-        for row in facts:
+        for request, row in zip(requests, facts, strict=True):
+            row["retried"] = request.retried
             row["verdict"], row["reason"] = verdict_of(row)
             row["flags"] = flags_of(row)
             if row["verdict"] == "warm_stall":
                 set_stall_apart(row)
         return facts
+
+    def _split_trials(
+        self, requests: list[Request], clocks: dict[tuple[str, str], tuple[float, float]], clients: dict[int, str]
+    ) -> None:
+        """Trials that are no single request: several attempts of one call, each with a line of its own."""
+        self._splits = match_attempts(requests, self._unmatched, clocks, clients)
+        found = set()
+        for split in self._splits:
+            own = [part.request for part in split.parts if part.request is not None]
+            for request in own:
+                request.retried = len(own) > 1 or (split.trial.get("attempts") or 1) > 1
+            if own:
+                found.add(id(split.trial))
+        self._unmatched = [trial for trial in self._unmatched if id(trial) not in found]
 
     def _queues(self, requests: list[Request], timeline: Timeline) -> None:
         version = timeline.runs[-1].version if timeline.runs else ""
@@ -184,6 +213,37 @@ class Analysis:
         return {host: _spans(found) for host, found in stopped.items()}, {
             host: _spans(found) for host, found in idle.items()
         }
+
+    def clocks(self) -> pd.DataFrame:
+        """What was added to each host's own times to get a server's, ± what, and how that is known.
+
+        `uncertainty_s` is empty where the clocks were assumed to be equal; no trial is matched by those.
+        """
+        _ = self._judged
+        columns = ["host", "reference", "offset_s", "uncertainty_s", "pairs", "source", "sentence"]
+        frame = pd.DataFrame([vars(offset) for offset in self._offsets], columns=columns)
+        return frame.astype({"offset_s": float, "uncertainty_s": float, "pairs": int})
+
+    def attempts(self) -> pd.DataFrame:
+        """Calls that were no single request: what each attempt and each wait between them took, one part a row.
+
+        The parts of a call add up to its wall time. A call that cannot be divided has one row, with the doubt.
+        """
+        _ = self._judged
+        rows = [
+            {
+                "host": split.trial["host"], "source": split.trial["source"], "line": split.trial["line"],
+                "wall_s": wall_of(split.trial), "part": part.kind, "attempt": part.attempt or None,
+                "from_at": _time(part.from_at), "to_at": _time(part.to_at), "part_s": part.to_at - part.from_at,
+                "plus_minus_s": part.plus_minus_s, "status": part.request.status if part.request else "",
+                "request_line": part.request.line if part.request else None, "note": split.doubt or part.note,
+            }
+            for split in self._splits
+            for part in split.parts
+        ]  # fmt: skip
+        columns = ["host", "source", "line", "wall_s", "part", "attempt", "from_at", "to_at", "part_s", "plus_minus_s",
+                   "status", "request_line", "note"]  # fmt: skip
+        return _utc(pd.DataFrame(rows, columns=columns), "from_at", "to_at")
 
     @property
     def names(self) -> dict[str, str]:
@@ -351,13 +411,18 @@ class Analysis:
             if account["path"] in spans.index:
                 first_at.append(spans["first"][account["path"]])
                 last_at.append(spans["last"][account["path"]])
-            offsets = account["offsets_s"]
-            shown = offsets[-1] if offsets else self.case.assumed_offset_s
+            shifts = account["offsets_s"]
+            shown = shifts[-1] if shifts else self.case.clocks.assumed_s(account["host"])
             sign = "-" if shown < 0 else "+"
             zone = f"{sign}{abs(shown) // 3600:02d}:{abs(shown) % 3600 // 60:02d}"
             span = {"first_at": min(first_at, default=None), "last_at": max(last_at, default=None)}
-            rows.append({**account, **span, "zone": zone, "zone_from": "slog" if offsets else "assumed"})
+            zone_from = "slog" if shifts else self.case.clocks.zone_from(account["host"])
+            rows.append({**account, **span, "zone": zone, "zone_from": zone_from})
         return _utc(pd.DataFrame(rows)[columns], "first_at", "last_at")
+
+
+def _time(seconds: float) -> datetime:
+    return datetime(1970, 1, 1) + timedelta(seconds=seconds)
 
 
 def _keep_alive_s(timeline: Timeline) -> float:

@@ -12,12 +12,14 @@ import pandas as pd
 
 from .analysis import REQUEST_COLUMNS, Analysis
 from .errors import OutputError
+from .observed.facts import memory_findings, sentences
 from .parse.plain_text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SCHEMA = 1
+_BESIDE_TOLD = 4
 # Singular and plural of what a request was, in the order in which they are told.
 _WHAT_IT_WAS = {
     "warm_stall": ("warm stall", "warm stalls"),
@@ -95,6 +97,8 @@ def summarize(found: Analysis) -> dict[str, Any]:
         ],
         "hypotheses": [],
         "trials": {"unmatched": len(found.unmatched_trials)},
+        "clocks": _clocks(found),
+        "beside_the_log": sentences(found.case, found.settings()),
         "answer": answer(found),
     }  # fmt: skip
 
@@ -104,7 +108,11 @@ def answer(found: Analysis) -> str:
     requests = found.requests()
     inference = requests[requests["inference"]]
     lines = [_what_was_read(found, requests), ""]
-    if inference.empty:
+    if not _has_log(found):
+        lines.append(
+            "There is no server's log here, so no request can be judged; what else was captured is told below."
+        )
+    elif inference.empty:
         lines.append(
             "No request to a model has ended in this evidence. A request that hangs leaves no line until it ends."
         )
@@ -116,8 +124,14 @@ def answer(found: Analysis) -> str:
         until = "%H:%M:%S" if row["from_at"].date() == row["to_at"].date() else "%Y-%m-%d %H:%M:%S"
         span = f"{row['from_at']:%Y-%m-%d %H:%M:%S} to {row['to_at'].strftime(until)} UTC"
         lines.append(f"Unlike the rest, {span}: {row['sentence']}.")
+    if clocks := _clocks_told(found):
+        lines.append(clocks)
     if facts := _also_in_the_log(found):
         lines += ["Also in the log: " + "; ".join(facts) + "."]
+    if beside := sentences(found.case, found.settings()):
+        more = f" And {len(beside) - _BESIDE_TOLD} more in the report." if len(beside) > _BESIDE_TOLD else ""
+        lines += ["Beside the log:", *[f"- {sentence}" for sentence in beside[:_BESIDE_TOLD]]]
+        lines[-1] += more
     if collect := cannot_tell(found):
         lines += ["", "What this evidence cannot tell:", *[f"- {item}" for item in collect[:4]]]
     return "\n".join(printable(line) for line in lines[:25])
@@ -142,9 +156,34 @@ def _also_in_the_log(found: Analysis) -> list[str]:
     starts = sum(len(timeline.runs) for timeline in found.timelines.values())
     if starts > 1:
         facts.append(f"the server started {starts} times")
-    if lost := len(found.unmatched_trials):
+    if lost := len(found.unmatched_trials) * _has_log(found):
         facts.append(f"{lost:,} of the client's calls have no line in the server's log")
+    attempts = found.attempts()
+    several = (
+        attempts[attempts["part"].eq("attempt") & attempts["attempt"].gt(1)].groupby(["source", "line"]).attempt.max()
+    )
+    if len(several):
+        row = attempts[(attempts["source"] == several.index[0][0]) & (attempts["line"] == several.index[0][1])].iloc[0]
+        calls = "1 call of the client was" if len(several) == 1 else f"{len(several):,} calls of the client were"
+        facts.append(f"{calls} several attempts (one of {row['wall_s']:.1f} s held {several.iloc[0]:.0f})")
     return facts
+
+
+def _clocks(found: Analysis) -> list[dict[str, Any]]:
+    rows = found.clocks().to_dict("records")
+    return [row | {"uncertainty_s": _number(row["uncertainty_s"])} for row in rows]
+
+
+def _clocks_told(found: Analysis) -> str:
+    """Which clocks were moved or had to be taken for equal; nothing where all evidence is of one host."""
+    rows = found.clocks()
+    moved = (rows["offset_s"].abs() > rows["uncertainty_s"]) | (rows["source"].eq("stated") & rows["offset_s"].ne(0))
+    told = rows[rows["uncertainty_s"].isna() | moved]
+    if told.empty:
+        return ""
+    more = f"; and so on for {len(told) - 2} more" if len(told) > 2 else ""
+    text = "; ".join(told["sentence"].head(2)) + more
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def cannot_tell(found: Analysis) -> list[str]:
@@ -152,6 +191,11 @@ def cannot_tell(found: Analysis) -> list[str]:
     requests = found.requests()
     inference = requests[requests["inference"]]
     items = []
+    for row in memory_findings(found.case).itertuples():
+        if row.state == "cannot tell" and row.collect:
+            items.append(f"Whether memory was running out: {row.sentence} Collect {row.collect}.")
+    if not _has_log(found):
+        return [*items, "Why requests were slow: collect the server's log (warmstall collect, or --log PATH)."]
     open_ended = inference[inference["verdict"] == "unknown"]
     if len(open_ended):
         advice = open_ended["reason"].str.extract(r"Collect: (.*)$")[0].value_counts()
@@ -171,11 +215,18 @@ def cannot_tell(found: Analysis) -> list[str]:
     return items
 
 
+def _has_log(found: Analysis) -> bool:
+    return any(account["kind"] == "server-log" for account in found.case.accounts)
+
+
 def _what_was_read(found: Analysis, requests: pd.DataFrame) -> str:
     inputs = found.inputs()
     logs = inputs[inputs["kind"] == "server-log"]
     lines = int(logs["lines"].sum())
     versions = found.versions()
+    if logs.empty:
+        kinds = sorted({kind for kinds in inputs["kind"] for kind in kinds.split("+")} - {"collection-record"})
+        return f"{len(inputs)} captures without a server's log: {', '.join(kinds)}."
     named = f"Ollama {', '.join(versions)}" if versions else "Ollama (version not in the log)"
     files = str(logs["path"].iloc[0]) if len(logs) == 1 else f"{len(logs)} logs"
     text = f"{named}: {files}, {lines:,} lines"

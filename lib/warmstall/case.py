@@ -94,7 +94,7 @@ def clocks_of(folder: Path, stated_s: int | None = None) -> Clocks:
     note = _read_note(folder)
     zones = {str(host): int(offset) for host, offset in (note.get("zones_s") or {}).items()}
     measured = {
-        str(host): (float(at), float(about)) for host, (at, about) in (note.get("clock_offsets_s") or {}).items()
+        str(host): (float(at), float(about)) for host, (at, about) in (note.get("clock_ahead_s") or {}).items()
     }
     if found := re.fullmatch(r"([+-])(\d\d):(\d\d)", str(note.get("zone") or "")):
         seconds = (-1 if found[1] == "-" else 1) * (3600 * int(found[2]) + 60 * int(found[3]))
@@ -113,11 +113,13 @@ def _read_note(folder: Path) -> dict[str, Any]:
 @dataclass(frozen=True)
 class Clocks:
     """What is known of the hosts' clocks beside the evidence itself: a zone that the user states (seconds east of
-    UTC), zones by host as a collection noted them, and how far a host's clock was ahead of the collector's, ± s."""
+    UTC), zones by host as a collection noted them, how far a host's clock was ahead of the collector's, ± s, and
+    what the user states is to be added to a host's times to get the server's."""
 
     stated_s: int | None = None
     zones_s: Mapping[str, int] = field(default_factory=dict)
     measured_s: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    offsets_s: Mapping[str, float] = field(default_factory=dict)
 
     def assumed_s(self, host: str) -> int:
         """The zone of local times where the evidence tells none."""

@@ -6,7 +6,7 @@ import contextlib
 import json
 import shlex
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -49,6 +49,12 @@ def analyze(
     ] = None,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Also draw report.html.")] = True,
     zone: Annotated[str, typer.Option(help="Zone of local times where the evidence tells none, as +01:00.")] = "",
+    clock: Annotated[
+        list[str] | None, typer.Option(help="What to add to a host's times to get the server's, as client=+12.5s.")
+    ] = None,
+    trial_column: Annotated[
+        list[str] | None, typer.Option(help="Which column of a trial table is what, as wall_ms=latency.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary instead of the answer.")] = False,
 ) -> None:
     """Say where each request's seconds went, and whether the slow ones were cold starts or warm stalls."""
@@ -56,7 +62,9 @@ def analyze(
     from .evidence import discover
 
     given = [Path(path) for path in paths]
-    evidence = discover(given)
+    trial_columns = dict(_pair(text, "--trial-column", "wall_ms=latency") for text in trial_column or ())
+    offsets_s = {host: _signed_s(text) for host, text in (_pair(c, "--clock", "client=+12.5s") for c in clock or ())}
+    evidence = discover(given, trial_columns)
     _say(f"reading {len(evidence)} file{'s' * (len(evidence) != 1)} …")
     # The results of a case lie in the case; asked to go elsewhere, they leave it as it is.
     is_case = len(given) == 1 and (given[0] / "evidence").is_dir()
@@ -66,8 +74,8 @@ def analyze(
         raise InputError(f"--out {out}: that is a case with evidence; results go to a folder of their own.")
     from .case import clocks_of, write_case
 
-    clocks = clocks_of(given[0] if len(given) == 1 else Path(), stated_s)
-    case = write_case(evidence, out, tables or out / "tables", clocks)
+    clocks = replace(clocks_of(given[0] if len(given) == 1 else Path(), stated_s), offsets_s=offsets_s)
+    case = write_case(evidence, out, tables or out / "tables", clocks, trial_columns)
     from .analysis import Analysis
     from .answer import write_answer
 
@@ -163,6 +171,17 @@ def watch(
             finally:
                 folder.finish([])
     print(f"{taken} samples in {case}.\n\nNext: warmstall analyze {shlex.quote(str(case))}")
+
+
+def _pair(text: str, option: str, example: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise InputError(f"{option} {text}: expected something like {option} {example}.")
+    return name, value
+
+
+def _signed_s(text: str) -> float:
+    return -_seconds(text[1:], "--clock") if text.startswith("-") else _seconds(text.removeprefix("+"), "--clock")
 
 
 def _seconds(text: str, option: str) -> float:

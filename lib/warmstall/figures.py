@@ -8,6 +8,7 @@ what is counted is always everything.
 from __future__ import annotations
 
 import html
+import itertools
 import math
 import re
 import textwrap
@@ -21,6 +22,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from warmstall.errors import ParameterError
+from warmstall.observed.lanes import Lane
 from warmstall.parse.plain_text import printable
 
 # Okabe and Ito's palette, told apart by the colour-blind; grey for what needs no attention. Symbols differ as well.
@@ -59,6 +61,10 @@ _BINS_MIN = 12
 _REQUESTS_A_BIN = 5
 _WINDOWS_DRAWN_MAX = 60
 _MODELS_DRAWN_MAX = 12
+_LANE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#C79A00", "#56B4E9", "#6B7580")
+_LANE_POINTS_MAX = 1500
+_MARK_LABELS_MAX = 6
+_MARKS_DRAWN_MAX = 1000
 _SHORTEST_WALL_S = 1e-4  # a logarithmic axis has no place for 0
 
 _TEMPLATE = go.layout.Template(
@@ -130,28 +136,54 @@ def duration_text(seconds: float) -> str:
 # Figures
 
 
-def timeline(requests: pd.DataFrame, residencies: pd.DataFrame, windows: pd.DataFrame) -> go.Figure:
-    """Every request by start and wall time, coloured by verdict; below it, when each model was resident.
+def timeline(
+    requests: pd.DataFrame, residencies: pd.DataFrame, windows: pd.DataFrame, lanes: Sequence[Lane] = ()
+) -> go.Figure:
+    """Every request by start and wall time, coloured by verdict; below it, when each model was resident, and `lanes`.
 
     Spans in `windows` are shaded. Legend counts are of all requests, also when only a sample is drawn.
     """
     title = "Which requests stand out, and was their model resident?"
     shown = _drawable(requests)
-    if shown.empty:
+    if shown.empty and not lanes:
         return _sentence_only(title, "No request with a start and a wall time was found, so there is nothing to draw.")
-    labels = _labels(requests)
-    drawn = shown.iloc[_chosen(shown)]
-    first, last = _span(shown, residencies, windows)
+    drawn = shown if shown.empty else shown.iloc[_chosen(shown)]
+    first, last = _span(shown, residencies, windows, lanes)
     rows = _residency_rows(residencies, first, last)
     models = list(dict.fromkeys(row.label for row in rows))
-    strip = 24 * len(models) + 12 if models else 0
+    heights = [400 if len(shown) else 60, *([24 * len(models) + 12] if models else []), *map(_lane_height, lanes)]
     figure = make_subplots(
-        rows=2 if models else 1,
-        shared_xaxes=True,
-        vertical_spacing=20 / (400 + strip) if models else None,
-        row_heights=[400, strip] if models else None,
-    )
-    drawn_labels = _labels(drawn)
+        rows=len(heights), shared_xaxes=True, vertical_spacing=20 / sum(heights) if len(heights) > 1 else None,
+        row_heights=heights,
+    )  # fmt: skip
+    if len(shown):
+        _add_requests(figure, requests, drawn)
+    # What stands out is drawn last, so that it lies on top; the legend keeps its own order.
+    figure.data = figure.data[::-1]
+    if models:
+        _add_residencies(figure, rows, models)
+    for row, lane in enumerate(lanes, 3 if models else 2):
+        _add_lane(figure, lane, row)
+    high = 1.0
+    if len(shown):
+        # Calls that are not inference start hidden: they must not stretch the axis.
+        labels = _labels(drawn)
+        walls = drawn.wall_s[labels != ""] if (labels != "").any() else drawn.wall_s
+        low, high = (math.log10(max(float(wall), _SHORTEST_WALL_S)) for wall in (walls.min(), walls.max()))
+        figure.update_yaxes(title_text="wall time", row=1, col=1, **_duration_axis(low - 0.2, high + 0.4))
+    _add_windows(figure, windows, first, last, 10 ** (high + 0.28))
+    pad = max((last - first) * 0.015, pd.Timedelta(seconds=2))
+    figure.update_xaxes(type="date", range=[_utc_text(first - pad), _utc_text(last + pad)])
+    figure.update_xaxes(title_text="start of the request (UTC)", row=len(heights), col=1)
+    caption = _caption(len(drawn), len(shown), len(requests) - len(shown), "requests")
+    if not models:
+        caption += " The evidence does not show which models were resident."
+    figure.update_layout(legend_title_text="verdict (requests)", height=150 + sum(heights))
+    return _titled(figure, title, caption)
+
+
+def _add_requests(figure: go.Figure, requests: pd.DataFrame, drawn: pd.DataFrame) -> None:
+    labels, drawn_labels = _labels(requests), _labels(drawn)
     hover = pd.Series(_request_hovers(drawn), index=drawn.index)
     nowhere: list[float | None] = [None]  # plotly leaves a trace without any point out of the legend
     crowding = 1.0 if len(drawn) < 1500 else 0.7
@@ -173,23 +205,6 @@ def timeline(requests: pd.DataFrame, residencies: pd.DataFrame, windows: pd.Data
                 row=1,
                 col=1,
             )
-    # What stands out is drawn last, so that it lies on top; the legend keeps its own order.
-    figure.data = figure.data[::-1]
-    if models:
-        _add_residencies(figure, rows, models)
-    # Calls that are not inference start hidden: they must not stretch the axis.
-    walls = drawn.wall_s[drawn_labels != ""] if (drawn_labels != "").any() else drawn.wall_s
-    low, high = (math.log10(max(float(wall), _SHORTEST_WALL_S)) for wall in (walls.min(), walls.max()))
-    _add_windows(figure, windows, first, last, 10 ** (high + 0.28))
-    pad = max((last - first) * 0.015, pd.Timedelta(seconds=2))
-    figure.update_xaxes(type="date", range=[_utc_text(first - pad), _utc_text(last + pad)])
-    figure.update_xaxes(title_text="start of the request (UTC)", row=2 if models else 1, col=1)
-    figure.update_yaxes(title_text="wall time", row=1, col=1, **_duration_axis(low - 0.2, high + 0.4))
-    caption = _caption(len(drawn), len(shown), len(requests) - len(shown), "requests")
-    if not models:
-        caption += " The log does not show which models were resident."
-    figure.update_layout(legend_title_text="verdict (requests)", height=550 + strip)
-    return _titled(figure, title, caption)
 
 
 def time_budget(requests: pd.DataFrame, slowest: int = 40) -> go.Figure:
@@ -460,15 +475,86 @@ def _budget_text(parts: pd.Series) -> str:
 
 
 def _span(
-    requests: pd.DataFrame, residencies: pd.DataFrame, windows: pd.DataFrame
+    requests: pd.DataFrame, residencies: pd.DataFrame, windows: pd.DataFrame, lanes: Sequence[Lane]
 ) -> tuple[pd.Timestamp, pd.Timestamp]:
-    """First and last moment of everything that is drawn."""
-    ends = requests.started_at + pd.to_timedelta(requests.wall_s, unit="s")
-    moments = [requests.started_at, ends.iloc[[ends.argmax()]]]
+    """First and last moment of everything that is drawn; what lanes add far away from the requests is left out."""
+    moments = []
+    if len(requests):
+        ends = requests.started_at + pd.to_timedelta(requests.wall_s, unit="s")
+        moments = [requests.started_at, ends.iloc[[ends.argmax()]]]
+    else:
+        moments = [line["at"] for lane in lanes for line in lane.lines.values()]
+        moments += [lane.marks["at"] for lane in lanes if len(lane.marks)]
     for frame, names in ((residencies, ["loaded_at", "unloaded_at"]), (windows, ["from_at", "to_at"])):
         moments += [pd.to_datetime(frame[name], utc=True) for name in names if not frame.empty]
     known = pd.concat([pd.Series([each.min(), each.max()]) for each in moments if len(each)]).dropna()
     return known.min(), known.max()
+
+
+# Lanes
+
+
+def _lane_height(lane: Lane) -> int:
+    return 90 if lane.lines else 22 * min(lane.marks.label.nunique(), _MARK_LABELS_MAX) + 14
+
+
+def _add_lane(figure: go.Figure, lane: Lane, row: int) -> None:
+    """Lines over the requests' own time, each named at its end; or marks, a row for each label."""
+    if not lane.lines:
+        _add_marks(figure, lane, row)
+        return
+    divisor, unit = _readable_unit(lane)
+    colours = itertools.cycle(_LANE_COLOURS)
+    for place, ((name, line), colour) in enumerate(zip(lane.lines.items(), colours, strict=False)):
+        points = _thinned(line)
+        values = (points.value / divisor).round(4).to_numpy()
+        hovers = [f"<b>{escaped(name)}</b> {value:,.4g} {unit}<br>{at:%Y-%m-%d %H:%M:%S} UTC"
+                  for at, value in zip(points["at"], values, strict=True)]  # fmt: skip
+        figure.add_scatter(
+            x=_utc_texts(points["at"]), y=values, mode="lines", line={"color": colour, "width": 1.5}, showlegend=False,
+            hovertext=hovers, hoverinfo="text", row=row, col=1,
+        )  # fmt: skip
+        figure.add_annotation(
+            text=escaped(_shortened(name)), x=1.005, xref="paper", xanchor="left", y=1 - 0.22 * place, yanchor="top",
+            yref=f"y{row} domain", showarrow=False, font={"size": 11, "color": colour},
+        )  # fmt: skip
+    highest = max(float(line.value.max()) for line in lane.lines.values()) / divisor
+    title = f"{lane.title}<br>{unit}" if unit else lane.title
+    figure.update_yaxes(
+        title_text=title, title_font={"size": 11}, range=[0, max(highest * 1.1, 1e-3)], nticks=4, row=row, col=1
+    )
+
+
+def _add_marks(figure: go.Figure, lane: Lane, row: int) -> None:
+    labels = list(lane.marks.label.value_counts().index[:_MARK_LABELS_MAX])
+    marks = lane.marks[lane.marks.label.isin(labels)].head(_MARKS_DRAWN_MAX)
+    figure.add_scatter(
+        x=_utc_texts(marks["at"]), y=[labels.index(label) for label in marks.label], mode="markers", showlegend=False,
+        marker={"symbol": "line-ns-open", "size": 11, "color": "#7A1F4B"}, hoverinfo="text", row=row, col=1,
+        hovertext=[f"<b>{escaped(mark.label)}</b><br>{_wrapped(mark.text)}" for mark in marks.itertuples()],
+    )  # fmt: skip
+    figure.update_yaxes(
+        tickvals=list(range(len(labels))), ticktext=[escaped(_shortened(label)) for label in labels],
+        range=[len(labels) - 0.4, -0.6], showgrid=False, tickfont={"size": 11}, row=row, col=1,
+    )  # fmt: skip
+
+
+def _readable_unit(lane: Lane) -> tuple[float, str]:
+    """What to divide values by, and the unit that is left: bytes are read in MB or GB."""
+    if not lane.unit.startswith("bytes"):
+        return 1.0, {"percent of a core": "% of a core", "percent": "%"}.get(lane.unit, lane.unit)
+    highest = max(float(line.value.abs().max()) for line in lane.lines.values())
+    divisor, prefix = (1e9, "GB") if highest >= 1e9 else (1e6, "MB")
+    return divisor, prefix + lane.unit.removeprefix("bytes")
+
+
+def _thinned(line: pd.DataFrame) -> pd.DataFrame:
+    """At most so many points: the lowest and the highest of each stretch."""
+    if len(line) <= _LANE_POINTS_MAX:
+        return line
+    stretches = np.arange(len(line)) * (_LANE_POINTS_MAX // 2) // len(line)
+    values = line.value.reset_index(drop=True).groupby(stretches)
+    return line.iloc[np.union1d(values.idxmin().to_numpy(), values.idxmax().to_numpy())]
 
 
 # Residencies and windows
@@ -568,7 +654,7 @@ def _add_windows(
                  "showarrow": False, "font": {"size": 11, "color": colour}}
             )  # fmt: skip
             label_free_from = middle + half
-    figure.update_layout(shapes=shapes, annotations=annotations)
+    figure.update_layout(shapes=shapes, annotations=[*figure.layout.annotations, *annotations])
     figure.add_scatter(
         x=_utc_texts(middles), y=[marker_s] * len(spans), mode="markers", showlegend=False, hoverinfo="text",
         hovertext=[f"<b>{_window_label(row)}</b><br>{_wrapped(row.sentence)}" for row in spans.itertuples(index=False)],

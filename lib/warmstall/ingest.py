@@ -26,6 +26,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from .errors import InputError, OutputError
 from .evidence import HEAD_BYTES, Evidence, checked_kind, is_compressed, open_bytes, reading
+from .parse.application_log import holds_application_lines, parse_application_log
 from .parse.captures import parse_captures
 from .parse.encodings import decode, detect_encoding
 from .parse.log_events import ANCHOR_PATTERN, FAMILIES, event_in
@@ -52,6 +53,8 @@ SCHEMA = 3
 BLOCK_BYTES = 8 * 1024 * 1024
 LONGEST_LINE_BYTES = 64 * 1024 * 1024
 _LARGEST_CAPTURE_BYTES = 512 * 1024 * 1024
+# Wrappers under which several services write into one log.
+_MIXING = {"compose", "kubectl"}
 _FINGERPRINT_BYTES = 4096
 _FINGERPRINT_SPOTS = 16
 _SAMPLED_LINES = 2000
@@ -213,9 +216,30 @@ def _ingest_log(
     account["whole"] = {"offset": offset, "lines": lines, "counts": whole}
     account["parts"] = parts
     account |= _add_counts(whole, counts_of_tail)
+    if not item.is_stdin and _MIXING & set(account["wrappers"]):
+        _ingest_neighbours(item, account, staging)
     if not item.is_stdin:
         account["fingerprint"] = _fingerprint(item.path, account["size"])
     return account
+
+
+def _ingest_neighbours(item: Evidence, account: dict[str, Any], staging: _Staging) -> None:
+    """Events of the other services whose lines stand between those of the server, as in a log of compose."""
+    with open_bytes(item.path) as handle:
+        data = handle.read(_LARGEST_CAPTURE_BYTES)
+    text = decode(data, account["encoding"])
+    if not holds_application_lines(text.split("\n")):
+        return
+    parsed = parse_application_log(text)
+    rows = [row | {"host": item.host, "source": item.name} for row in parsed.tables["events"]]
+    part = _part_name(item, "neighbours")
+    if rows:
+        staging.write("events", part, _arrow_table("events", rows))
+        account["parts"] = [*(known for known in account["parts"] if known != part), part]
+    # They were counted as lines that the server's table does not know.
+    known_lines = min(len(parsed.lines), account["unrecognized"])
+    account["recognized"] += known_lines
+    account["unrecognized"] -= known_lines
 
 
 def _manner(item: Evidence, head: bytes) -> dict[str, Any]:

@@ -8,9 +8,11 @@ answers are possible.
 
 from __future__ import annotations
 
+import math
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from heapq import heappop, heappush
@@ -54,6 +56,7 @@ class Request:
     in_flight: int = 1
     beside: int = 0
     slots: int = 1
+    retried: bool = False
 
     @property
     def started(self) -> float:
@@ -78,44 +81,87 @@ def epoch(at: datetime) -> float:
     return (at - datetime(1970, 1, 1)).total_seconds()
 
 
-def match_trials(requests: Sequence[Request], trials: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def wall_of(trial: Mapping[str, Any]) -> float:
+    """How long a trial took, in seconds: as it says, else between its times."""
+    wall_s: float | None = trial.get("wall_s")
+    if wall_s is None or not math.isfinite(wall_s):
+        wall_s = epoch(trial["ended_at"]) - epoch(trial["started_at"])
+    return wall_s
+
+
+def alike_s(request: Request, trial: Mapping[str, Any]) -> float | None:
+    """How far the walls of a request and a trial are apart; None where they are not of the same call.
+
+    Same path and status, where the trial has them, and walls alike to half a second or a twentieth.
+    """
+    # A table that names no path is one of calls to models.
+    if (trial.get("path") or "") not in (request.path.split("?")[0], *[""] * request.inference):
+        return None
+    if (trial.get("status") or "") not in ("", request.status):
+        return None
+    # A client's wall holds the server's, and a connection on top.
+    wall_s = wall_of(trial)
+    apart_s = abs(request.wall_s - wall_s)
+    inside = (trial.get("total_duration_s") or 0.0) <= request.wall_s + 1.0
+    return apart_s if inside and apart_s <= max(0.5, wall_s / 20) else None
+
+
+def match_trials(
+    requests: Sequence[Request],
+    trials: Sequence[dict[str, Any]],
+    clocks: Mapping[tuple[str, str], tuple[float, float]] | None = None,
+) -> list[dict[str, Any]]:
     """Give each request the trial that a client recorded for it; return the trials without a request.
 
-    Same path and status, ends within two seconds, walls alike to half a second or a twentieth; closest first.
+    Alike (`alike_s`), and ends within two seconds; closest first. Trials must have both their times.
+    `clocks` tells, by the hosts of trial and request, what to add to the trial's times, and ± what; hosts
+    that are not in it do not match. Without it, all share a clock.
     """
-    order = sorted(requests, key=lambda request: request.ended)
-    ends = [request.ended for request in order]
+    by_host: dict[str, list[Request]] = defaultdict(list)
+    for request in sorted(requests, key=lambda request: request.ended):
+        by_host[request.host].append(request)
+    ends = {host: [request.ended for request in order] for host, order in by_host.items()}
     pairs = []
     for number, trial in enumerate(trials):
-        ended, wall_s = epoch(trial["ended_at"]), trial["wall_s"]
-        for at in range(bisect_left(ends, ended - 2 - CLOCK_SLACK_S), bisect_right(ends, ended + 2 + CLOCK_SLACK_S)):
-            request = order[at]
-            late = max(0.0, request.ended_from - ended, ended - request.ended_to)
-            apart = abs(request.wall_s - wall_s)
-            same = request.path.split("?")[0] == trial["path"] and trial["status"] in ("", request.status)
-            # A client's wall holds the server's, and a connection on top.
-            inside = (trial.get("total_duration_s") or 0.0) <= request.wall_s + 1.0
-            if same and inside and late <= 2 and apart <= max(0.5, wall_s / 20):
-                pairs.append((apart + 0.2 * late, number, at))
+        for host, order in by_host.items():
+            clock = clocks.get((trial["host"], host)) if clocks is not None else (0.0, 0.0)
+            if clock is None:
+                continue
+            early, late = (epoch(trial["ended_at"]) + clock[0] + within_s for within_s in (-clock[1], clock[1]))
+            first = bisect_left(ends[host], early - 2 - CLOCK_SLACK_S)
+            for at in range(first, bisect_right(ends[host], late + 2 + CLOCK_SLACK_S)):
+                late_s = max(0.0, order[at].ended_from - late, early - order[at].ended_to)
+                apart_s = alike_s(order[at], trial)
+                if late_s <= 2 and apart_s is not None:
+                    pairs.append((apart_s + 0.2 * late_s, number, at, host, clock))
     taken_trials: set[int] = set()
-    taken_requests: set[int] = set()
-    for _, number, at in sorted(pairs):
-        if number not in taken_trials and at not in taken_requests:
+    for _, number, at, host, clock in sorted(pairs):
+        request = by_host[host][at]
+        if number not in taken_trials and request.trial is None:
             taken_trials.add(number)
-            taken_requests.add(at)
-            order[at].trial = trials[number]
-            _narrow(order[at], trials[number])
+            request.trial = trials[number]
+            _narrow(request, trials[number], *clock)
     return [trial for number, trial in enumerate(trials) if number not in taken_trials]
 
 
-def _narrow(request: Request, trial: dict[str, Any]) -> None:
-    """Take the client's finer times where they lie within what the log allows; else its clock is another."""
-    started, ended = epoch(trial["started_at"]), epoch(trial["ended_at"])
-    slack_s = 0.1
+def _narrow(request: Request, trial: dict[str, Any], offset_s: float, uncertainty_s: float) -> None:
+    """Take the client's times where they are finer and lie within what the log allows; else its clock is another."""
+    started, ended = epoch(trial["started_at"]) + offset_s, epoch(trial["ended_at"]) + offset_s
+    if not trial["started_at"].microsecond and not trial["ended_at"].microsecond:
+        uncertainty_s += 1.0  # whole seconds
+    slack_s = 0.1 + uncertainty_s
     fits = request.started_from - slack_s <= started <= request.started_to + slack_s
-    if fits and request.ended_from - slack_s <= ended <= request.ended_to + slack_s:
+    if not fits or not request.ended_from - slack_s <= ended <= request.ended_to + slack_s:
+        return
+    if not uncertainty_s:
         request.started_from = request.started_to = started
         request.ended_from = request.ended_to = ended
+        return
+    start = max(request.started_from, started - uncertainty_s), min(request.started_to, started + uncertainty_s)
+    end = max(request.ended_from, ended - uncertainty_s), min(request.ended_to, ended + uncertainty_s)
+    if start[0] <= start[1] and end[0] <= end[1]:
+        request.started_from, request.started_to = start
+        request.ended_from, request.ended_to = end
 
 
 def match_tasks(requests: Sequence[Request], tasks: Sequence[SlotTask]) -> None:

@@ -338,10 +338,8 @@ class Shown(dict[str, Any]):
 
 
 def flags_of(facts: Facts) -> str:
-    """Flags of one request, joined by spaces: reload, truncated."""
-    flags = [
-        name
-        for name, on in (("reload", facts["reload"] and facts["triggered"]), ("truncated", facts["truncated"]))
-        if on
-    ]
-    return " ".join(flags)
+    """Flags of one request, joined by spaces: reload, truncated, retried (one of several attempts of a call)."""
+    raised = {
+        "reload": facts["reload"] and facts["triggered"], "truncated": facts["truncated"], "retried": facts["retried"],
+    }  # fmt: skip
+    return " ".join(name for name, on in raised.items() if on)

@@ -121,7 +121,7 @@ class CaseFolder:
                     digest = hashlib.file_digest(handle, "sha256").hexdigest()
                 shown = path.relative_to(self.case).as_posix()
                 evidence.append({"path": shown, "sha256": digest, "bytes": path.stat().st_size})
-        clocks, zones = (dict(self.note.get(name) or {}) for name in ("clock_offsets_s", "zones_s"))
+        clocks, zones = (dict(self.note.get(name) or {}) for name in ("clock_ahead_s", "zones_s"))
         if (clock := self.host.clock_offset_s(3.0)) is not None:
             clocks[self.name] = [round(value, 6) for value in clock]
         if (zone := self.host.zone_offset_s(3.0)) is not None:
@@ -131,7 +131,7 @@ class CaseFolder:
             "schema": 1,
             "hosts": sorted({*(self.note.get("hosts") or ()), self.name}),
             "zones_s": zones,
-            "clock_offsets_s": clocks,
+            "clock_ahead_s": clocks,
             "captured_with": f"warmstall {__version__}",
             "redaction": {"replaced": replaced, "kept": self._keep, "map": "outside of the case"},
             "evidence": evidence,

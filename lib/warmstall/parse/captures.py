@@ -74,7 +74,7 @@ def kinds_in(lines: list[str], trial_columns: Mapping[str, str] | None = None) -
 
     `trial_columns` says which column of a trial table plays which role, where its names do not tell.
 
-    >>> kinds_in(["Pages free: 12."]), kinds_in(["vm.swapusage: total = 2048.00M  used = 605.88M  free = 1442.12M"])
+    >>> kinds_in(["Pages free: 12."]), kinds_in(["vm.swapusage: total = 4096.00M  used = 512.50M  free = 3583.50M"])
     ('', 'macos-memory')
     """
     for capture in _ALONE:

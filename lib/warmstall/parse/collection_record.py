@@ -9,6 +9,9 @@ from .encodings import encodable
 from .parsed import Parsed
 
 
+_WORDS = ("collector", "step", "file", "outcome", "reason")
+
+
 def is_collection_record(lines: list[str]) -> bool:
     """Whether these lines are the record of a collection.
 
@@ -29,7 +32,7 @@ def parse_collection_record(text: str) -> Parsed:
         try:
             step = json.loads(line)
             at = datetime.fromisoformat(step["at"]).astimezone(UTC).replace(tzinfo=None) if step.get("at") else None
-            words = {name: encodable(str(step.get(name) or "")) for name in ("collector", "step", "file", "outcome", "reason")}
+            words = {name: encodable(str(step.get(name) or "")) for name in _WORDS}
             numbers = {name: step[name] for name in ("wall_s", "bytes") if isinstance(step.get(name), int | float)}
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             continue

@@ -25,7 +25,8 @@ def parse_samples(text: str) -> Parsed:
 
     A line that is cut short, as by a kill, is left out.
 
-    >>> parse_samples('{"at": "2026-11-21T09:00:00Z", "rows": {"processes": [{"pid": 7}]}}').tables["processes"][0]["pid"]
+    >>> sample = '{"at": "2026-11-21T09:00:00Z", "rows": {"processes": [{"pid": 7}]}}'
+    >>> parse_samples(sample).tables["processes"][0]["pid"]
     7
     """
     parsed = Parsed()

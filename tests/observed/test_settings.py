@@ -6,7 +6,7 @@ import pandas
 import pytest
 
 from unit_captures import FOLDER, by_name, config, drop_in, environment, frame, show
-from warmstall.limits import settings_compared
+from warmstall.observed.limits import settings_compared
 from warmstall.parse.systemctl_show import parse_systemctl_show
 from warmstall.parse.unit_files import parse_unit_files
 

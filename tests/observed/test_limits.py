@@ -28,7 +28,7 @@ from unit_captures import (
     live,
     show,
 )
-from warmstall.limits import limits_compared, settings_compared
+from warmstall.observed.limits import limits_compared, settings_compared
 from warmstall.parse.containers import parse_containers
 from warmstall.parse.environment import parse_environment
 from warmstall.parse.ollama_settings import is_read

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from .live import LiveProcesses, Row, captured, of_host, text
-from .parse.systemd_order import drop_ins_in_order, effective_settings, unit_of
-from .parse.systemd_values import PROPERTIES, RLIMITS, is_refused
+from ..parse.systemd_order import drop_ins_in_order, effective_settings, unit_of
+from ..parse.systemd_values import PROPERTIES, RLIMITS, is_refused
+from .live_processes import LiveProcesses, Row, captured, of_host, text
 from .settings import settings_compared
 
 if TYPE_CHECKING:

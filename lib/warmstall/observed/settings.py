@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from .live import LiveProcesses, Row, of_host, text
-from .parse.environment import matters
-from .parse.ollama_settings import INSTEAD, UNSET, fault, is_read, same
-from .parse.systemd_order import effective_settings, unit_of
-from .parse.systemd_values import is_refused
+from ..parse.environment import matters
+from ..parse.ollama_settings import INSTEAD, UNSET, fault, is_read, same
+from ..parse.systemd_order import effective_settings, unit_of
+from ..parse.systemd_values import is_refused
+from .live_processes import LiveProcesses, Row, of_host, text
 
 if TYPE_CHECKING:
     import pandas

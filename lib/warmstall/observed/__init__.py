@@ -1,0 +1,1 @@
+"""What the hosts' own captures show beside the log: memory, limits, settings, processes, other services."""

@@ -1,0 +1,198 @@
+"""What the hosts' own captures show beside the log: memory, processes, GPUs, containers, other services' events.
+
+Frames for the notebooks, and sentences for the answer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import pairwise
+
+import pandas as pd
+
+from ..case import Case
+from .limits import limits_compared, settings_compared
+from .memory import MemoryFinding, pressure
+
+# Events of other logs that are worth a mark under the requests, and what the mark says.
+MARKED = {
+    "kernel_oom_kill": "out-of-memory kill", "kernel_segfault": "segmentation fault", "kernel_gpu_fault": "GPU fault",
+    "kernel_hung_task": "hung task", "app_worker_crash": "worker crash", "app_worker_timeout": "worker timeout",
+    "app_traceback": "traceback", "app_memory_error": "out of memory", "app_slow_request": "slow request",
+}  # fmt: skip
+# Requests to other services that went well are no events of the incident.
+_ROUTINE = ("app_request", "app_start", "app_stop", "app_worker_start")
+
+
+def timed(case: Case, table: str) -> pd.DataFrame:
+    """The rows of a table that have a time, in its order, as UTC."""
+    frame = case.sql(f'FROM {table} WHERE "at" IS NOT NULL ORDER BY host, "at", source, line')
+    frame["at"] = pd.to_datetime(frame["at"], utc=True)
+    return frame
+
+
+def memory_findings(case: Case) -> pd.DataFrame:
+    """What each host's memory was doing: state, since when, one sentence, what to collect where it cannot be told."""
+    found = case.sql("FROM memory WHERE NOT starts_with(origin, 'cgroup') ORDER BY host, \"at\", source, line")
+    rows = []
+    for host, frame in found.groupby("host"):
+        finding: MemoryFinding = pressure(frame)
+        rows.append({"host": host, "state": finding.state, "since": finding.since, "sentence": finding.sentence,
+                     "collect": "; ".join(finding.collect)})  # fmt: skip
+    return pd.DataFrame(rows, columns=["host", "state", "since", "sentence", "collect"])
+
+
+def other_events(case: Case) -> pd.DataFrame:
+    """Typed events of the kernel and of the services around Ollama, without their everyday ones."""
+    routine = ", ".join(f"'{key}'" for key in _ROUTINE)
+    wanted = f"(starts_with(key, 'app_') OR starts_with(key, 'kernel_')) AND key NOT IN ({routine})"
+    frame = case.sql(
+        'SELECT host, source, line, key, coalesce("at", before_at) AS "at", after_at, fields, text '
+        f"FROM events WHERE {wanted} ORDER BY 5, source, line"
+    )
+    frame["at"] = pd.to_datetime(frame["at"], utc=True)
+    frame["what"] = [
+        _what(key, json.loads(fields or "{}")) for key, fields in zip(frame.key, frame.fields, strict=True)
+    ]
+    return frame
+
+
+def _what(key: str, fields: dict[str, object]) -> str:
+    """An event in a few words."""
+    names = (
+        "exception",
+        "message",
+        "thread",
+        "fingerprint",
+        "name",
+        "process",
+        "signal",
+        "exit_code",
+        "pid",
+        "xid",
+        "path",
+    )
+    told = [f"{name} {fields[name]}" for name in names if fields.get(name) not in (None, "")]
+    return f"{MARKED.get(key, key.removeprefix('app_').replace('_', ' '))}: " + ", ".join(told)[:200]
+
+
+def observed_residencies(case: Case) -> pd.DataFrame:
+    """From when to when samples of /api/ps show each model in memory: columns of Analysis.residencies()."""
+    frame = timed(case, "resident_models")
+    looks = timed(case, "probes")
+    looks = looks[looks.endpoint == "/api/ps"]
+    columns = ["host", "source", "line", "model", "loaded_at", "unloaded_at", "unload_evidence"]
+    rows = []
+    for (host, source), own in frame.groupby(["host", "source"]):
+        answered = looks[(looks.host == host) & (looks.source == source)]
+        moments = sorted({*own["at"], *answered["at"]})
+        following = dict(pairwise(moments))
+        for model, seen in own.groupby("model"):
+            rows += list(_spans(host, source, str(model), seen, following))
+    spans = pd.DataFrame(rows, columns=columns)
+    for name in ("loaded_at", "unloaded_at"):
+        spans[name] = pd.to_datetime(spans[name], utc=True)
+    return spans
+
+
+def _spans(
+    host: str, source: str, model: str, seen: pd.DataFrame, following: dict[pd.Timestamp, pd.Timestamp]
+) -> Iterator[dict[str, object]]:
+    """Runs of looks that show the model; a run ends at the first look that does not."""
+    began, line, last = None, 0, None
+    for at, number in zip(seen["at"], seen["line"], strict=True):
+        if began is not None and last != at and following.get(last) != at:
+            yield _span(host, source, model, line, began, following.get(last), "the next look did not show it")
+            began = None
+        if began is None:
+            began, line = at, number
+        last = at
+    if began is not None:
+        gone = following.get(last)
+        yield _span(host, source, model, line, began, gone, "the next look did not show it" if gone is not None else "")
+
+
+def _span(
+    host: str, source: str, model: str, line: int, began: pd.Timestamp, ended: pd.Timestamp | None, why: str
+) -> dict[str, object]:
+    return {
+        "host": host, "source": source, "line": line, "model": f"{model} (/api/ps)", "loaded_at": began,
+        "unloaded_at": ended, "unload_evidence": why,
+    }  # fmt: skip
+
+
+def not_captured(case: Case) -> pd.DataFrame:
+    """What a collection tried and did not get, with its reason."""
+    return case.sql(
+        "SELECT host, collector, step, outcome, reason FROM collection WHERE outcome NOT IN ('captured', 'skipped') "
+        "ORDER BY host, collector, line"
+    )
+
+
+def gpus(case: Case) -> pd.DataFrame:
+    """Each GPU once, as the fullest capture shows it, and what the kernel has (`detail`)."""
+    frame = case.sql("FROM gpus")
+    known = frame.assign(told=frame.notna().sum(axis=1)).sort_values("told", ascending=False, kind="stable")
+    once = known.drop_duplicates(["host", "vendor", "gpu"]).sort_values(["host", "vendor", "gpu"])
+    columns = ["host", "gpu", "vendor", "name", "driver", "total_bytes", "used_bytes", "utilization_percent",
+               "temperature_c", "detail"]  # fmt: skip
+    return once[columns].reset_index(drop=True)
+
+
+def ghost_gpu_tools(case: Case) -> list[str]:
+    """Hosts with nvidia-smi installed where the kernel has no NVIDIA device: what looks for GPUs finds a ghost."""
+    found = case.sql(
+        """
+        SELECT host FROM collection
+        WHERE step = 'nvidia-smi' AND outcome NOT IN ('missing', 'refused')
+          AND host IN (SELECT host FROM collection WHERE step = 'GPU devices' AND outcome = 'captured')
+          AND host NOT IN (SELECT host FROM gpus WHERE vendor = 'NVIDIA' AND starts_with(detail, 'in PCI'))
+          -- The Linux of Windows shows its GPU as /dev/dxg and not among the PCI devices.
+          AND host NOT IN (SELECT host FROM gpus WHERE contains(detail, '/dev/dxg'))
+        ORDER BY host
+        """
+    )
+    return [str(host) for host in found.host]
+
+
+def sentences(case: Case, server_config: pd.DataFrame) -> list[str]:
+    """What is out of order beside the log, one sentence each: what a reader at night must not miss."""
+    memory = memory_findings(case)
+    told = list(memory.sentence[memory.state.isin(["growing", "warned", "recovering"])])
+    limits, processes, settings = (case.sql(f"FROM {table}") for table in ("limits", "processes", "settings"))
+    compared = limits_compared(limits, processes, settings)
+    told += [row.sentence for row in compared.itertuples() if row.differs is True]
+    for row in settings_compared(settings, server_config, processes).itertuples():
+        if row.differs is True or row.ineffective is True:
+            told.append(row.sentence)
+    told += [
+        f"nvidia-smi is installed on {host}, but the kernel has no NVIDIA device: a ghost, not a GPU."
+        for host in ghost_gpu_tools(case)
+    ]
+    silent = case.sql(
+        """
+        SELECT host, endpoint, count(*) AS n, min("at") AS first_at, arg_min(error, "at") AS why FROM probes
+        WHERE error <> '' AND starts_with(endpoint, '/api/') GROUP BY host, endpoint ORDER BY n DESC, endpoint LIMIT 1
+        """
+    )
+    for row in silent.itertuples():
+        times = "once" if row.n == 1 else f"{row.n} times, first"
+        when = f"{row.first_at:%Y-%m-%d %H:%M:%S} UTC"
+        told.append(f"{row.endpoint} of {row.host} gave no answer {times} at {when} ({row.why}).")
+    events = other_events(case)
+    for _, found in events[events.key.isin(list(MARKED))].groupby("key", sort=False):
+        first = found.iloc[0]
+        times = f" ({len(found)} in all)" if len(found) > 1 else ""
+        when = f" at {first['at']:%Y-%m-%d %H:%M:%S} UTC" if pd.notna(first["at"]) else ""
+        told.append(f"{first.what}{when}{times}, {first.source}:{first.line}.")
+    for row in case.sql("FROM containers WHERE oom_killed OR restarts > 0 ORDER BY host, container").itertuples():
+        killed = ", killed for want of memory" if row.oom_killed else ""
+        told.append(f"Container {row.container}: {row.restarts or 0:.0f} restarts{killed}, exit code {row.exit_code}.")
+    return [str(sentence) for sentence in told]
+
+
+def with_observed(residencies: pd.DataFrame, case: Case) -> pd.DataFrame:
+    """The residencies that the log tells, and those that samples of /api/ps show."""
+    seen = observed_residencies(case)
+    return pd.concat([residencies, seen], ignore_index=True) if len(seen) else residencies
