@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import re
 import shlex
 import subprocess
 import sys
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from conftest import INCIDENTS, ROOT
 from warmstall.records import VERDICTS
+from warmstall.redact import KINDS
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, flags=re.M | re.S)
+PAGES = {
+    path.name: path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+}
+BLOCKS = [block for page in PAGES.values() for block in re.findall(r"^```sh\n(.*?)^```", page, flags=re.M | re.S)]
 COMMANDS = [line for block in BLOCKS for line in block.splitlines() if line.strip()]
 # These are run by the Makefile's own user, or are servers; the rest is run here.
 ELSEWHERE = {
@@ -23,8 +30,18 @@ ELSEWHERE = {
     "make lint": "is run beside it",
     ".venv/bin/warmstall analyze ~/.ollama/logs/server.log": "needs the reader's own log",
     ".venv/bin/jupyter lab notebooks/postmortem.ipynb": "is a server; nbval runs the notebook",
+    ".venv/bin/warmstall collect my-case --host ssh://me@gpu-box": "needs another machine; test_ssh.py has one",
+    ".venv/bin/warmstall watch my-case --every 5s --for 10m": "takes ten minutes; run below for a second",
+    ".venv/bin/warmstall analyze my-case --clock laptop=+37s": "needs a case of two hosts; run below",
+    ".venv/bin/warmstall analyze my-case --trial-column started=t0 --trial-column wall_ms=took": "run below",
 }
-RUN_HERE = [command for command in COMMANDS if command not in ELSEWHERE]
+RUN_HERE = [command for command in dict.fromkeys(COMMANDS) if command not in ELSEWHERE]
+
+
+@pytest.fixture(autouse=True)
+def own_state(tmp_path, monkeypatch):
+    """Maps of redaction go where nobody else's are; `my-case` is a case that was collected before."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
 
 def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -44,6 +61,8 @@ def test_documented_command_runs(command: str, tmp_path: Path) -> None:
         copy = tmp_path / "incident"
         subprocess.run(["cp", "-r", str(INCIDENTS / name), str(copy)], check=True)
         command = command.replace(f"data/incidents/{name}", str(copy))
+    if "analyze my-case" in command:
+        assert run(".venv/bin/warmstall collect my-case", tmp_path).returncode == 0
     done = run(command, tmp_path)
 
     assert done.returncode == 0, done.stderr[-2000:]
@@ -75,3 +94,37 @@ def test_links_lead_somewhere() -> None:
     for page in [ROOT / "README.md", *INCIDENTS.rglob("README.md")]:
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+def test_the_commands_for_clocks_columns_and_a_short_watch(tmp_path: Path) -> None:
+    server, laptop = (tmp_path / "my-case" / "evidence" / name for name in ("server", "laptop"))
+    server.mkdir(parents=True)
+    laptop.mkdir()
+    source = INCIDENTS / "queue-one-slot" / "evidence" / "server"
+    (server / "server.log").write_bytes((source / "server.log").read_bytes())
+    rows = list(csv.DictReader((source / "trials.csv").open()))
+    with (laptop / "calls.csv").open("w") as handle:  # columns whose names tell nothing, a clock that is 37 s behind
+        writer = csv.writer(handle)
+        writer.writerow(["t0", "took", "model", "endpoint", "status"])
+        for row in rows:
+            began, ended = (datetime.fromisoformat(row[name]) for name in ("start_ts", "end_ts"))
+            shown = (began - timedelta(seconds=37)).isoformat()
+            took = (ended - began).total_seconds() * 1000
+            writer.writerow([shown, took, row["model"], row["endpoint"], row["status"]])
+    columns = (
+        ".venv/bin/warmstall analyze my-case --trial-column started=t0 --trial-column wall_ms=took --no-report --json"
+    )
+    estimated = json.loads(run(columns, tmp_path).stdout)["clocks"]
+    stated = json.loads(run(columns + " --clock laptop=+37s", tmp_path).stdout)["clocks"]
+    (found,) = (clock for clock in estimated if clock["host"] == "laptop")
+    assert (round(found["offset_s"]), found["source"]) == (37, "the same requests")
+    (found,) = (clock for clock in stated if clock["host"] == "laptop")
+    assert (found["offset_s"], found["source"]) == (37.0, "stated")
+
+    done = run(".venv/bin/warmstall watch watched --every 0.2s --for 0.6s", tmp_path)
+    assert done.stdout.startswith("3 samples in watched."), done.stderr
+
+
+def test_the_kinds_of_redaction_are_those_of_the_program() -> None:
+    listed = dict(re.findall(r"^\| `([\w-]+)` \| (.+) \|$", PAGES["redaction.md"], flags=re.M))
+    assert listed == KINDS

@@ -201,7 +201,7 @@ def test_the_committed_notebook_holds_nothing_of_a_machine():
         if cell.cell_type == "code":
             assert cell.outputs == []
             assert cell.execution_count is None
-            assert len(cell.source.splitlines()) <= 5
+            assert len(cell.source.splitlines()) <= 6
     assert [cell.id for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])] == ["parameters"]
 
 

@@ -12,8 +12,9 @@ from itertools import pairwise
 import pandas as pd
 
 from ..case import Case
-from .limits import limits_compared, settings_compared
+from .limits import limits_compared
 from .memory import MemoryFinding, pressure
+from .settings import settings_compared
 
 # Events of other logs that are worth a mark under the requests, and what the mark says.
 MARKED = {
@@ -92,7 +93,7 @@ def observed_residencies(case: Case) -> pd.DataFrame:
             rows += list(_spans(host, source, str(model), seen, following))
     spans = pd.DataFrame(rows, columns=columns)
     for name in ("loaded_at", "unloaded_at"):
-        spans[name] = pd.to_datetime(spans[name], utc=True)
+        spans[name] = pd.to_datetime(spans[name], utc=True).astype("datetime64[us, UTC]")
     return spans
 
 
@@ -156,14 +157,24 @@ def ghost_gpu_tools(case: Case) -> list[str]:
     return [str(host) for host in found.host]
 
 
+def limits_in_force(case: Case) -> pd.DataFrame:
+    """Every limit, intended beside in force; what differs comes first."""
+    compared = limits_compared(*(case.sql(f"FROM {table}") for table in ("limits", "processes", "settings")))
+    return compared.sort_values("differs", key=lambda differs: differs.ne(True), kind="stable")
+
+
+def settings_in_force(case: Case, server_config: pd.DataFrame) -> pd.DataFrame:
+    """Every setting, intended beside in force; `server_config` is what the server printed. What differs comes first."""
+    compared = settings_compared(case.sql("FROM settings"), server_config, case.sql("FROM processes"))
+    return compared.sort_values("differs", key=lambda differs: differs.ne(True), kind="stable")
+
+
 def sentences(case: Case, server_config: pd.DataFrame) -> list[str]:
     """What is out of order beside the log, one sentence each: what a reader at night must not miss."""
     memory = memory_findings(case)
     told = list(memory.sentence[memory.state.isin(["growing", "warned", "recovering"])])
-    limits, processes, settings = (case.sql(f"FROM {table}") for table in ("limits", "processes", "settings"))
-    compared = limits_compared(limits, processes, settings)
-    told += [row.sentence for row in compared.itertuples() if row.differs is True]
-    for row in settings_compared(settings, server_config, processes).itertuples():
+    told += [row.sentence for row in limits_in_force(case).itertuples() if row.differs is True]
+    for row in settings_in_force(case, server_config).itertuples():
         if row.differs is True or row.ineffective is True:
             told.append(row.sentence)
     told += [

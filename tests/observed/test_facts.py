@@ -1,0 +1,141 @@
+"""What the captures beside the log tell: sentences with their numbers, and lanes on the axis of the requests."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from conftest import INCIDENTS
+from warmstall import figures
+from warmstall.analysis import Analysis, analyze
+from warmstall.answer import answer
+from warmstall.case import open_case
+from warmstall.observed import facts, lanes
+
+LIMITS = (
+    "==> /proc/22134/limits <==\nLimit                     Soft Limit           Hard Limit           Units\n"
+    "Max locked memory         8388608              8388608              bytes\n"
+)
+SHOW = "Id=ollama.service\nMainPID=22134\nLimitMEMLOCK=infinity\nLimitMEMLOCKSoft=infinity\n"
+GUNICORN = (
+    "[2026-11-20 21:00:22 +0000] [100] [INFO] Booting worker with pid: 101\n"
+    "[2026-11-20 21:00:40 +0000] [100] [ERROR] Worker (pid:101) was sent SIGSEGV!\n"
+)
+
+
+def case_with(folder: Path, **files: str) -> Path:
+    place = folder / "case" / "evidence" / "server"
+    place.mkdir(parents=True)
+    for name, text in files.items():
+        (place / name.replace("__", ".").replace("_", "-")).write_text(text)
+    return folder / "case"
+
+
+def record(**steps: tuple[str, str]) -> str:
+    rows = [{"collector": "GPU", "step": step.replace("_", " ").replace("nvidia smi", "nvidia-smi"), "file": file,
+             "outcome": outcome, "reason": "", "at": "2026-11-20T21:00:00+00:00"}
+            for step, (outcome, file) in steps.items()]  # fmt: skip
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def told(path: Path) -> list[str]:
+    found = analyze(path)
+    return facts.sentences(found.case, found.settings())
+
+
+def test_a_limit_that_is_not_in_force_is_told(tmp_path):
+    (sentence,) = told(case_with(tmp_path, show__txt=SHOW, limits__txt=LIMITS))
+    assert sentence.startswith("MEMLOCK: the unit says infinity, the live process 22134 has 8 MiB")
+
+
+def test_a_limit_that_is_in_force_is_not_told(tmp_path):
+    show = SHOW.replace("infinity", "8388608")
+    assert told(case_with(tmp_path, show__txt=show, limits__txt=LIMITS)) == []
+
+
+def test_a_worker_that_crashed_is_told_with_its_place(tmp_path):
+    (sentence,) = told(case_with(tmp_path, embedder__log=GUNICORN))
+    assert sentence.startswith("worker crash: ")
+    assert "SIGSEGV" in sentence
+    assert sentence.endswith("at 2026-11-20 21:00:40 UTC, server/embedder.log:2.")
+
+
+def test_nvidia_smi_without_a_device_is_a_ghost(tmp_path):
+    steps = record(GPU_devices=("captured", "gpu-devices.txt"), nvidia_smi=("failed", ""))
+    case = case_with(tmp_path, collection__jsonl=steps, gpu_devices__txt="vendors: 8086\nnodes:\n")
+    assert any("a ghost, not a GPU" in sentence for sentence in told(case))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "devices"),
+    [
+        ("missing", "vendors: 8086\nnodes:\n"),  # the tool is not there
+        ("captured", "vendors: 10de 8086\nnodes:\n/dev/nvidia0\n"),  # and here is its GPU
+        ("captured", "vendors: 1002 10de\nnodes:\n/dev/dxg\n"),
+    ],
+)
+def test_a_tool_with_its_gpu_or_no_tool_at_all_is_no_ghost(tmp_path, outcome, devices):
+    steps = record(GPU_devices=("captured", "gpu-devices.txt"), nvidia_smi=(outcome, ""))
+    case = case_with(tmp_path, collection__jsonl=steps, gpu_devices__txt=devices)
+    assert facts.ghost_gpu_tools(open_case(case)) == []
+
+
+def test_api_ps_shows_from_when_to_when_a_model_was_in_memory(tmp_path):
+    def sample(second: int, *models: str) -> str:
+        listed = [{"name": name, "size": 5, "size_vram": 5} for name in models]
+        return json.dumps({"ts": f"2026-11-20T21:00:{second:02d}+00:00", "procs": [], "api_ps_status": 200,
+                           "api_ps": {"models": listed}, "api_ps_latency_ms": 1.0}) + "\n"  # fmt: skip
+
+    text = sample(0) + sample(10, "a") + sample(20, "a", "b") + sample(30, "b") + sample(40, "a", "b")
+    found = facts.observed_residencies(open_case(case_with(tmp_path, ps__jsonl=text)))
+    spans = {(row.model, row.loaded_at.second, None if pd.isna(row.unloaded_at) else row.unloaded_at.second)
+             for row in found.itertuples()}  # fmt: skip
+    assert spans == {("a (/api/ps)", 10, 30), ("a (/api/ps)", 40, None), ("b (/api/ps)", 20, None)}
+
+
+def test_the_sample_incident_has_its_processes_under_its_requests(stall: Analysis):
+    found = lanes.lanes(stall.case)
+    assert [lane.title for lane in found] == ["CPU", "RSS", "answer of /api/ps"]
+    assert set(found[0].lines) == {"runner", "serve"}
+    # While the requests stood, so did the runner.
+    slow = stall.requests().nlargest(1, "wall_s").iloc[0]
+    runner = found[0].lines["runner"]
+    during = runner[runner["at"].between(slow.started_at + pd.Timedelta("2s"), slow.ended_at - pd.Timedelta("2s"))]
+    assert len(during) > 20
+    assert during.value.max() < 1
+
+
+def test_lanes_share_the_axis_of_the_requests(tmp_path, stall: Analysis):
+    residents = facts.with_observed(stall.residencies(), stall.case)
+    assert any("/api/ps" in model for model in residents.model)
+    figure = figures.timeline(stall.requests(), residents, stall.windows(), lanes.lanes(stall.case))
+    shared = {axis.matches for axis in figure.select_xaxes()} - {None}
+    assert len(shared) == 1  # zooming into one zooms into all
+    titles = [axis.title.text for axis in figure.select_yaxes() if axis.title.text]
+    assert titles == ["wall time", "CPU<br>% of a core", "RSS<br>MB", "answer of /api/ps<br>s"]
+
+
+def test_a_case_without_a_log_is_drawn_and_answered(tmp_path):
+    source = INCIDENTS / "warm-stall-runner-stopped" / "evidence" / "server" / "ps.jsonl"
+    found = analyze(case_with(tmp_path, ps__jsonl=source.read_text(), embedder__log=GUNICORN))
+    text = answer(found)
+    assert text.startswith("2 captures without a server's log: application-log, process-samples.")
+    assert "no request can be judged" in text
+    assert "collect the server's log" in text
+    figure = figures.timeline(found.requests(), found.residencies(), found.windows(), lanes.lanes(found.case))
+    assert "worker crash" in figure.to_json()
+
+
+def test_hostile_text_of_a_capture_is_escaped_in_the_picture(tmp_path):
+    log = GUNICORN + (
+        "Traceback (most recent call last):\n"
+        '  File "a.py", line 1, in <module>\n'
+        "ValueError: <script>alert(1)</script>\x1b[31m\n"
+    )
+    found = analyze(case_with(tmp_path, embedder__log=log))
+    drawn = figures.timeline(found.requests(), found.residencies(), found.windows(), lanes.lanes(found.case)).to_json()
+    assert "<script>" not in drawn.replace("\\u003c", "<")
+    assert "\x1b" not in answer(found)
