@@ -154,6 +154,8 @@ def watch(
 ) -> None:
     """Sample /api/ps, processes, memory and GPU into a case until the time is over; appends, marks gaps."""
     from .collect.case_folder import CaseFolder
+    from .collect.collection import Wanted
+    from .collect.processes import port_of_server
     from .collect.samples import Sampler
     from .collect.watch import Canary
     from .collect.watch import watch as run_watch
@@ -165,7 +167,7 @@ def watch(
         folder.reserve()
         folder.finish([])  # a kill leaves a case that can be read
         room = most_megabytes * 1_000_000
-        with contextlib.closing(Sampler(opened, port or 11434)) as sampler:
+        with contextlib.closing(Sampler(opened, port_of_server(opened, Wanted(port=port)))) as sampler:
             try:
                 taken = run_watch(folder, sampler, Canary(tuple(canary or ())), every_s, for_s, room, say=_say)
             finally:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ..host import Output
+from ..host import Host, Output
 from ..parse.environment import parse_environment
 from ..parse.process_table import parse_process_table
-from .collection import Collector
+from .collection import Collection, Collector, Wanted
 
 DEADLINE_S = 8.0
 
@@ -36,6 +36,14 @@ def collect(desk: Collector) -> None:
         )
         for row in parse_environment(text).tables["settings"]:
             desk.collection.environment.setdefault(row["subject"], {})[row["name"]] = row["value"]
+
+
+def port_of_server(host: Host, wanted: Wanted) -> int:
+    """Where the server listens, asked of its process."""
+    collection = Collection(host, wanted)
+    if not wanted.port:
+        collect(Collector("processes", collection, DEADLINE_S))
+    return collection.port()
 
 
 def _that_matters(environment: str) -> str:

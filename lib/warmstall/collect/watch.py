@@ -11,7 +11,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 
 from ..errors import InputError, OutputError
 from ..ollama import probe
+from ..redact import Redactor
 from .case_folder import CaseFolder
 from .samples import Sampler
 
@@ -161,14 +162,14 @@ def watch(
     clock = clock or Clock()
     taken = 0
     try:
-        files = SampleFiles(folder.folder, most_bytes)
+        files, lines = SampleFiles(folder.folder, most_bytes), _Lines(folder.redactor)
         due = clock.now()
         ends = due + timedelta(seconds=for_s)
         if files.last_at and (away_s := (due - files.last_at).total_seconds()) > 2 * every_s:
-            files.append(_line(folder, {"at": due.isoformat(), "gap": _gap(away_s, "watch was not running")}))
+            files.append(lines.line({"at": due.isoformat(), "gap": _gap(away_s, "watch was not running")}))
         while due < ends:
             began = clock.now()
-            files.append(_line(folder, _sample(sampler, canary, began, began - due, every_s)))
+            files.append(lines.line(_sample(sampler, canary, began, began - due, every_s)))
             taken += 1
             say(f"{taken} samples")
             due = max(due + timedelta(seconds=every_s), began)
@@ -203,19 +204,50 @@ def _canary_row(model: str, error: str, wall_s: float | None) -> dict[str, Any]:
     return {"endpoint": "canary", "status": "", "wall_s": wall_s, "error": error, "detail": model}
 
 
-def _line(folder: CaseFolder, sample: dict[str, Any]) -> str:
-    """One sample as it may be written: redacted, and left out where a known secret is still in it."""
-    text = json.dumps(sample, ensure_ascii=False, default=_plain)
-    folder.redactor.learn(text)
-    text = folder.redactor.redact(text)
-    if len(text) > _LONGEST_SAMPLE or folder.redactor.leaks(text):
-        reason = "too long" if len(text) > _LONGEST_SAMPLE else "a known secret was still in it"
-        return json.dumps({"at": sample["at"], "gap": _gap(0, f"the sample was left out: {reason}")})
-    return text
+class _Lines:
+    """Samples as they may be written: every text in them redacted. Most texts are those of the sample before."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+        self._known: dict[str, str] = {}
+
+    def line(self, sample: dict[str, Any]) -> str:
+        texts = set(_texts_in(sample))
+        if texts - self._known.keys():
+            # A secret that shows itself in a new text must go from those that are known as well.
+            for text in sorted(texts):
+                self._redactor.learn(text)
+            self._known = {text: self._clean(text) for text in texts}
+        line = json.dumps(_replaced(sample, self._known), ensure_ascii=False)
+        if len(line) > _LONGEST_SAMPLE:
+            return json.dumps({"at": sample["at"], "gap": _gap(0, "the sample was left out: it is too long")})
+        return line
+
+    def _clean(self, text: str) -> str:
+        clean = self._redactor.redact(text)
+        return "left out: a known secret was still in it" if self._redactor.leaks(clean) else clean
 
 
-def _plain(value: object) -> str | None:
-    return value.replace(tzinfo=UTC).isoformat() if isinstance(value, datetime) else None
+def _texts_in(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for inner in value.values():
+            yield from _texts_in(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts_in(inner)
+
+
+def _replaced(value: Any, texts: dict[str, str]) -> Any:
+    """The sample with its texts replaced, times as text, and without what is not known: that takes no room."""
+    if isinstance(value, str):
+        return texts[value]
+    if isinstance(value, dict):
+        return {name: _replaced(inner, texts) for name, inner in value.items() if inner is not None}
+    if isinstance(value, list):
+        return [_replaced(inner, texts) for inner in value]
+    return value.replace(tzinfo=UTC).isoformat() if isinstance(value, datetime) else value
 
 
 def _ends_whole(path: Path) -> bool:
