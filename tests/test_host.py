@@ -39,9 +39,21 @@ def test_a_command_ends_at_its_deadline_with_all_its_children(tmp_path):
 
 
 def test_output_is_bounded():
-    output = run_bounded(["yes"], 20.0, 5000)
-    assert len(output.data) == 5000
-    assert output.truncated
+    output = run_bounded(["yes"], 1.0, 5000)
+    assert (output.outcome, len(output.data), output.truncated) == ("timed_out", 5000, True)
+
+
+def test_of_much_output_the_newest_is_kept():
+    output = run_bounded(["seq", "1", "100000"], 20.0, 1000)
+    assert (output.outcome, output.truncated) == ("captured", True)
+    assert output.data.endswith(b"\n99999\n100000\n")
+    assert len(output.data) == 1000
+
+
+def test_children_left_behind_are_ended(tmp_path):
+    output = run_bounded(["sh", "-c", "sleep 600 >/dev/null 2>&1 & echo $!"], 10.0, 1000)
+    pid = int(output.text)
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
 def test_what_is_not_there_and_what_may_not_run_are_told_apart(tmp_path):

@@ -36,10 +36,13 @@ class SimulatedClock(Clock):
 
     def __init__(self) -> None:
         self.at = datetime(2026, 11, 21, 9, tzinfo=UTC)
-        self.when: dict[int, object] = {}
+        self.set_by = timedelta()
 
     def now(self) -> datetime:
-        return self.at
+        return self.at + self.set_by
+
+    def elapsed_s(self) -> float:
+        return self.at.timestamp()
 
     def sleep(self, seconds: float) -> None:
         self.at += timedelta(seconds=seconds)
@@ -164,7 +167,21 @@ def test_a_sample_that_takes_too_long_is_a_gap(tmp_path):
     watch(folder, Slow(LocalHost(), 9), Canary(()), 5, 60, ROOM, clock)
     gaps = [line["gap"] for line in lines_of(folder) if "gap" in line]
     assert {gap["reason"] for gap in gaps} == {"the sample before took so long"}
-    assert [gap["seconds"] for gap in gaps] == [25, 30]
+    assert [gap["seconds"] for gap in gaps] == [25]
+
+
+def test_a_clock_that_is_set_back_is_a_gap_and_stops_nothing(tmp_path):
+    folder = opened(tmp_path / "case")
+    clock = SimulatedClock()
+
+    class SetBack(Sampler):
+        def sample(self, timeout_s: float = 2.0):
+            clock.set_by = timedelta(hours=-1) if clock.at.minute or clock.at.second > 14 else timedelta()
+            return {}, []
+
+    assert watch(folder, SetBack(LocalHost(), 9), Canary(()), 5, 60, ROOM, clock) == 12
+    gaps = [line["gap"] for line in lines_of(folder) if "gap" in line]
+    assert gaps == [{"seconds": -3600, "reason": "the host's clock was set"}]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ends the server by its pid")
@@ -192,6 +209,8 @@ def test_a_canary_sings_one_at_a_time_and_only_to_models_in_memory(tmp_path):
         now = datetime(2026, 11, 21, 9, tzinfo=UTC)
         resident = [{"model": "tiny:latest", "context_length": 4096}]
         canary = Canary(("tiny",))
+        unknown = canary.look(url, [{"model": "tiny:latest"}], now)["probes"][0]["error"]
+        assert unknown.startswith("not sent: this version does not tell with which context")
         assert (
             canary.look(url, [], now)["probes"][0]["error"]
             == "not sent: it is not in memory, and a canary loads nothing"
@@ -216,7 +235,8 @@ def test_a_canary_sings_one_at_a_time_and_only_to_models_in_memory(tmp_path):
 
 def test_a_canary_is_not_sent_to_a_model_that_embeds(tmp_path, monkeypatch):
     monkeypatch.setattr("warmstall.collect.watch.probe", lambda *words: {"body": {"capabilities": ["embedding"]}})
-    rows = Canary(("embedder",)).look("http://127.0.0.1:9", [{"model": "embedder:latest"}], datetime.now(UTC))
+    resident = [{"model": "embedder:latest", "context_length": 512}]
+    rows = Canary(("embedder",)).look("http://127.0.0.1:9", resident, datetime.now(UTC))
     assert rows["probes"][0]["error"] == "not sent: it does not generate text"
 
 

@@ -203,8 +203,10 @@ class Analysis:
         """Spans by host in which samples show every runner stopped (state T), and those in which all are idle."""
         stopped: dict[str, dict[float, bool]] = defaultdict(dict)
         idle: dict[str, dict[float, bool]] = defaultdict(dict)
+        # What `ps` calls %CPU is the average of a whole life: only samples tell what a process did just then.
+        sampled = {a["path"] for a in self.case.accounts if a["kind"] in ("process-samples", "samples")}
         for row in self.case.rows("processes"):
-            if row["role"] == "runner":
+            if row["role"] == "runner" and row["at"] is not None and row["source"] in sampled:
                 at, host = epoch(row["at"]), row["host"]
                 still = row["state"] == "T"
                 resting = row["cpu_percent"] is not None and row["cpu_percent"] < IDLE_CPU_PERCENT

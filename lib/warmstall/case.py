@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from importlib.resources import files
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,8 +81,12 @@ def open_case(path: str | Path, assumed_offset_s: int | None = None) -> Case:
     note = _read_note(path)
     if note and "tables" in note and (tables := path / note["tables"] / "ingest.json").exists():
         accounts = list(json.loads(tables.read_text(encoding="utf-8"))["sources"].values())
-        clocks = Clocks(**note["clocks"])
-        return Case(tables.parent, accounts, replace(clocks, stated_s=assumed_offset_s) if assumed_offset_s else clocks)
+        clocks = Clocks(**note.get("clocks", {}))
+        return Case(
+            tables.parent,
+            accounts,
+            replace(clocks, stated_s=assumed_offset_s) if assumed_offset_s is not None else clocks,
+        )
     scratch = tempfile.TemporaryDirectory(prefix="warmstall-")
     accounts = ingest(discover([path]), Path(scratch.name))
     case = Case(Path(scratch.name), accounts, clocks_of(path, assumed_offset_s))
@@ -90,24 +95,33 @@ def open_case(path: str | Path, assumed_offset_s: int | None = None) -> Case:
 
 
 def clocks_of(folder: Path, stated_s: int | None = None) -> Clocks:
-    """The zones and clocks that the note of a case tells; nothing for what is no case."""
+    """The zones and clocks that the note of a case tells; what is not of its form is passed over."""
     note = _read_note(folder)
-    zones = {str(host): int(offset) for host, offset in (note.get("zones_s") or {}).items()}
-    measured = {
-        str(host): (float(at), float(about)) for host, (at, about) in (note.get("clock_ahead_s") or {}).items()
-    }
-    if found := re.fullmatch(r"([+-])(\d\d):(\d\d)", str(note.get("zone") or "")):
+    zones = {host: int(offset) for host, offset in _numbers(note.get("zones_s")) if abs(offset) <= 86400}
+    ahead = note.get("clock_ahead_s")
+    pairs = {str(host): dict(_numbers(dict(enumerate(pair)))) for host, pair in ahead.items()
+             if isinstance(pair, list)} if isinstance(ahead, dict) else {}  # fmt: skip
+    measured = {host: (pair["0"], pair["1"]) for host, pair in pairs.items() if {"0", "1"} <= pair.keys()}
+    hosts = note.get("hosts")
+    if isinstance(hosts, list) and (found := re.fullmatch(r"([+-])(\d\d):(\d\d)", str(note.get("zone") or ""))):
         seconds = (-1 if found[1] == "-" else 1) * (3600 * int(found[2]) + 60 * int(found[3]))
-        zones = {str(host): seconds for host in note.get("hosts") or ()} | zones
+        zones = {str(host): seconds for host in hosts} | zones
     return Clocks(stated_s, zones, measured)
+
+
+def _numbers(values: object) -> list[tuple[str, float]]:
+    """The entries of a JSON object that are numbers."""
+    if not isinstance(values, dict):
+        return []
+    return [(str(name), value) for name, value in values.items() if type(value) in (int, float) and isfinite(value)]
 
 
 def _read_note(folder: Path) -> dict[str, Any]:
     try:
-        note: dict[str, Any] = json.loads((folder / "case.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        note = json.loads((folder / "case.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return {}
-    return note
+    return note if isinstance(note, dict) else {}
 
 
 @dataclass(frozen=True)
@@ -154,7 +168,9 @@ class Case:
         for table, columns in TABLES.items():
             view = "access_lines" if table == "requests" else table
             if next(self.tables.glob(f"{table}-*.parquet"), None):
-                quoted = str(self.tables / f"{table}-*.parquet").replace("'", "''")
+                # The folder's own name may hold what DuckDB takes for a pattern.
+                folder = re.sub(r"([*?\[])", r"[\1]", str(self.tables))
+                quoted = f"{folder}/{table}-*.parquet".replace("'", "''")
                 rows = f"read_parquet('{quoted}', union_by_name = true)"
                 if "local_at" in columns:
                     # What a capture shows in its host's own time.
@@ -171,7 +187,10 @@ class Case:
         shown = {account["host"]: account["offsets_s"][-1] for account in self.accounts
                  if account["kind"] == "server-log" and account["offsets_s"]}  # fmt: skip
         hosts = {account["host"] for account in self.accounts}
-        return {host: shown.get(host, self.clocks.assumed_s(host)) for host in sorted(hosts)}
+        noted = self.clocks.zone_from
+        # A server in a container may write in UTC where its host does not.
+        return {host: self.clocks.assumed_s(host) if noted(host) == "case" or self.clocks.stated_s is not None
+                else shown.get(host, 0) for host in sorted(hosts)}  # fmt: skip
 
     def sql(self, query: str, **parameters: object) -> pd.DataFrame:
         """The answer to a query over the case's views, as a DataFrame."""

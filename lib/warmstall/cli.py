@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shlex
 import sys
 from dataclasses import asdict, replace
@@ -72,9 +73,10 @@ def analyze(
     out = out or (given[0] / "out" if is_case else Path("warmstall-out"))
     if (out / "evidence").is_dir():
         raise InputError(f"--out {out}: that is a case with evidence; results go to a folder of their own.")
-    from .case import clocks_of, write_case
+    from .case import Clocks, clocks_of, write_case
 
-    clocks = replace(clocks_of(given[0] if len(given) == 1 else Path(), stated_s), offsets_s=offsets_s)
+    noted = clocks_of(given[0], stated_s) if len(given) == 1 else Clocks(stated_s)
+    clocks = replace(noted, offsets_s=offsets_s)
     case = write_case(evidence, out, tables or out / "tables", clocks, trial_columns)
     from .analysis import Analysis
     from .answer import write_answer
@@ -147,9 +149,11 @@ def watch(
     port: _PortOption = 0,
     canary: Annotated[
         list[str] | None,
-        typer.Option(help="Send this model a tiny request at each sample; renews its keep_alive, loads nothing."),
+        typer.Option(
+            help="Send this model a tiny request at each sample, while it is in memory; renews its keep_alive."
+        ),
     ] = None,
-    most_megabytes: Annotated[int, typer.Option(help="Room on disk; the oldest samples make way.")] = 64,
+    most_megabytes: Annotated[int, typer.Option(min=4, help="Room on disk; the oldest samples make way.")] = 64,
     keep: _KeepOption = None,
 ) -> None:
     """Sample /api/ps, processes, memory and GPU into a case until the time is over; appends, marks gaps."""
@@ -183,7 +187,11 @@ def _pair(text: str, option: str, example: str) -> tuple[str, str]:
 
 
 def _signed_s(text: str) -> float:
-    return -_seconds(text[1:], "--clock") if text.startswith("-") else _seconds(text.removeprefix("+"), "--clock")
+    from .parse.go_values import duration_s
+
+    if (seconds := duration_s(text.lstrip("+-"))) is None:
+        raise InputError(f"--clock {text}: expected a duration with its sign such as +12.5s or -1h.")
+    return -seconds if text.startswith("-") else seconds
 
 
 def _seconds(text: str, option: str) -> float:
@@ -204,11 +212,10 @@ def _kinds(keep: list[str] | None) -> tuple[str, ...]:
 
 
 def _offset_s(zone: str) -> int:
-    try:
-        hours, minutes = zone.lstrip("+-").split(":")
-        return (-1 if zone.startswith("-") else 1) * (3600 * int(hours) + 60 * int(minutes))
-    except ValueError:
-        raise InputError(f"--zone {zone}: expected an offset from UTC such as +01:00 or -07:00.") from None
+    found = re.fullmatch(r"([+-]?)(\d{1,2}):(\d\d)", zone)
+    if not found or int(found[2]) > 15 or int(found[3]) > 59:
+        raise InputError(f"--zone {zone}: expected an offset from UTC such as +01:00 or -07:00.")
+    return (-1 if found[1] == "-" else 1) * (3600 * int(found[2]) + 60 * int(found[3]))
 
 
 def main() -> None:

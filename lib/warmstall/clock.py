@@ -58,7 +58,9 @@ def offsets(
     """
     known = sorted({*hosts, *(request.host for request in requests)})
     if strange := sorted(set(stated) - set(known)):
-        raise ParameterError(f"clock_offsets_s: no host is called {strange[0]!r}; the case has {', '.join(known)}.")
+        raise ParameterError(
+            f"the clock of {strange[0]!r} is stated, but no host is called that; the case has {', '.join(known)}."
+        )
     seen: dict[str, list[Request]] = defaultdict(list)
     for request in requests:
         seen[request.host].append(request)

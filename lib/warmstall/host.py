@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
+import math
 import os
 import platform
 import re
@@ -20,7 +21,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Literal
 
@@ -33,7 +34,10 @@ SMALL_FILE_BYTES = 4 * 1024 * 1024
 _STDERR_BYTES = 64 * 1024
 _KILL_GRACE_S = 1.0
 # What commands say, in the languages of their libraries, when they may not; the C locale is asked for below.
-_REFUSALS = ("permission denied", "not permitted", "access denied", "insufficient permissions", "must be root")
+_REFUSALS = (
+    "permission denied", "not permitted", "access denied", "insufficient permissions", "must be root",
+    "not seeing messages from other users",
+)  # fmt: skip
 _ENVIRONMENT = {"LC_ALL": "C", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": "", "NO_COLOR": "1"}
 
 
@@ -92,6 +96,7 @@ class Host(ABC):
     name: str
     system: str
     is_remote = False
+    ahead_s = 0.0  # how far its clock is ahead of the observer's
 
     def __init__(self, writing: bool = False) -> None:
         self.writing = writing
@@ -218,13 +223,26 @@ class SshHost(Host):
             raise InputError(f"{address}: cannot be reached over ssh ({identity.reason}).")
         self.system, self.name = [*identity.text.split(maxsplit=1), ""][:2]
         self.name = self.name.strip() or "remote"
+        if offset := self.clock_offset_s(5.0):
+            self.ahead_s = offset[0]
 
     def _run(self, command: Command, words: list[str], timeout_s: float, most_bytes: int) -> Output:
         settings = " ".join(f"{name}={value}" for name, value in _ENVIRONMENT.items() if value)
+        if getattr(self, "system", "") == "Linux":  # ending ssh here does not end the command there
+            words = ["timeout", "-k", "1", str(math.ceil(timeout_s)), *words]
         line = f"env {settings} {shlex.join(words)}"  # `env`, because not every shell takes NAME=value first
         output = run_bounded([*self._ssh, self._target, "--", line], timeout_s, most_bytes, command.both_streams)
         if output.exit_code == 127:
-            return Output("missing", reason=f"{words[0]} is not installed there", wall_s=output.wall_s)
+            return Output("missing", reason=f"{command.argv[0]} is not installed there", wall_s=output.wall_s)
+        if output.exit_code == 124 and words[0] == "timeout":
+            reason = f"{command.argv[0]} did not end within {timeout_s:.0f} s"
+            return Output("timed_out", output.data, reason, output.wall_s)
+        return output
+
+    def read(self, path: str, timeout_s: float, most_bytes: int = MOST_BYTES) -> Output:
+        output = super().read(path, timeout_s, most_bytes + 1)  # one more tells that there is more
+        if len(output.data) > most_bytes:
+            return replace(output, data=output.data[-most_bytes:], truncated=True)
         return output
 
     def read_several(self, paths: list[str], timeout_s: float) -> tuple[dict[str, str], Output]:
@@ -333,35 +351,38 @@ def _run_bounded(words: list[str], timeout_s: float, most_bytes: int, both_strea
         return Output("refused", reason=f"{words[0]}: no permission to run it")
     except OSError as error:
         return Output("failed", reason=f"{words[0]}: {error.strerror or error}")
-    received: list[bytes] = []
+    received, dropped = bytearray(), [0]
 
     def receive() -> None:
-        left = most_bytes + 1
-        while left > 0 and (piece := process.stdout.read1(min(left, 1 << 20))):  # type: ignore[union-attr]
-            received.append(piece)
-            left -= len(piece)
+        while piece := process.stdout.read1(1 << 20):  # type: ignore[union-attr]
+            received.extend(piece)
+            if len(received) > most_bytes:  # the newest matters
+                dropped[0] += len(received) - most_bytes
+                del received[: len(received) - most_bytes]
 
     reader = threading.Thread(target=receive, daemon=True)  # a daemon: it may hang for ever
     reader.start()
     reader.join(max(0.0, timeout_s))
     late = reader.is_alive()
-    data = b"".join(received)
-    truncated = len(data) > most_bytes
-    if late or truncated:
+    if late:
         _end_group(process)
     try:
         exit_code = process.wait(max(_KILL_GRACE_S, timeout_s - (time.monotonic() - began)))
     except subprocess.TimeoutExpired:
         _end_group(process)
         exit_code, late = None, True
+    reader.join(_KILL_GRACE_S)
+    data, truncated = bytes(received), dropped[0] > 0
+    with contextlib.suppress(ProcessLookupError, PermissionError, AttributeError):
+        os.killpg(process.pid, signal.SIGKILL)  # children that it left behind
     wall_s = time.monotonic() - began
     size = errors.seek(0, os.SEEK_END)
     errors.seek(max(0, size - _STDERR_BYTES))
     said = errors.read().decode("utf-8", "replace").strip()
     if late:
         reason = f"{words[0]} did not end within {timeout_s:.0f} s"
-        return Output("timed_out", data[:most_bytes], reason, wall_s, exit_code)
-    return Output(*_judged(words, data[:most_bytes], said, exit_code), wall_s, exit_code, truncated)
+        return Output("timed_out", data, reason, wall_s, exit_code, truncated)
+    return Output(*_judged(words, data, said, exit_code), wall_s, exit_code, truncated)
 
 
 def _judged(words: list[str], data: bytes, said: str, exit_code: int | None) -> tuple[Outcome, bytes, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -21,36 +22,48 @@ def probe(
     >>> probe("http://127.0.0.1:9", "/api/version")["status"]
     ''
     """
-    import httpx
-
-    began = time.monotonic()
     row: dict[str, Any] = {
         "at": datetime.now(UTC).isoformat(timespec="milliseconds"), "endpoint": endpoint, "status": "",
         "wall_s": 0.0, "body": None, "error": None,
     }  # fmt: skip
-    received = bytearray()
+    began = time.monotonic()
+    answer: dict[str, Any] = {}
+    # A thread, because a server that sends a byte now and then never lets a socket's own deadline come.
+    thread = threading.Thread(target=_ask, args=(answer, base_url, endpoint, timeout_s, method, body), daemon=True)
+    thread.start()
+    thread.join(timeout_s + 0.5)
+    row |= dict(answer) or {"error": f"no answer within {timeout_s:g} s"}
+    row["wall_s"] = round(time.monotonic() - began, 6)
+    return row
+
+
+def _ask(answer: dict[str, Any], base_url: str, endpoint: str, timeout_s: float, method: str, body: object) -> None:
+    """Fill in status, body and error, all at once."""
+    import httpx
+
+    began = time.monotonic()
+    status, error, received = "", None, bytearray()
     try:
         # Proxies of the environment are not asked for a service on the machine itself.
         with (
             httpx.Client(base_url=base_url, timeout=timeout_s, trust_env=False) as client,
             client.stream(method, endpoint, json=body) as response,
         ):
-            row["status"] = str(response.status_code)
+            status = str(response.status_code)
             for piece in response.iter_bytes():
                 received += piece
                 if time.monotonic() - began > timeout_s:
                     raise httpx.ReadTimeout("the answer did not end in time")
                 if len(received) > MOST_BYTES:
-                    row["error"] = f"cut after {MOST_BYTES} bytes"
+                    error = f"cut after {MOST_BYTES} bytes"
                     break
-    except httpx.TimeoutException as error:
-        row["error"] = f"no answer within {timeout_s:g} s ({type(error).__name__})"
-    except httpx.HTTPError as error:
-        row["error"] = f"{type(error).__name__}: {error}"
-    row["wall_s"] = round(time.monotonic() - began, 6)
+    except httpx.TimeoutException as late:
+        error = f"no answer within {timeout_s:g} s ({type(late).__name__})"
+    except Exception as other:
+        error = f"{type(other).__name__}: {other}"
     text = received.decode("utf-8", "replace")
     try:
-        row["body"] = json.loads(text)
-    except ValueError:
-        row["body"] = text or None
-    return row
+        parsed = json.loads(text)
+    except (ValueError, RecursionError):
+        parsed = text or None
+    answer.update({"status": status, "body": parsed, "error": error})

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from damage import check, damaged
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from damage import check, damaged
 from warmstall.parse.amd_smi import is_amd_smi, parse_amd_smi
 
 MIB = 2**20

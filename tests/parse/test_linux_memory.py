@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from damage import damaged
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_vm_stat import check_rows
 
+from damage import damaged
 from warmstall.parse.linux_memory import is_linux_memory, parse_linux_memory
 
 MEMINFO = """MemTotal:       32000000 kB

@@ -6,10 +6,10 @@ import json
 from typing import Any
 
 import pytest
-from damage import check, damaged
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from damage import check, damaged
 from warmstall.parse.macos_gpu import is_macos_gpu, parse_macos_gpu
 
 APPLE = """\

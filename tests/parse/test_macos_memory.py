@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 
 import pytest
-from damage import damaged
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_vm_stat import check_rows
 
+from damage import damaged
 from warmstall.parse.macos_memory import is_macos_memory, parse_macos_memory
 from warmstall.parse.vm_stat import parse_vm_stat
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from damage import check, damaged
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from damage import check, damaged
 from warmstall.parse.nvidia_smi import is_nvidia_smi, parse_nvidia_smi
 
 MIB = 2**20

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from damage import check, damaged
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from damage import check, damaged
 from warmstall.parse.ollama_ps import is_ollama_ps, parse_ollama_ps
 
 TABS = """\

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pyarrow
 import pytest
-from damage import check
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from damage import check
 from warmstall.parse.process_samples import is_process_samples, parse_process_samples
 
 INCIDENTS = Path(__file__).resolve().parents[2] / "data" / "incidents"

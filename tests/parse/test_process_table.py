@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from damage import check, damaged
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from damage import check, damaged
 from warmstall.parse.process_roles import role_of
 from warmstall.parse.process_table import is_process_table, parse_process_table
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from damage import check, damaged
 from hypothesis import given, settings
 
+from damage import check, damaged
 from warmstall.parse.go_values import duration_s
 from warmstall.parse.verbose_timings import is_verbose_timings, parse_verbose_timings
 

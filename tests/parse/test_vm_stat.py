@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from damage import damaged
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from damage import damaged
 from warmstall.parse.macos_memory import parse_macos_memory
 from warmstall.parse.parsed import Parsed
 from warmstall.parse.vm_stat import Clock, is_vm_stat, parse_vm_stat

@@ -49,6 +49,7 @@ class CaseFolder:
 
     def reserve(self) -> None:
         """Room for the record and the note, taken first, so that a disk that fills up cannot take it away."""
+        self.redactor.save(self._map)  # a map that cannot be kept is known before anything is captured
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             for path in (self.record, self.case / "case.json"):
@@ -67,7 +68,8 @@ class CaseFolder:
                 handle.flush()
                 os.fsync(handle.fileno())
         except OSError as error:
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
             return "", f"cannot be written ({error.strerror or error})"
         return name, ""
 
@@ -76,8 +78,10 @@ class CaseFolder:
         steps = []
         with contextlib.suppress(OSError):
             for line in self.record.read_text(encoding="utf-8", errors="replace").splitlines():
-                with contextlib.suppress(ValueError, TypeError):
-                    steps.append(Step(**json.loads(line)))
+                with contextlib.suppress(ValueError, TypeError, RecursionError):
+                    step = Step(**json.loads(line))
+                    if all(isinstance(getattr(step, name), str) for name in ("collector", "step", "file", "reason")):
+                        steps.append(step)
         return steps
 
     def finish(self, steps: list[Step]) -> list[Step]:
@@ -89,19 +93,32 @@ class CaseFolder:
             replace(step, step=self.redactor.redact(step.step), reason=self.redactor.redact(step.reason))
             for step in steps
         ]
+        # What was learned since a file was written is replaced in it; what still leaks then goes.
+        for name in sorted({leak.path for leak in rescan(self.folder, self.redactor)} - {self.record.name}):
+            self._redact_again(self.folder / name)
         for leak in rescan(self.folder, self.redactor):
-            (self.folder / leak.path).unlink(missing_ok=True)
-            steps = [replace(step, file="") if step.file == leak.path else step for step in steps]
-            reason = f"a known {leak.kind} was still in it; the file was removed"
-            steps.append(case_step("redaction", leak.path, reason))
+            if leak.path != self.record.name:
+                (self.folder / leak.path).unlink(missing_ok=True)
+                steps = [replace(step, file="") if step.file == leak.path else step for step in steps]
+                reason = f"a known {leak.kind} was still in it; the file was removed"
+                steps.append(case_step("redaction", leak.path, reason))
         self.redactor.save(self._map)
         whole = [*self.recorded(), *steps]
         record = "".join(json.dumps(asdict(step), ensure_ascii=False) + "\n" for step in whole)
         self._overwrite(self.record, record)
         self._overwrite(self.case / "case.json", json.dumps(self.note | self._facts(), indent=1) + "\n")
-        if left := rescan(self.case, self.redactor):
-            raise OutputError(f"{self.case}: a known {left[0].kind} is still in {left[0].path}; do not pass it on.")
+        # Results of an analysis are made of the evidence, and are not ours to judge.
+        left = [(leak.kind, leak.path) for leak in rescan(self.case / "evidence", self.redactor)]
+        left += [(leak.kind, "case.json") for leak in self.redactor.leaks((self.case / "case.json").read_bytes())]
+        if left:
+            raise OutputError(f"{self.case}: a known {left[0][0]} is still in {left[0][1]}; do not pass it on.")
         return steps
+
+    def _redact_again(self, path: Path) -> None:
+        text = path.read_bytes().decode("utf-8", "surrogateescape")
+        again = path.with_name(f"{path.name}.again")
+        again.write_bytes(self.redactor.redact(text).encode("utf-8", "surrogateescape"))
+        again.replace(path)
 
     def _overwrite(self, path: Path, text: str) -> None:
         """Over the room that was reserved, so that a full disk does not matter."""
@@ -121,7 +138,11 @@ class CaseFolder:
                     digest = hashlib.file_digest(handle, "sha256").hexdigest()
                 shown = path.relative_to(self.case).as_posix()
                 evidence.append({"path": shown, "sha256": digest, "bytes": path.stat().st_size})
-        clocks, zones = (dict(self.note.get(name) or {}) for name in ("clock_ahead_s", "zones_s"))
+        clocks, zones = (
+            dict(known) if isinstance(known := self.note.get(name), dict) else {}
+            for name in ("clock_ahead_s", "zones_s")
+        )
+        hosts = self.note.get("hosts")
         if (clock := self.host.clock_offset_s(3.0)) is not None:
             clocks[self.name] = [round(value, 6) for value in clock]
         if (zone := self.host.zone_offset_s(3.0)) is not None:
@@ -129,7 +150,7 @@ class CaseFolder:
         replaced = dict(self.redactor.counts)
         return {
             "schema": 1,
-            "hosts": sorted({*(self.note.get("hosts") or ()), self.name}),
+            "hosts": sorted({*(map(str, hosts) if isinstance(hosts, list) else ()), self.name}),
             "zones_s": zones,
             "clock_ahead_s": clocks,
             "captured_with": f"warmstall {__version__}",
@@ -159,6 +180,10 @@ def _state_folder() -> Path:
 def _told_by(host: Host) -> dict[str, str]:
     """What the host itself says is private: its name, its people, and who collects."""
     known = {host.name: "host", host.name.partition(".")[0]: "host"}
+    known[host.run(COMMANDS["who collects"], 3.0).text.strip()] = "user"
+    if host.system == "Darwin":
+        names = host.run(COMMANDS["user names of macOS"], 3.0).text.split()
+        known |= {name: "user" for name in names if not name.startswith("_") and name not in ("daemon", "nobody")}
     for line in host.run(COMMANDS["user names"], 2.0).text.splitlines():
         fields = line.split(":")
         # Accounts of people, by the usual range; services below it, `nobody` above.

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
 import re
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import IO, Any
 
 from ..host import Host, Outcome, Output
+from ..parse.encodings import detect_encoding
 from .commands import COMMANDS
+
+_COMPRESSED = {".gz": b"\x1f\x8b", ".bz2": b"BZh", ".xz": b"\xfd7zXZ\0", ".zst": b"\x28\xb5\x2f\xfd"}
 
 
 @dataclass(frozen=True)
@@ -123,42 +128,71 @@ class Collector:
 
     def keep(self, step: str, file: str, output: Output) -> None:
         """Keep what was captured; what failed half-way is kept too, with its reason."""
+        if output.truncated:  # the first line may be cut within a secret that only its beginning would tell
+            output = replace(output, data=output.data.partition(b"\n")[2])
+        if "journal" in step:  # journalctl's own remarks are no log lines
+            lines = [line for line in output.data.split(b"\n") if not line.startswith(b"-- ")]
+            output = replace(output, data=b"\n".join(lines))
         try:
             file, data = _unpacked(file, output.data, self.wanted.most_log_bytes)
-        except Exception as error:  # of three libraries; what cannot be read cannot be redacted either
+        except Exception as error:  # of several libraries; what cannot be read cannot be redacted either
             self.note(step, "", "failed", f"the compressed file is cut short or damaged ({error})", output.wall_s)
+            return
+        if b"\0" in data[:8192] and not detect_encoding(data[:4096]).startswith("utf-16"):
+            self.note(step, "", "failed", "it is no text, so its secrets could not be found", output.wall_s)
             return
         outcome, reason = output.outcome, output.reason
         if outcome == "captured" and not data.strip():
             outcome, reason = "missing", reason or "it is empty"
         if output.truncated:
-            reason = f"only the {len(data)} bytes that fit the bound were kept"
+            reason = f"only the last {len(data)} bytes were kept"
         kept = data if data.strip() else b""
+        if kept and (same := self._twin(kept)):
+            self.note(step, "", "skipped", f"the same as {same}", output.wall_s)
+            return
         if kept:
             with self.collection._lock:
                 file = _free_name(file, self.collection.captured)
                 self.collection.captured[file] = kept
         self.note(step, file if kept else "", outcome, reason, output.wall_s, len(kept))
 
+    def _twin(self, data: bytes) -> str:
+        """What was captured already under another name: a log that only grew between two looks."""
+        head = data[:4096]
+        for name, other in list(self.collection.captured.items()):
+            if len(head) == 4096 and other.startswith(head) and (data.startswith(other) or other.startswith(data)):
+                return name
+        return ""
+
     def note(
         self, step: str, file: str, outcome: Outcome, reason: str = "", wall_s: float = 0.0, size: int = 0
     ) -> None:
         """Write one step into the record of the collection."""
-        at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        at = (datetime.now(UTC) + timedelta(seconds=self.host.ahead_s)).isoformat(timespec="milliseconds")
         step_taken = Step(self.name, step, file, outcome, reason, round(wall_s, 3), size, at)
         with self.collection._lock:
             self.collection.steps.append(step_taken)
 
 
 def _unpacked(file: str, data: bytes, most_bytes: int) -> tuple[str, bytes]:
-    """A compressed rotation as the text that it holds: what is compressed would hide its secrets."""
-    if data[:2] == b"\x1f\x8b":
-        return file.removesuffix(".gz"), gzip.open(io.BytesIO(data)).read(most_bytes)
-    if data[:4] == b"\x28\xb5\x2f\xfd":
+    """A compressed rotation as the last text that it holds: what is compressed would hide its secrets."""
+    suffix = next((suffix for suffix, magic in _COMPRESSED.items() if data.startswith(magic)), "")
+    if not suffix:
+        if file.endswith(tuple(_COMPRESSED)) and data:
+            raise ValueError("its beginning is missing")
+        return file, data
+    reader: IO[bytes]
+    if suffix == ".zst":
         import zstandard
 
-        return file.removesuffix(".zst"), zstandard.ZstdDecompressor().stream_reader(data).read(most_bytes)
-    return file, data
+        reader = zstandard.ZstdDecompressor().stream_reader(data)
+    else:
+        reader = {".gz": gzip, ".bz2": bz2, ".xz": lzma}[suffix].open(io.BytesIO(data))
+    text = bytearray()
+    while piece := reader.read(1 << 20):
+        text += piece
+        del text[: max(0, len(text) - most_bytes)]
+    return file.removesuffix(suffix), bytes(text)
 
 
 def _free_name(file: str, taken: Iterable[str]) -> str:
@@ -166,7 +200,7 @@ def _free_name(file: str, taken: Iterable[str]) -> str:
     taken = set(taken)
     stem, dot, suffix = file.partition(".")
     number = 1
-    while file in taken:
+    while file in taken:  # no name that reads like a rotation of the first
         number += 1
-        file = f"{stem}-copy{number}{dot}{suffix}"
+        file = f"other{number}-{stem}{dot}{suffix}"
     return file

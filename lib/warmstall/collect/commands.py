@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from ..host import CLOCK, IDENTITY, LIST_FILES, READ_FILE, READ_FILES, READ_LINK, ZONE, Command
 
+# The newest so many lines of a log: what was before an incident may go, the incident not.
+MOST_LINES = "250000"
 _GPU_COLUMNS = (
     "index,name,uuid,driver_version,memory.total,memory.used,utilization.gpu,utilization.memory,temperature.gpu,"
     "power.draw,pstate"
@@ -16,16 +18,17 @@ _MACOS_MEMORY = (
 _ROWS = (
     # logs
     Command("journal of a unit", ("journalctl", "--unit", "{unit}", "--since", "{since}", "--output",
-                                  "short-iso-precise", "--no-pager", "--quiet")),
+                                  "short-iso-precise", "--no-pager", "--lines", MOST_LINES)),
     Command("kernel journal", ("journalctl", "--dmesg", "--since", "{since}", "--output", "short-iso-precise",
-                               "--no-pager", "--quiet")),
+                               "--no-pager", "--lines", MOST_LINES)),
     Command("kernel ring buffer", ("dmesg", "--time-format", "iso", "--nopager")),
     Command("macOS kernel log", ("log", "show", "--last", "{last}", "--style", "syslog", "--predicate",
                                  'process == "kernel" AND (eventMessage CONTAINS "memorystatus" OR '
                                  'eventMessage CONTAINS "GPU")')),
-    Command("container log", ("docker", "logs", "--timestamps", "--since", "{last}", "{container}"), both_streams=True),
-    Command("pod log", ("kubectl", "logs", "--timestamps", "--since", "{last}", "--all-containers", "--namespace",
-                        "{namespace}", "{pod}")),
+    Command("container log", ("docker", "logs", "--timestamps", "--since", "{last}", "--tail", MOST_LINES,
+                              "{container}"), both_streams=True),
+    Command("pod log", ("kubectl", "logs", "--timestamps", "--since", "{last}", "--tail", MOST_LINES,
+                        "--all-containers", "--namespace", "{namespace}", "{pod}")),
     # systemd
     Command("unit", ("systemctl", "show", "--no-pager", "{unit}")),
     Command("unit files", ("systemctl", "cat", "--no-pager", "{unit}")),
@@ -35,6 +38,8 @@ _ROWS = (
     Command("processes", ("ps", "-ww", "-eo", "pid,ppid,user:32,etimes,stat,nlwp,pcpu,cputimes,rss,vsz,args")),
     Command("processes of macOS", ("ps", "-axww", "-o", "pid,ppid,user,etime,stat,pcpu,rss,vsz,args")),
     Command("user names", ("getent", "passwd")),
+    Command("user names of macOS", ("dscl", ".", "-list", "/Users")),
+    Command("who collects", ("id", "-un")),
     # memory
     Command("vm_stat", ("vm_stat",)),
     Command("vm_stat series", ("vm_stat", "-c", "3", "1")),

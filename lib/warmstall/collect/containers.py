@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from ..host import Output
@@ -27,7 +28,8 @@ def collect(desk: Collector) -> None:
     for number, pod in enumerate(desk.wanted.pods):
         namespace, _, name = pod.rpartition("/")
         namespace, last = namespace or "default", f"{desk.wanted.hours * 3600:.0f}s"
-        desk.capture("pod facts", f"pod-{number}.json", namespace=namespace, pod=name)
+        pod_facts = desk.run("pod facts", namespace=namespace, pod=name)
+        desk.keep("pod facts", f"pod-{number}.json", replace(pod_facts, data=_kept_of_pod(pod_facts.data)))
         desk.capture("pod log", f"pod-{number}.log", last=last, namespace=namespace, pod=name)
     listed = desk.run("containers", timeout_s=4)
     if listed.outcome != "captured":
@@ -43,6 +45,28 @@ def collect(desk: Collector) -> None:
     for name in names:
         file = "server.log" if "ollama" in name else f"app-{name}.log"
         desk.capture("container log", file, container=name, last=f"{desk.wanted.hours * 3600:.0f}s")
+
+
+def _kept_of_pod(data: bytes) -> bytes:
+    """The parts of a pod that matter: limits, restarts and why, and of the environment only what Ollama reads."""
+    try:
+        pod = json.loads(data)
+        metadata, spec, status = (pod.get(name) or {} for name in ("metadata", "spec", "status"))
+        containers = [
+            {
+                "name": container.get("name"), "image": container.get("image"), "resources": container.get("resources"),
+                "env": [entry for entry in container.get("env") or () if matters(str(entry.get("name")))],
+            }
+            for container in spec.get("containers") or ()
+        ]  # fmt: skip
+        kept = {
+            "kind": pod.get("kind"), "metadata": {name: metadata.get(name) for name in ("name", "namespace")},
+            "spec": {"containers": containers},
+            "status": {name: status.get(name) for name in ("phase", "containerStatuses", "startTime")},
+        }  # fmt: skip
+    except (ValueError, AttributeError, TypeError):
+        return b""
+    return json.dumps(kept, indent=1).encode()
 
 
 def _containers(text: str) -> list[tuple[str, str]]:

@@ -14,10 +14,10 @@ def collect(desk: Collector) -> None:
         desk.capture("macOS kernel log", "kernel.log", timeout_s=6, last=f"{max(1, round(hours * 60))}m")
     elif desk.host.system == "Linux":
         journal = desk.run("kernel journal", timeout_s=4, since=f"-{hours * 3600:.0f}s")
-        if journal.outcome == "captured" and journal.data.strip():
+        if journal.outcome == "captured" and journal.data.replace(b"-- No entries --", b"").strip():
             desk.keep("kernel journal", "kernel.log", journal)
             return
-        desk.keep("kernel journal", "kernel.log", journal)
+        desk.note("kernel journal", "", "missing" if journal.outcome == "captured" else journal.outcome, journal.reason)
         desk.capture("kernel ring buffer", "kernel.log", timeout_s=3)
     else:
         desk.note("kernel log", "", "skipped", f"not known how to read the kernel log of {desk.host.system}")

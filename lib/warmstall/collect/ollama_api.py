@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta
 from typing import Any
 
 from ..host import Output
@@ -26,8 +27,9 @@ def collect(desk: Collector) -> None:
                     rows.append({**shown, "model": model})
             if desk.wanted.goroutines:
                 dump = probe(base_url, "/debug/pprof/goroutine?debug=2", max(0.1, min(4.0, desk.left_s)))
-                data = str(dump["body"] or "").encode()
-                outcome = Output("captured" if data else "failed", data, dump["error"] or "")
+                data = str(dump["body"] or "").encode() if dump["status"] == "200" else b""
+                reason = dump["error"] or ("" if data else f"the server answered with status {dump['status']}")
+                outcome = Output("captured" if data else "failed", data, reason)
                 desk.keep("goroutines", "goroutines.txt", outcome)
         for port in desk.collection.ports_of_runners():
             with desk.host.reach(port) as base_url:
@@ -36,6 +38,8 @@ def collect(desk: Collector) -> None:
                     rows.append({**answer, "endpoint": f":{port}{endpoint}"})
     except (ConnectionError, OSError) as error:
         desk.note("Ollama's API", "", "failed", str(error))
+    for row in rows:  # on the clock of the host that is looked at
+        row["at"] = (datetime.fromisoformat(row["at"]) + timedelta(seconds=desk.host.ahead_s)).isoformat()
     text = "".join(json.dumps(row) + "\n" for row in rows)
     wall_s = sum(row["wall_s"] for row in rows)
     # An endpoint that does not answer is evidence too: it is kept with its reason.

@@ -7,6 +7,7 @@ of the room that was given; when the room is used up, the oldest file goes.
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import threading
@@ -32,7 +33,12 @@ class Clock:
     """The time; a test has one of its own."""
 
     def now(self) -> datetime:
+        """What the clock on the wall shows; somebody may set it."""
         return datetime.now(UTC)
+
+    def elapsed_s(self) -> float:
+        """A clock that only ever goes on."""
+        return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
@@ -80,7 +86,8 @@ class Canary:
     """A tiny request now and then, because a request that hangs leaves no line in the server's log.
 
     Only to models that were named, only while they are in memory, with the context they were loaded with (any
-    other would load them anew), and never a second one while the first is out. It does renew their keep_alive.
+    other would load them anew), and never a second one while the first is out. It does renew their keep_alive;
+    where a model was loaded with other unusual options, its load_duration tells that it was loaded anew.
     """
 
     models: tuple[str, ...]
@@ -107,12 +114,14 @@ class Canary:
         if problem := "" if here else "it is not in memory, and a canary loads nothing":
             rows["probes"].append(_canary_row(model, f"not sent: {problem}", None))
             return rows
+        if not here[0].get("context_length"):
+            problem = "this version does not tell with which context it was loaded, and any other would load it anew"
+            rows["probes"].append(_canary_row(model, f"not sent: {problem}", None))
+            return rows
         if problem := self._refusal(base_url, model):
             rows["probes"].append(_canary_row(model, f"not sent: {problem}", None))
             return rows
-        options: dict[str, Any] = {"num_predict": 1}
-        if here[0].get("context_length"):
-            options["num_ctx"] = here[0]["context_length"]
+        options = {"num_predict": 1, "num_ctx": here[0]["context_length"]}
         body = {"model": model, "prompt": _CANARY_PROMPT, "stream": False, "options": options}
         self._sent = (now, model)
         self._thread = threading.Thread(target=self._send, args=(base_url, model, body), daemon=True)
@@ -163,24 +172,33 @@ def watch(
     taken = 0
     try:
         files, lines = SampleFiles(folder.folder, most_bytes), _Lines(folder.redactor)
-        due = clock.now()
-        ends = due + timedelta(seconds=for_s)
-        if files.last_at and (away_s := (due - files.last_at).total_seconds()) > 2 * every_s:
-            files.append(lines.line({"at": due.isoformat(), "gap": _gap(away_s, "watch was not running")}))
-        while due < ends:
-            began = clock.now()
-            files.append(lines.line(_sample(sampler, canary, began, began - due, every_s)))
+        began, began_s = clock.now(), clock.elapsed_s()
+        if files.last_at and (away_s := (began - files.last_at).total_seconds()) > 2 * every_s:
+            files.append(lines.line({"at": began.isoformat(), "gap": _gap(away_s, "watch was not running")}))
+        due_s, set_by_s, steps = began_s, 0.0, 1
+        while due_s - began_s < for_s:
+            now, now_s = clock.now(), clock.elapsed_s()
+            # The pace is that of a clock which nobody sets; the label is the host's own time.
+            moved_s = (now - began).total_seconds() - (now_s - began_s)
+            sample = _sample(sampler, canary, now + timedelta(seconds=sampler.host.ahead_s))
+            if steps > 1:
+                sample["gap"] = _gap((steps - 1) * every_s, "the sample before took so long")
+            elif abs(moved_s - set_by_s) > every_s:
+                sample["gap"] = _gap(moved_s - set_by_s, "the host's clock was set")
+            set_by_s = moved_s
+            files.append(lines.line(sample))
             taken += 1
             say(f"{taken} samples")
-            due = max(due + timedelta(seconds=every_s), began)
-            if due < ends:  # nobody looks after the last one
-                clock.sleep(max(0.0, (due - clock.now()).total_seconds()))
+            steps = max(1, math.ceil((clock.elapsed_s() - due_s) / every_s))
+            due_s += every_s * steps
+            if due_s - began_s < for_s:  # nobody looks after the last one
+                clock.sleep(max(0.0, due_s - clock.elapsed_s()))
     except OSError as error:
         raise OutputError(f"{folder.folder}: cannot be written ({error.strerror or error}).") from error
     return taken
 
 
-def _sample(sampler: Sampler, canary: Canary, began: datetime, late: timedelta, every_s: float) -> dict[str, Any]:
+def _sample(sampler: Sampler, canary: Canary, began: datetime) -> dict[str, Any]:
     rows, problems = sampler.sample()
     sample: dict[str, Any] = {"at": began.isoformat(timespec="milliseconds"), "rows": rows}
     if canary.models:
@@ -191,8 +209,6 @@ def _sample(sampler: Sampler, canary: Canary, began: datetime, late: timedelta, 
             problems.append(f"canary: {error}")
     if problems:
         sample["problems"] = problems
-    if late.total_seconds() > every_s:
-        sample["gap"] = _gap(late.total_seconds(), "the sample before took so long")
     return sample
 
 

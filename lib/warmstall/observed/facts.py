@@ -83,6 +83,8 @@ def observed_residencies(case: Case) -> pd.DataFrame:
     frame = timed(case, "resident_models")
     looks = timed(case, "probes")
     looks = looks[looks.endpoint == "/api/ps"]
+    silent = looks[(looks.status != "200") | (looks.error.fillna("") != "")]
+    looks = looks.drop(silent.index)  # a look that got no answer tells nothing of what was in memory
     columns = ["host", "source", "line", "model", "loaded_at", "unloaded_at", "unload_evidence"]
     rows = []
     for (host, source), own in frame.groupby(["host", "source"]):
@@ -91,6 +93,9 @@ def observed_residencies(case: Case) -> pd.DataFrame:
         following = dict(pairwise(moments))
         for model, seen in own.groupby("model"):
             rows += list(_spans(host, source, str(model), seen, following))
+            unanswered = silent[(silent.host == host) & (silent["at"] > seen["at"].max())]
+            if rows[-1]["unloaded_at"] is None and len(unanswered):
+                rows[-1] |= {"unloaded_at": seen["at"].max(), "unload_evidence": "no look after this one was answered"}
     spans = pd.DataFrame(rows, columns=columns)
     for name in ("loaded_at", "unloaded_at"):
         spans[name] = pd.to_datetime(spans[name], utc=True).astype("datetime64[us, UTC]")
@@ -148,7 +153,8 @@ def ghost_gpu_tools(case: Case) -> list[str]:
         SELECT host FROM collection
         WHERE step = 'nvidia-smi' AND outcome NOT IN ('missing', 'refused')
           AND host IN (SELECT host FROM collection WHERE step = 'GPU devices' AND outcome = 'captured')
-          AND host NOT IN (SELECT host FROM gpus WHERE vendor = 'NVIDIA' AND starts_with(detail, 'in PCI'))
+          -- Neither in PCI nor listed by the tool itself (hidden PCI buses, Jetson), and no node of a device.
+          AND host NOT IN (SELECT host FROM gpus WHERE vendor = 'NVIDIA' OR contains(detail, '/dev/nvidia'))
           -- The Linux of Windows shows its GPU as /dev/dxg and not among the PCI devices.
           AND host NOT IN (SELECT host FROM gpus WHERE contains(detail, '/dev/dxg'))
         ORDER BY host
@@ -197,9 +203,15 @@ def sentences(case: Case, server_config: pd.DataFrame) -> list[str]:
         times = f" ({len(found)} in all)" if len(found) > 1 else ""
         when = f" at {first['at']:%Y-%m-%d %H:%M:%S} UTC" if pd.notna(first["at"]) else ""
         told.append(f"{first.what}{when}{times}, {first.source}:{first.line}.")
-    for row in case.sql("FROM containers WHERE oom_killed OR restarts > 0 ORDER BY host, container").itertuples():
+    restarted = (
+        "SELECT container, coalesce(restarts, 0) AS restarts, coalesce(oom_killed, false) AS oom_killed, exit_code"
+    )
+    for row in case.sql(
+        f"{restarted} FROM containers WHERE oom_killed OR restarts > 0 ORDER BY host, container"
+    ).itertuples():
         killed = ", killed for want of memory" if row.oom_killed else ""
-        told.append(f"Container {row.container}: {row.restarts or 0:.0f} restarts{killed}, exit code {row.exit_code}.")
+        code = "" if pd.isna(row.exit_code) else f", exit code {row.exit_code:.0f}"
+        told.append(f"Container {row.container}: {row.restarts:.0f} restarts{killed}{code}.")
     return [str(sentence) for sentence in told]
 
 

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from .encodings import encodable
 from .parsed import Parsed
 
-
 _WORDS = ("collector", "step", "file", "outcome", "reason")
 
 

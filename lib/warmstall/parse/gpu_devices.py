@@ -34,9 +34,12 @@ def parse_gpu_devices(text: str) -> Parsed:
     nodes = [line.strip() for line in lines if line.startswith("/dev/")]
     for number, line in enumerate(lines, 1):
         if line.startswith("vendors:"):
-            for vendor in (_VENDORS[word] for word in line.split()[1:] if word in _VENDORS):
-                shown = " ".join(nodes) or "none"
+            shown = " ".join(nodes) or "none"
+            vendors = [_VENDORS[word] for word in line.split()[1:] if word in _VENDORS]
+            for vendor in vendors:
                 parsed.add("gpus", number, gpu="", vendor=vendor, detail=f"in PCI; nodes {shown}")
+            if nodes and not vendors:
+                parsed.add("gpus", number, gpu="", vendor="", detail=f"not in PCI; nodes {shown}")
             parsed.understood([number])
         elif line.startswith(("/dev/", "nodes:", "==> /proc/bus/pci")):
             parsed.understood([number])

@@ -10,6 +10,9 @@ from ..schema import TABLES
 from .encodings import encodable
 from .parsed import Parsed
 
+# What a watch looks at; anything else in such a file is not its.
+_SAMPLED = ("processes", "resident_models", "probes", "memory", "gpus", "trials")
+
 
 def is_samples(lines: list[str]) -> bool:
     """Whether these lines are samples.
@@ -40,7 +43,7 @@ def parse_samples(text: str) -> Parsed:
                 rows.append(("probes", detail))
             for problem in sample.get("problems") or ():
                 rows.append(("probes", {"endpoint": "sample", "error": str(problem)}))
-            clean = [(table, _row(table, row)) for table, row in rows if table in TABLES]
+            clean = [(table, _row(table, row)) for table, row in rows if table in _SAMPLED]
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             continue
         parsed.lines.add(number)
@@ -70,4 +73,5 @@ def _value(value: Any, kind: str) -> Any:
 
 
 def _utc(text: str) -> datetime:
-    return datetime.fromisoformat(text).astimezone(UTC).replace(tzinfo=None)
+    at = datetime.fromisoformat(text)
+    return at.astimezone(UTC).replace(tzinfo=None) if at.tzinfo else at
