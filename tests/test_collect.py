@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import dataclasses
+import gzip
 import json
+import lzma
 import os
 import shutil
 import subprocess
@@ -201,16 +204,71 @@ def test_a_collector_that_breaks_fails_alone(tmp_path, monkeypatch):
     assert "processes.txt" in found.files
 
 
-def test_compressed_rotations_are_unpacked_so_that_their_secrets_are_found(tmp_path):
-    import gzip
-
-    log = tmp_path / "server-1.log.gz"
+@pytest.mark.parametrize(("suffix", "pack"), [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress)])
+def test_compressed_rotations_are_unpacked_so_that_their_secrets_are_found(tmp_path, suffix, pack):
+    log = tmp_path / f"server-1.log.{suffix}"
     line = "time=2026-11-21T09:00:00.000Z level=INFO source=x.go:1 msg=x key=sk-proj-abcdefABCDEF0123456789abcdef"
-    log.write_bytes(gzip.compress(line.encode()))
+    log.write_bytes(pack(line.encode()))
     found = collected(tmp_path / "case", Wanted(port=9, logs=(str(log),)))
     text = text_of(found, "server-1.log")
     assert text.startswith("time=2026-11-21T09:00:00.000Z")
     assert "abcdefABCDEF0123456789" not in text
+
+
+def test_what_cannot_be_unpacked_or_is_no_text_is_not_kept(tmp_path):
+    cut = tmp_path / "server-1.log.gz"
+    cut.write_bytes(gzip.compress(os.urandom(5000))[2000:])
+    binary = tmp_path / "server.log"
+    binary.write_bytes(b"\x7fELF\0\0\1" * 2000)
+    found = collected(tmp_path / "case", Wanted(port=9, logs=(str(cut), str(binary))))
+    assert not {"server-1.log", "server-1.log.gz", "server.log"} & set(found.files)
+    told = reasons(found, "server logs")
+    assert any("its beginning is missing" in reason for reason in told)
+    assert any("it is no text" in reason for reason in told)
+
+
+def test_a_log_that_is_cut_begins_with_a_whole_line(tmp_path):
+    log = tmp_path / "big.log"
+    log.write_text("x" * 90 + " password=Zq7hVx93Zq7hVx93\n" + "time=2026-11-21T09:00:00.000Z level=INFO msg=y\n" * 3)
+    size = log.stat().st_size
+    wanted = Wanted(port=9, logs=(str(log),), most_log_bytes=size - 103)  # the cut is within the password's name
+    assert text_of(collected(tmp_path / "case", wanted), "big.log").startswith("time=")
+
+
+def test_the_same_log_under_two_names_is_kept_once(tmp_path):
+    line = "time=2026-11-21T09:00:00.000Z level=INFO source=x.go:1 msg=hello\n"
+    (tmp_path / "one.log").write_text(line * 100)
+    (tmp_path / "two.log").write_text(line * 101)  # it has grown between the two looks
+    found = collected(tmp_path / "case", Wanted(port=9, logs=(str(tmp_path / "one.log"), str(tmp_path / "two.log"))))
+    assert {"one.log", "two.log"} & set(found.files) == {"one.log"}
+    assert "skipped: the same as one.log" in reasons(found, "server logs")
+
+
+def test_of_a_pod_only_what_matters_is_kept(tmp_path):
+    pod = {
+        "kind": "Pod", "metadata": {"name": "ollama-0", "annotations": {"last": "secret=Tr0ub4dor-xyz"}},
+        "spec": {"containers": [{"name": "ollama", "args": ["Tr0ub4dor-xyz"], "env": [
+            {"name": "PGPASS", "value": "Tr0ub4dor-xyz"}, {"name": "OLLAMA_KEEP_ALIVE", "value": "10m"}]}]},
+        "status": {"containerStatuses": [{"name": "ollama", "restartCount": 3}]},
+    }  # fmt: skip
+    command = "kubectl get pod --namespace default ollama-0 --output json"
+    host = RecordedHost(outputs={command: json.dumps(pod)})
+    found = collect(host, tmp_path / "case", Wanted(port=9, pods=("default/ollama-0",)))
+    text = text_of(found, "pod-0.json")
+    assert "Tr0ub4dor" not in text
+    assert "OLLAMA_KEEP_ALIVE" in text
+    assert open_case(found.case).sql("SELECT restarts FROM containers").restarts.tolist() == [3]
+
+
+def test_a_record_of_another_form_is_passed_over(tmp_path):
+    folder = tmp_path / "case" / "evidence"
+    host = RecordedHost(name="box")
+    first = collect(host, tmp_path / "case", Wanted(port=9), keep=("host",))
+    record = folder / first.host / "collection.jsonl"
+    record.write_text('{"collector": ["x"]}\nnonsense\n[1]\n' + "[" * 5000 + "\n")
+    (tmp_path / "case" / "case.json").write_text('{"clock_ahead_s": 7, "hosts": 3, "zones_s": []}')
+    again = collect(host, tmp_path / "case", Wanted(port=9), keep=("host",))
+    assert json.loads((tmp_path / "case" / "case.json").read_text())["hosts"] == [again.host]
 
 
 # Nothing is written to the observed system
@@ -223,7 +281,8 @@ def test_every_command_of_a_collection_is_typed_read():
     programs = {command.argv[0] for command in COMMANDS.values()}
     # A reviewed list: whoever adds a program to the table says here that it only reads.
     assert programs <= {
-        "amd-smi", "date", "dmesg", "docker", "dscl", "find", "getent", "id", "journalctl", "kubectl", "log", "memory_pressure",
+        "amd-smi", "date", "dmesg", "docker", "dscl", "find", "getent", "id", "journalctl", "kubectl", "log",
+        "memory_pressure",
         "nvidia-smi", "ps", "readlink", "rocm-smi", "sysctl", "system_profiler", "systemctl", "systemd-analyze", "tail",
         "uname", "vm_stat",
     }  # fmt: skip

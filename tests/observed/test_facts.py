@@ -139,3 +139,76 @@ def test_hostile_text_of_a_capture_is_escaped_in_the_picture(tmp_path):
     drawn = figures.timeline(found.requests(), found.residencies(), found.windows(), lanes.lanes(found.case)).to_json()
     assert "<script>" not in drawn.replace("\\u003c", "<")
     assert "\x1b" not in answer(found)
+
+
+def test_looks_that_got_no_answer_end_no_residency(tmp_path):
+    """While a server hangs nobody knows what is in its memory; that is not the same as: it is gone."""
+
+    def sample(second: int, answered: bool) -> str:
+        answer = {"api_ps_status": 200, "api_ps": {"models": [{"name": "a", "size": 5, "size_vram": 5}]}}
+        hung = {"api_ps_error": "timed out"}
+        row = {"ts": f"2026-11-20T21:00:{second:02d}+00:00", "procs": []} | (answer if answered else hung)
+        return json.dumps(row) + "\n"
+
+    bridged = sample(0, True) + sample(10, False) + sample(20, True)
+    (span,) = facts.observed_residencies(open_case(case_with(tmp_path / "1", ps__jsonl=bridged))).itertuples()
+    assert (span.loaded_at.second, pd.isna(span.unloaded_at)) == (0, True)
+    to_the_end = sample(0, True) + sample(10, True) + sample(20, False)
+    (span,) = facts.observed_residencies(open_case(case_with(tmp_path / "2", ps__jsonl=to_the_end))).itertuples()
+    assert span.unloaded_at.second == 10
+    assert span.unload_evidence == "no look after this one was answered"
+
+
+def test_captures_without_a_time_do_not_stop_the_analysis(tmp_path):
+    table = "PID PPID STAT %CPU RSS COMMAND\n9 1 S 0.1 2000 ollama runner --port 1\n"
+    source = INCIDENTS / "queue-one-slot" / "evidence" / "server" / "server.log"
+    alone = analyze(case_with(tmp_path / "alone", server__log=source.read_text()))
+    beside = analyze(case_with(tmp_path / "beside", server__log=source.read_text(), processes__txt=table))
+    assert beside.requests().verdict.tolist() == alone.requests().verdict.tolist()
+
+
+def test_a_local_time_takes_the_zone_of_its_case_even_where_the_server_writes_utc(tmp_path):
+    log = (
+        'time=2026-11-20T20:49:03.079Z level=INFO source=routes.go:1 msg="Listening on 127.0.0.1:1 (version 0.13.5)"\n'
+    )
+    local = log.replace("20:49:03.079Z", "22:49:03.079+02:00")
+    crash = "2026-11-20 22:49:05,000 - app - ERROR - it broke\n" + (
+        'Traceback (most recent call last):\n  File "a.py", line 1, in <module>\nValueError: no\n'
+    )
+    for name, server, note in (("noted", log, {"zones_s": {"server": 7200}}), ("from-log", local, {})):
+        case = case_with(tmp_path / name, server__log=server, app__log=crash)
+        (case / "case.json").write_text(json.dumps(note))
+        times = facts.other_events(open_case(case))["at"].dropna()
+        assert {str(at) for at in times} == {"2026-11-20 20:49:05+00:00"}, name
+
+
+@pytest.mark.parametrize(
+    "note",
+    [[1], {"zones_s": [1]}, {"zones_s": {"h": "x"}}, {"clock_ahead_s": {"h": 5}}, {"hosts": 5, "zone": "+01:00"},
+     {"clock_ahead_s": 7}, {"zones_s": {"server": 1e300}}, {"clock_ahead_s": {"server": [1]}}],
+)  # fmt: skip
+def test_a_note_of_another_form_is_passed_over(tmp_path, note):
+    case = case_with(tmp_path, show__txt=SHOW, limits__txt=LIMITS)
+    (case / "case.json").write_text(json.dumps(note))
+    assert len(told(case)) == 1
+
+
+def test_a_folder_whose_name_reads_like_a_pattern_is_opened(tmp_path):
+    from warmstall.case import write_case
+    from warmstall.evidence import discover
+
+    case = case_with(tmp_path, show__txt=SHOW, limits__txt=LIMITS)
+    out = tmp_path / "o[1]*b?'"
+    assert write_case(discover([case]), out, out / "tables").sql("SELECT count(*) AS n FROM limits").n[0] > 1
+
+
+def test_samples_fill_only_the_tables_of_a_watch(tmp_path):
+    junk = {
+        "events": [{"key": "app_traceback", "fields": "no json"}],
+        "requests": [{"wall_s": 1}],
+        "processes": [{"pid": "x"}],
+    }
+    text = json.dumps({"at": "2026-11-20T21:00:00Z", "rows": junk}) + "\n"
+    case = open_case(case_with(tmp_path, samples__jsonl=text))
+    assert case.sql("SELECT count(*) AS n FROM events").n[0] == 0
+    assert case.sql("SELECT count(*) AS n FROM processes WHERE pid IS NULL").n[0] == 1
