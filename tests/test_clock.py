@@ -315,7 +315,10 @@ def test_where_no_call_fits_the_measured_clock_the_requests_are_asked() -> None:
 def test_a_host_that_is_not_there_cannot_be_stated() -> None:
     work = Workload(2, 0.0).run(calls=2, others=2, span_s=60)
 
-    with pytest.raises(ParameterError, match=r"no host is called 'klient'; the case has client, server"):
+    with pytest.raises(
+        ParameterError,
+        match=r"the clock of .klient. is stated, but no host is called that; the case has client, server",
+    ):
         offsets(["client"], work.requests, work.trials, {"klient": 1.0}, {})
 
 
