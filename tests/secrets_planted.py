@@ -10,8 +10,26 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-SYLLABLES = "ka ri mo ten vel os qu ar bi lun dor fen wix zo jul pem nar tha".split()
-WORDS = "quarterly invoice patient heron lighthouse ledger violin orchard salary merger glacier tenant".split()
+SYLLABLES = (
+    "ka",
+    "ri",
+    "mo",
+    "ten",
+    "vel",
+    "os",
+    "qu",
+    "ar",
+    "bi",
+    "lun",
+    "dor",
+    "fen",
+    "wix",
+    "zo",
+    "jul",
+    "pem",
+    "nar",
+)
+WORDS = ("quarterly", "invoice", "patient", "heron", "lighthouse", "ledger", "violin", "orchard", "salary", "merger")
 SIGNS = "!@#$%^&*()-_=+[]{}:,.?/|~<>;'\"\\"
 LETTERS = string.ascii_letters + string.digits
 
@@ -51,9 +69,10 @@ class Maker:
         return self.random.choice(
             [
                 f"sk-proj-{self.letters(24)}7", f"sk-{self.letters(30)}4", f"hf_{self.letters(34)}1",
-                f"ghp_{self.letters(36)}2", f"gho_{self.letters(36)}3", f"github_pat_{self.letters(22)}_{self.letters(9)}4",
-                f"AKIA{self.letters(15, string.ascii_uppercase)}7", f"AIza{self.letters(34)}5", f"npm_{self.letters(36)}8",
-                f"xoxb-{self.letters(11, string.digits)}-{self.letters(24)}", f"glpat-{self.letters(20)}6",
+                f"ghp_{self.letters(36)}2", f"gho_{self.letters(36)}3", f"glpat-{self.letters(20)}6",
+                f"github_pat_{self.letters(22)}_{self.letters(9)}4", f"AKIA{self.letters(15, string.ascii_uppercase)}7",
+                f"AIza{self.letters(34)}5", f"npm_{self.letters(36)}8",
+                f"xoxb-{self.letters(11, string.digits)}-{self.letters(24)}",
                 f"eyJ{self.letters(17)}.eyJ{self.letters(30)}.{self.letters(27)}",
             ]
         )  # fmt: skip
@@ -73,7 +92,8 @@ class Maker:
         return f"{self.random.choice(['203.0.113', '198.51.100', '192.0.2'])}.{self.random.randrange(1, 255)}"
 
     def host(self) -> str:
-        return f"{self.word()}-{self.letters(2, string.digits)}{self.random.choice(['', '.example.com', '.corp.example.org'])}"
+        domain = self.random.choice(["", ".example.com", ".corp.example.org"])
+        return f"{self.word()}-{self.letters(2, string.digits)}{domain}"
 
     def serial(self) -> str:
         return "C02" + self.letters(9, string.ascii_uppercase + string.digits)
@@ -91,6 +111,14 @@ def slog(message: str, rest: str, level: str = "DEBUG") -> str:
     return f'time=2026-11-20T20:49:03.079Z level={level} source=routes.go:239 msg="{message}" {rest}'
 
 
+def config(entries: str) -> str:
+    return slog("server config", f'env="map[{entries}]"', "INFO")
+
+
+def access(client: str, path: str) -> str:
+    return f'[GIN] 2026/11/20 - 20:49:02 | 200 |  17.1ms | {client:>15} | POST     "{path}"'
+
+
 def wrapped(line: str) -> str:
     """As docker's json-file driver writes it."""
     return json.dumps({"log": line + "\n", "stream": "stderr", "time": "2026-11-20T20:49:03.079Z"})
@@ -106,6 +134,10 @@ def templated(prompt: str) -> str:
 
 def in_brackets(address: str) -> str:
     return f"[{address}]" if ":" in address else address
+
+
+def basic(password: str) -> str:
+    return "Authorization: Basic " + base64.b64encode(b"svc:" + password.encode()).decode()
 
 
 def pem(body: str, kind: str = "RSA ") -> str:
@@ -134,7 +166,7 @@ PLACES: tuple[tuple[str, Callable[[Maker], str], tuple[tuple[str, Template], ...
     )),
     ("environment", Maker.with_signs, (
         ("environment.txt", lambda s: f"OLLAMA_KEEP_ALIVE=5m0s\nOPENAI_API_KEY={s}\nTOKENIZERS_PARALLELISM=false"),
-        ("server.log", lambda s: slog("server config", f'env="map[HF_TOKEN:{s} OLLAMA_DEBUG:INFO]"', "INFO")),
+        ("server.log", lambda s: config(f"HF_TOKEN:{s} OLLAMA_DEBUG:INFO")),
         ("inspect.json", lambda s: json.dumps({"Config": {"Env": ["PATH=/usr/bin", f"PGPASSWORD={s}"]}}, indent=1)),
         ("processes.txt", lambda s: process(f"env CLIENT_SECRET={s} ollama serve")),
         ("pod.yaml", lambda s: f"    - name: AWS_CREDENTIALS\n      value: {s}"),
@@ -147,22 +179,22 @@ PLACES: tuple[tuple[str, Callable[[Maker], str], tuple[tuple[str, Template], ...
         ("server.log", lambda s: slog("proxied", f'headers="map[Authorization:[Bearer {s}] Accept:[*/*]]"')),
     )),
     ("header", Maker.with_signs, (
-        ("processes.txt", lambda s: process(f"curl -H Authorization: Basic {base64.b64encode(b'svc:' + s.encode()).decode()} http://gpu")),
-        ("docker.jsonl", lambda s: wrapped(f'curl -H "Authorization: Basic {base64.b64encode(b"svc:" + s.encode()).decode()}"')),
+        ("processes.txt", lambda s: process(f"curl -H {basic(s)} http://gpu")),
+        ("docker.jsonl", lambda s: wrapped(f'curl -H "{basic(s)}"')),
     )),
     ("cookie", Maker.token, (
         ("app.log", lambda s: f"set-cookie: sid={s}; Path=/; HttpOnly"),
         ("app.log", lambda s: f"{{'Cookie': 'a=1; sid={s}'}}"),
     )),
     ("url", Maker.with_signs, (
-        ("server.log", lambda s: slog("server config", f'env="map[HTTPS_PROXY:http://svc:{s}@10.0.0.9:8080 NO_PROXY:]"', "INFO")),
+        ("server.log", lambda s: config(f"HTTPS_PROXY:http://svc:{s}@10.0.0.9:8080 NO_PROXY:")),
         ("app.log", lambda s: f'could not connect to "postgresql://app:{quote(s)}@10.0.0.9:5432/rag"'),
         ("environment.txt", lambda s: f"DATABASE_URL=postgres://app:{s}@10.0.0.9/rag?sslmode=require"),
         ("unit.conf", lambda s: f"Environment=http_proxy=http://svc:{s}@10.0.0.9:3128"),
     )),
     ("query", Maker.token, (
-        ("server.log", lambda s: f'[GIN] 2026/11/20 - 20:49:02 | 200 |  17.1ms |  127.0.0.1 | GET      "/api/tags?api_key={s}"'),
-        ("server.log", lambda s: slog("download", f'url="https://registry.ollama.ai/v2/x?X-Amz-Signature={s}&n=1"', "INFO")),
+        ("server.log", lambda s: access("127.0.0.1", f"/api/tags?api_key={s}")),
+        ("server.log", lambda s: slog("download", f'url="https://registry.ollama.ai/v2/x?X-Amz-Signature={s}&n=1"')),
         ("docker.jsonl", lambda s: wrapped(f"GET /a?x=1&token={s}&b=2").replace("&", "\\u0026")),
     )),
     ("private-key", Maker.key_of_pem, (
@@ -176,24 +208,24 @@ PLACES: tuple[tuple[str, Callable[[Maker], str], tuple[tuple[str, Template], ...
         ("docker.jsonl", lambda s: wrapped(slog("embedding request", f"content={quoted(s)}"))),
         ("server.log", lambda s: slog("completion request", f"prompt={quoted(s)}", "TRACE")),
         ("server.log", lambda s: slog("hit stop token", f"pending={quoted('[' + s + ']')} stop=<|im_end|>")),
-        ("app.log", lambda s: f"ValueError: bad body {({'model': 'tiny', 'messages': [{'role': 'user', 'content': s}]})!r}"),
+        ("app.log", lambda s: f"ValueError: bad body {({'model': 'tiny', 'messages': [{'content': s}]})!r}"),
         ("trials.jsonl", lambda s: json.dumps({"body": {"model": "tiny", "prompt": s}, "wall_s": 1.5})),
         ("server.log", lambda s: f"srv  log_server_r: request:  {json.dumps({'prompt': s, 'n_predict': 8})}"),
         ("app.log", lambda s: "INFO:app:body=" + json.dumps({"model": "tiny", "input": [s]})),
         ("trials.csv", lambda s: f'7,"{s.replace(chr(34), chr(34) * 2)}",1.5'),
-        ("docker.jsonl", lambda s: wrapped(slog("chat request", f"prompt={quoted(s + ' x' * 9)}")[:-30]) + "\n" + wrapped(s)),
+        ("docker.jsonl", lambda s: wrapped(slog("chat request", f"prompt={quoted(s + ' x' * 9)}")[:-30])),
     )),
     ("email", Maker.email, (
         ("app.log", lambda s: f"INFO:app: ticket of <{s}> answered"),
         ("app.log", lambda s: f"GET /u?mail={quote(s)} 200"),
     )),
     ("address", Maker.address, (
-        ("server.log", lambda s: f'[GIN] 2026/11/20 - 20:49:02 | 200 |  17.1ms | {s:>15} | POST     "/api/chat"'),
+        ("server.log", lambda s: access(s, "/api/chat")),
         ("app.log", lambda s: f'INFO:     {in_brackets(s)}:53124 - "POST /v1/chat HTTP/1.1" 200 OK'),
-        ("server.log", lambda s: slog("server config", f'env="map[OLLAMA_HOST:http://{in_brackets(s)}:11434]"', "INFO")),
+        ("server.log", lambda s: config(f"OLLAMA_HOST:http://{in_brackets(s)}:11434")),
     )),
     ("user", Maker.word, (
-        ("server.log", lambda s: slog("server config", f'env="map[OLLAMA_MODELS:/home/{s}/.ollama/models]"', "INFO")),
+        ("server.log", lambda s: config(f"OLLAMA_MODELS:/home/{s}/.ollama/models")),
         ("server.log", lambda s: slog("load", rf'model="C:\\Users\\{s}\\.ollama\\models\\blobs\\sha256-1"', "INFO")),
         ("processes.txt", lambda s: process(f"/Users/{s}/bin/ollama serve", s)),
         ("systemctl-show.txt", lambda s: f"User={s}"),
@@ -204,7 +236,7 @@ PLACES: tuple[tuple[str, Callable[[Maker], str], tuple[tuple[str, Template], ...
         ("journal.txt", lambda s: f"Nov 20 20:49:03 {s} ollama[123]: {slog('loaded runners', 'count=1', 'INFO')}"),
         ("app.log", lambda s: f"httpx.ConnectError: http://{s}:11434/api/chat: connection refused"),
         ("journal.jsonl", lambda s: json.dumps({"_HOSTNAME": s, "MESSAGE": "Started Ollama Service."})),
-        ("server.log", lambda s: slog("server config", f'env="map[HTTP_PROXY:http://svc:Kq7pass-z@{s}:8080]"', "INFO")),
+        ("server.log", lambda s: config(f"HTTP_PROXY:http://svc:Kq7pass-z@{s}:8080")),
     )),
     ("serial", Maker.serial, (
         ("hardware.txt", lambda s: f"      Serial Number (system): {s}"),
@@ -227,9 +259,8 @@ def plant(seed: int = 1, of_each: int = 12) -> Planted:
             for line in secret.split("\n"):
                 planted.secrets[line] = kind
             if kind in ("user", "host", "address", "email", "api-key"):
-                planted.names.append(
-                    f"{number}_{secret.replace(':', '-')}.log" if kind == "address" else f"{secret}-{number}.txt"
-                )
+                named = f"{number}_{secret}.log" if "." in secret else f"{secret}-{number}.txt"
+                planted.names.append(named.replace(":", "-"))
     for number in range(of_each):  # known only because the host tells
         user = maker.word()
         planted.known[user] = planted.secrets[user] = "user"

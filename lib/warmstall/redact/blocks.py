@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import accumulate
 
 from ..parse.log_events import FAMILIES
-from ..parse.wrappers import WRAPPERS, is_powershell_capture, join_powershell_lines, unwrap_json
+from ..parse.wrappers import WRAPPERS, is_powershell_capture, join_powershell_lines, stream_of, unwrap_json
 from .gate import SMALL, arrow_strings, is_small
 from .judging import is_secret
 from .reading import Value, quoted_from, value_at
@@ -29,8 +29,9 @@ _SURELY_KEY = 16  # characters of a line that is of a key although the key's end
 _RECORD = re.compile("|".join(f"(?:{family.pattern})" for family in FAMILIES))
 _WRAPPERS = [re.compile(wrapper.pattern) for wrapper in WRAPPERS]
 _MESSAGE_OF_NUMBERS = re.compile(r'"MESSAGE"\s*:\s*(\[[0-9,\s]*\])')
-_DOCKER = re.compile(r'\{"log":"')
+_DOCKER = re.compile(r'\{"log": ?"')
 _LONGEST_TEXT = 2000  # lines
+_PIECE_OF_JOURNAL = 49_000  # bytes
 _RECORDS_BETWEEN = 3
 
 # A line of the journal: its time in any locale, the host, the writer. RE2 and Python read it alike.
@@ -123,27 +124,35 @@ def _last_word(line: str) -> Value | None:
 def continued(lines: list[str], number: int, depth: int) -> Iterator[tuple[int, Value]]:
     r"""The pieces of a quoted text on the lines behind the one that it began on.
 
-    Docker and containerd break lines at 16 KiB, journald at 48 KiB, PowerShell at the width of its window. Records
-    of the other stream may stand between the pieces; the text ends at its quote, or behind three of them.
+    Docker and containerd break lines at 16 KiB, journald at 48 KiB. Records of others may stand between the pieces.
 
-    >>> lines = ['msg="chat request" prompt="why', "so", '[GIN] 2026/11/20 - 20:49:02 | 200 |', 'slow?" images=0']
-    >>> [(at, value.text) for at, value in continued(lines, 0, 0)]
-    [(1, 'so'), (3, 'slow?')]
+    >>> at = "2026-11-20T20:49:02.1Z stderr"
+    >>> lines = [f'{at} P msg="chat request" prompt="why', f"{at} P so", f'{at} F slow?" images=0', f"{at} F next"]
+    >>> [(number, value.text) for number, value in continued(lines, 0, 0)]
+    [(1, 'so'), (2, 'slow?')]
     """
+    stream, broken = _manner(lines[number])
     records = 0
     for at in range(number + 1, min(number + _LONGEST_TEXT, len(lines))):
+        if not broken or records == _RECORDS_BETWEEN:
+            return
         line = lines[at]
         start = _behind_wrappers(line)
-        if _RECORD.match(line[start : start + 2000]):
+        if _manner(line)[0] != stream:
+            continue
+        if not stream and _RECORD.match(line[start : start + 2000]):
             records += 1
-            if records == _RECORDS_BETWEEN:
-                return
             continue
         value = quoted_from(line, start, depth)
         if value.end > value.start:
             yield at, value
-        if value.closed:
-            return
+        broken = _manner(line)[1] and not value.closed
+
+
+def _manner(line: str) -> tuple[str, bool]:
+    """The stream that a line is of, where that is told, and whether it is broken off."""
+    stream, broken = stream_of(line)
+    return stream, broken if stream else len(line.encode("utf-8", "replace")) >= _PIECE_OF_JOURNAL
 
 
 def _behind_wrappers(line: str) -> int:

@@ -139,4 +139,4 @@ def parts_of(found: Found) -> Iterator[tuple[str, str]]:
         yield from ((run, "private-key") for line in lines for run in re.findall(r"[A-Za-z0-9+/=]{16,}", line))
     elif found.kind == "prompt" and len(text) <= 100_000:
         pieces = (piece.strip(" []") for piece in _TEMPLATE_MARK.split(text))
-        yield from ((piece, "prompt") for piece in pieces if 24 <= len(piece) <= 1000)
+        yield from ((piece, "prompt") for piece in pieces if 10 <= len(piece) <= 1000)

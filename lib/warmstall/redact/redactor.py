@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import tempfile
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -188,9 +189,10 @@ class Redactor:
 
     def _left(self, line: str, findings: list[Found]) -> list[Found]:
         """The findings without those that are tokens already, or parts of one."""
-        tokens = self._values.token_places(line)
-        if tokens:
-            findings = [one for one in findings if not any(s <= one.start and one.end <= e for s, e in tokens)]
+        if tokens := self._values.token_places(line):
+            starts = [start for start, _ in tokens]
+            last = [bisect_right(starts, one.start) - 1 for one in findings]
+            findings = [one for one, at in zip(findings, last, strict=True) if at < 0 or one.end > tokens[at][1]]
         return [one for one in findings if not self._values.is_token(one.text)]
 
     def _replaced(self, line: str, findings: list[Found]) -> str:

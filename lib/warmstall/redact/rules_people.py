@@ -71,7 +71,7 @@ PEOPLE: tuple[Rule, ...] = (
         r"[a-z0-9_.+-](?:@|%40)[a-z0-9-]+\.[a-z0-9]",
         WORD_STARTS
         + r"(?P<email>[A-Za-z0-9_][A-Za-z0-9._+-]{0,63}(?:@|%40)(?:[A-Za-z0-9-]{1,63}\.){1,8}?[A-Za-z]{2,24})"
-        r"(?=\.(?:log|txt|jsonl?|csv|md|ya?ml|gz|zip|out|html?)(?![A-Za-z0-9_-])|(?=-\d)|(?!\.?[A-Za-z0-9_-]))",
+        r"(?=\.(?:log|txt|jsonl?|csv|md|ya?ml|gz|zip|out|html?)(?![A-Za-z0-9_-])|(?=-\d)|(?!\.?[A-Za-z0-9-]))",
         ("contact alice@mail.example.com for access", "alice@mail.example.com"),
         accepts=_email,
     ),
