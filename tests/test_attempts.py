@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from warmstall.analysis import analyze
+from warmstall.answer import answer
 from warmstall.attempts import distinct_trials, likely_attempts, match_attempts, split_trial
 from warmstall.matching import Request, epoch
 
@@ -334,3 +337,27 @@ def test_calls_of_one_file_are_never_merged() -> None:
     twins = [trial(0, 5, source="trials.csv"), trial(0, 5, source="trials.csv")]
     untimed = [trial(0, 5, source=name) | {"started_at": None} for name in ("a.csv", "b.csv")]
     assert distinct_trials(twins + untimed) == twins + untimed
+
+
+def test_a_call_with_three_retries_is_no_slow_generation(tmp_path: Path) -> None:
+    """248 s for the client: four attempts of a minute each, as the server's log shows, and the waits between them."""
+    slog = (
+        'time=2026-11-21T09:00:00.000Z level=INFO source=routes.go:1 msg="Listening on 127.0.0.1:1 (version 0.13.5)"\n'
+    )
+    ends = ("09:01:00", "09:02:02", "09:03:06", "09:04:08")
+    lines = [f'[GIN] 2026/11/21 - {end} | {status} |      59.9s |       127.0.0.1 | POST     "/api/chat"\n'
+             for end, status in zip(ends, (500, 500, 500, 200), strict=True)]  # fmt: skip
+    (tmp_path / "server.log").write_text(slog + "".join(lines))
+    (tmp_path / "calls.csv").write_text(
+        "run_id,status,attempts,claimed_at,completed_at,latency_ms,input_tokens,output_tokens,error,finish_reason\n"
+        "r1,completed,4,2026-11-21T09:00:00.2Z,2026-11-21T09:04:08.4Z,248200,20,300,,stop\n"
+    )
+    found = analyze(tmp_path)
+    parts = found.attempts()
+    assert parts.part_s.sum() == pytest.approx(248.2)
+    attempts = parts[parts.part == "attempt"]
+    assert attempts.status.tolist() == ["500", "500", "500", "200"]
+    assert attempts.part_s.tolist() == pytest.approx([59.9] * 4, abs=1.5)
+    assert found.requests()["flags"].str.split().map(lambda flags: "retried" in flags).all()
+    assert "1 call of the client was several attempts (one of 248.2 s held 4)" in answer(found)
+    assert found.unmatched_trials == []

@@ -245,7 +245,7 @@ Linux 5.15.153.1-microsoft-standard-WSL2, driver version 31.0.15.4601, rocm 6.1.
 main.main(0xc000123456) /go/pkg/mod/github.com/spf13/cobra@v1.7.0/command.go:940 +0x1d
 0000:01:00.0 VGA compatible controller aa:bb:cc:dd:ee:ff 20:49:03 2026:11:20 std::string ggml::add
 invalid token: unexpected end; password authentication failed; Bearer token required; cookie: none
-User=ollama Group=ollama uid=0(root) /home/.ollama /root/.ollama /Users/Shared/x
+User=ollama Group=ollama uid=0(root) /home/.ollama /Users/Shared/x
 2026-11-20T20:49:02.145607123Z slot print_timing: id  0 | task 3 | eval time = 10 ms
 Get "https://registry.ollama.ai/v2/library/x/manifests/latest": dial tcp: lookup registry.ollama.ai on 127.0.0.53:53: no such host
     api_key=os.environ["OPENAI_API_KEY"], password=get_password(), token=self.token,
@@ -260,7 +260,7 @@ def test_harmless(line):
 @pytest.mark.parametrize(
     "text",
     [
-        "password=root\n/root/.ollama by root",
+        "password=root\nread by root",
         "PGPASSWORD=admin\nadmin and administrator",
         '{"password": "a1b2"}\na1b2c3 and a1b2',
         "DB_PASSWORD=llama\nllama_model_loader: loaded meta data",

@@ -36,7 +36,7 @@ PUBLIC_HOSTS = frozenset((
     "gitlab.com", "bitbucket.org", "docker.io", "docker.com", "ghcr.io", "quay.io", "nvcr.io", "k8s.io",
     "kubernetes.io",
     "cloudflarestorage.com", "nvidia.com", "amd.com", "intel.com", "apple.com", "microsoft.com", "mozilla.org",
-    "python.org", "pypi.org", "pythonhosted.org", "pytorch.org", "npmjs.org", "npmjs.com", "golang.org", "go.dev",
+    "python.org", "pytorch.org", "golang.org", "go.dev",
     "debian.org", "ubuntu.com", "fedoraproject.org", "redhat.com", "archlinux.org", "kernel.org", "freedesktop.org",
     "systemd.io", "w3.org", "json-schema.org", "pydantic.dev", "lmstudio.ai", "openai.com",
     "anthropic.com", "googleapis.com", "google.com", "gcr.io", "modelscope.cn", "wikipedia.org", "stackoverflow.com",
