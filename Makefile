@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: help venv demo test lint bench lock clean
+.PHONY: help venv demo test lint bench lock incidents clean
 
 help:
 	@echo "make demo   analyze a real incident and draw its report (warmstall-out/report.html)"
@@ -39,14 +39,18 @@ test: $(STAMP)
 	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=120 notebooks $(wildcard runbooks/*.ipynb)
 
 lint: $(STAMP)
-	$(BIN)/ruff check lib tests benchmarks
-	$(BIN)/ruff format --check lib tests benchmarks
+	$(BIN)/ruff check lib tests benchmarks data
+	$(BIN)/ruff format --check lib tests benchmarks data
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 MEGABYTES ?= 20
 bench: $(STAMP)
 	$(BIN)/python benchmarks/ingest.py $(MEGABYTES)
+
+# Reconstructions of published incidents, written anew by their generators: the same bytes every time.
+incidents: $(STAMP)
+	cd data && ../$(BIN)/python -m generate
 
 # The lock holds names, versions and hashes, and no addresses.
 lock:
