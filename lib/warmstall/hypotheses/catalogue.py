@@ -1,0 +1,109 @@
+"""The pages of the hypotheses: the docstrings of the files in this room, read as pages."""
+
+from __future__ import annotations
+
+import inspect
+import pkgutil
+import re
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from importlib import import_module
+from types import ModuleType
+from typing import cast
+
+from ..errors import InputError
+from .findings import SEVERITIES, Severity
+
+_SECTIONS = ("Shown by", "Ruled out by", "Mistaken for it", "Severity", "Runbook", "Mitigation", "Leads to",
+             "References")  # fmt: skip
+_HEAD = re.compile(rf"^({'|'.join(_SECTIONS)}):[ ]*(.*)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Page:
+    """What is known of one cause. `title` is its name in words, `claim` the sentence that is judged."""
+
+    id: str
+    title: str
+    claim: str
+    about: str
+    shown_by: tuple[str, ...]
+    ruled_out_by: tuple[str, ...]
+    mistaken_for: tuple[str, ...]
+    severity: Severity
+    runbook: str
+    mitigation: str
+    leads_to: tuple[str, ...]
+    references: tuple[str, ...]
+
+    @property
+    def sections(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """The parts of the page that are lists, with their headings, in the order of reading."""
+        return (
+            ("Shown by", self.shown_by),
+            ("Ruled out by", self.ruled_out_by),
+            ("Mistaken for it", self.mistaken_for),
+            ("Leads to", tuple(f"{page_of(name).title} (`{name}`)" for name in self.leads_to)),
+            ("References", self.references),
+        )
+
+    @property
+    def runbook_text(self) -> str:
+        """The runbook's name, or that there is none."""
+        return self.runbook or "none"
+
+
+def modules() -> dict[str, ModuleType]:
+    """The files that judge a cause (those with a function `findings_in`), by id."""
+    package = import_module(__package__)
+    found = {each.name: import_module(f"{__package__}.{each.name}") for each in pkgutil.iter_modules(package.__path__)}
+    return {name: module for name, module in sorted(found.items()) if hasattr(module, "findings_in")}
+
+
+@cache
+def catalogue() -> dict[str, Page]:
+    """Every page by its id.
+
+    >>> catalogue()["stopping_deadlock"].runbook
+    'recover-stuck-runner'
+    """
+    return {name: _page(name, inspect.getdoc(module) or "") for name, module in modules().items()}
+
+
+def page_of(name: str) -> Page:
+    """The page of one hypothesis; raises InputError with the nearest right name."""
+    pages = catalogue()
+    wanted = name.strip().lower().replace("-", "_")
+    if wanted in pages:
+        return pages[wanted]
+    near = get_close_matches(wanted, pages, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(pages)}."
+    raise InputError(f"{name}: there is no such hypothesis; {hint}")
+
+
+def _page(name: str, text: str) -> Page:
+    heads = list(_HEAD.finditer(text))
+    parts = {
+        head[1]: f"{head[2]}\n{text[head.end() : following.start() if following else None]}".strip()
+        for head, following in zip(heads, [*heads[1:], None], strict=True)
+    }
+    if missing := [section for section in _SECTIONS if section not in parts and section != "Leads to"]:
+        raise ValueError(f"hypotheses/{name}.py: its docstring has no section {missing[0]!r}.")
+    opening = text[: heads[0].start()].strip()
+    first, _, about = opening.partition("\n\n")
+    title, _, claim = " ".join(first.split()).partition(": ")
+    severity = parts["Severity"]
+    if severity not in SEVERITIES or not claim:
+        raise ValueError(f"hypotheses/{name}.py: expected 'Title: claim' first, and a severity of {SEVERITIES}.")
+    runbook = parts["Runbook"]
+    return Page(
+        name, title, claim[0].upper() + claim[1:], " ".join(about.split()), *(
+            _items(parts[section]) for section in ("Shown by", "Ruled out by", "Mistaken for it")
+        ), cast(Severity, severity), "" if runbook == "none" else runbook, " ".join(parts["Mitigation"].split()),
+        tuple(re.findall(r"[a-z_]+", parts.get("Leads to", ""))), _items(parts["References"]),
+    )  # fmt: skip
+
+
+def _items(text: str) -> tuple[str, ...]:
+    return tuple(" ".join(item.split()) for item in re.split(r"^\s*- ", text, flags=re.MULTILINE) if item.strip())

@@ -1,0 +1,244 @@
+"""What the hypotheses ask of a case, each asked once: frames, events and the places where they stand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from ..analysis import Analysis
+from ..observed.facts import limits_in_force, memory_findings, settings_in_force
+from ..schema import TABLES
+from .findings import Place, Span
+
+# A request that came to nothing, or took its time for a reason of its own. What is unknown is neither.
+TROUBLED = (
+    "cold_start", "queue_wait", "slow_prefill", "slow_decode", "warm_stall", "load_failure", "runner_crash",
+    "client_abort",
+)  # fmt: skip
+
+
+class Facts:
+    """One case, as the hypotheses see it. Frames hold host, source and line, so that `places` finds them."""
+
+    def __init__(self, found: Analysis) -> None:
+        self.found = found
+        self.case = found.case
+        self._tables: dict[str, pd.DataFrame] = {}
+
+    # --- what was captured
+
+    def has(self, *tables: str) -> bool:
+        """Whether any of these tables of `schema.TABLES` has a row."""
+        return any(len(self.table(table)) for table in tables)
+
+    @cached_property
+    def kinds(self) -> frozenset[str]:
+        """The kinds of files that were read: server-log, trials, vm-stat, kernel-log, application-log …"""
+        return frozenset(kind for account in self.case.accounts for kind in str(account["kind"]).split("+"))
+
+    @cached_property
+    def has_server_log(self) -> bool:
+        """Whether a server's log is here."""
+        return "server-log" in self.kinds
+
+    @cached_property
+    def has_starts(self) -> bool:
+        """Whether the log holds a start of the server, with what it printed then: settings, devices, version."""
+        return any(self.counts.get(key) for key in ("server_config", "server_listening"))
+
+    @cached_property
+    def has_debug_lines(self) -> bool:
+        """Whether the server logged at DEBUG: the scheduler's decisions are then in the log."""
+        keys = ("went_idle", "timer_fired", "expired_event", "req_ctx_done", "load_first", "sched_eval")
+        return any(self.counts.get(key) for key in keys)
+
+    # --- what it shows
+
+    @cached_property
+    def requests(self) -> pd.DataFrame:
+        """The requests that ran a model, or should have: columns of Analysis.requests()."""
+        every = self.found.requests()
+        return every[every["inference"]].reset_index(drop=True)
+
+    @cached_property
+    def troubled(self) -> pd.DataFrame:
+        """The requests that were slow or failed for a reason that the evidence shows."""
+        return self.with_verdict(*TROUBLED)
+
+    def with_verdict(self, *verdicts: str) -> pd.DataFrame:
+        """The requests with one of these verdicts."""
+        return self.requests[self.requests["verdict"].isin(verdicts)]
+
+    @cached_property
+    def lost_trials(self) -> pd.DataFrame:
+        """Calls of clients for which the server wrote no access line: hung, refused or lost."""
+        return pd.DataFrame(self.found.unmatched_trials, columns=["host", "source", "line", *_TRIAL_COLUMNS])
+
+    @cached_property
+    def loads(self) -> pd.DataFrame:
+        """Columns of Analysis.loads(), and ended_at (UTC, when the load came to its outcome) and embedding."""
+        rows = [
+            vars(load) | {"model": self.found.names.get(load.model, load.model), "ready_at": load.ready_at}
+            for timeline in self.found.timelines.values()
+            for load in timeline.loads
+        ]
+        columns = ["host", "source", "line", "model", "spawned_at", "began_at", "ready_at", "ended_at", "load_s",
+                   "outcome", "reload", "reason", "parallel", "context_length", "embedding", "evicted"]  # fmt: skip
+        frame = pd.DataFrame(rows, columns=columns)
+        for name in ("spawned_at", "began_at", "ready_at", "ended_at"):
+            frame[name] = pd.to_datetime(frame[name], utc=True)
+        return frame
+
+    @cached_property
+    def residencies(self) -> pd.DataFrame:
+        """Columns of Analysis.residencies()."""
+        return self.found.residencies()
+
+    @cached_property
+    def memory(self) -> pd.DataFrame:
+        """What each host's memory was doing: host, state, since, sentence, collect."""
+        return memory_findings(self.case)
+
+    @cached_property
+    def limits(self) -> pd.DataFrame:
+        """Limits, intended beside in force: columns of observed.limits.COLUMNS."""
+        return limits_in_force(self.case)
+
+    @cached_property
+    def settings(self) -> pd.DataFrame:
+        """Settings, intended beside in force: columns of observed.settings.COLUMNS."""
+        return settings_in_force(self.case, self.printed_settings)
+
+    @cached_property
+    def printed_settings(self) -> pd.DataFrame:
+        """What each server run printed at its start: host, source, line, at, version, name, value."""
+        return self.found.settings()
+
+    def setting(self, name: str) -> str:
+        """The value that the last server run printed, or else that the captures show in force; empty if neither."""
+        printed = self.printed_settings
+        values = list(printed["value"][printed["name"] == name])
+        captured = self.settings
+        values = values or list(captured["in_force"][captured["name"] == name].dropna())
+        return str(values[-1]) if values else ""
+
+    @cached_property
+    def versions(self) -> list[tuple[int, ...]]:
+        """The Ollama versions that started, oldest start first, as numbers."""
+        return [version_numbers(version) for version in self.found.versions()]
+
+    @cached_property
+    def counts(self) -> Mapping[str, int]:
+        """How many events of each key there are."""
+        frame = self.case.sql("SELECT key, count(*) AS n FROM events GROUP BY key")
+        return dict(zip(frame["key"], frame["n"].astype(int), strict=True))
+
+    def events(self, *keys: str) -> pd.DataFrame:
+        """Events of these keys: host, source, line, key, at (UTC; its earliest where it has none), fields, text."""
+        wanted = [key for key in keys if self.counts.get(key)]
+        name = "events:" + ",".join(sorted(wanted))
+        if name not in self._tables:
+            quoted = ", ".join(f"'{key}'" for key in wanted) or "''"
+            frame = self.case.sql(
+                'SELECT host, source, line, key, coalesce("at", before_at) AS "at", fields, text FROM events '
+                f'WHERE key IN ({quoted}) ORDER BY "at", source, line'
+            )
+            frame["at"] = pd.to_datetime(frame["at"], utc=True)
+            frame["fields"] = [json.loads(text or "{}") for text in frame["fields"]]
+            self._tables[name] = frame
+        return self._tables[name]
+
+    def table(self, name: str) -> pd.DataFrame:
+        """One table of the case (`schema.TABLES`) in order of time, its times in UTC."""
+        if name not in self._tables:
+            order = '"at", ' if "at" in TABLES[name] else ""
+            frame = self.case.sql(f"FROM {name} ORDER BY host, {order}source, line")
+            for column, kind in TABLES[name].items():
+                if kind == "TIMESTAMP":
+                    frame[column] = pd.to_datetime(frame[column], utc=True)
+            self._tables[name] = frame
+        return self._tables[name]
+
+    # --- where it stands
+
+    def whole_log(self) -> tuple[Place, ...]:
+        """Every server log from its first line to its last: where what is not there was looked for."""
+        return self.whole("server-log")
+
+    def whole(self, *kinds: str) -> tuple[Place, ...]:
+        """Files of these kinds, from their first line to their last."""
+        return tuple(
+            Place(account["host"], account["path"], 1, max(1, int(account["lines"])))
+            for account in self.case.accounts
+            if set(kinds) & set(str(account["kind"]).split("+"))
+        )
+
+    def whole_table(self, name: str) -> tuple[Place, ...]:
+        """The stretch of lines in each file that a table was read from."""
+        spans = self.table(name).groupby(["host", "source"], sort=True)["line"].agg(["min", "max"])
+        return tuple(Place(host, source, int(low), int(high)) for (host, source), (low, high) in
+                     zip(spans.index, spans.to_numpy(), strict=True))  # fmt: skip
+
+
+_TRIAL_COLUMNS = tuple(name for name in TABLES["trials"] if name not in ("host", "source", "line"))
+
+
+def places(rows: pd.DataFrame | Iterable[Mapping[str, Any]], most: int = 3) -> tuple[Place, ...]:
+    """The places of the first rows of a frame; three are enough to check a sentence.
+
+    >>> places(pd.DataFrame({"host": ["box"], "source": ["server.log"], "line": [12]}))[0].line
+    12
+    """
+    if isinstance(rows, pd.DataFrame):
+        rows = rows.head(most)[["host", "source", "line"]].to_dict("records")
+    return tuple(Place(str(row["host"]), str(row["source"]), int(row["line"])) for row in list(rows)[:most])
+
+
+def span(rows: pd.DataFrame, first: str = "started_at", last: str = "ended_at") -> Span:
+    """From the earliest to the latest time of a frame, where they are known."""
+    begin, end = rows[first].min(), rows[last].max()
+    return (None if pd.isna(begin) else begin.to_pydatetime(), None if pd.isna(end) else end.to_pydatetime())
+
+
+def version_numbers(version: str) -> tuple[int, ...]:
+    """A version as numbers that compare.
+
+    >>> version_numbers("0.13.5-rc1") < version_numbers("0.30.0")
+    True
+    """
+    head = version.partition("-")[0].lstrip("v")
+    return tuple(int(part) for part in head.split(".") if part.isdigit())
+
+
+def seconds_text(seconds: float) -> str:
+    """Seconds as a reader says them.
+
+    >>> seconds_text(0.017), seconds_text(4.1), seconds_text(248.239), seconds_text(7300)
+    ('17 ms', '4.1 s', '4.1 min', '2.0 h')
+    """
+    if seconds >= 3600:
+        return f"{seconds / 3600:.1f} h"
+    if seconds >= 120:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
+
+
+def size_text(size_bytes: float) -> str:
+    """Bytes in binary units, as Ollama's log writes them.
+
+    >>> size_text(8388608), size_text(10.6 * 2**30)
+    ('8.0 MiB', '10.6 GiB')
+    """
+    for unit, size in (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if size_bytes >= size:
+            return f"{size_bytes / size:.1f} {unit}"
+    return f"{size_bytes:.0f} bytes"
+
+
+def clock_text(at: pd.Timestamp) -> str:
+    """A time as the answers write it."""
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC"

@@ -1,0 +1,66 @@
+"""Every hypothesis judged on one case: its state, with what speaks for and against it and what is missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..analysis import Analysis
+from .catalogue import Page, catalogue, modules
+from .facts import Facts
+from .findings import SEVERITIES, STATES, Evidence, Severity, State, Unseen, state_of
+
+_STRENGTHS = ("decisive", "strong", "weak")
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One hypothesis on one case. Evidence comes strongest first; `collect` is what would tell more."""
+
+    page: Page
+    state: State
+    severity: Severity
+    evidence: tuple[Evidence, ...]
+    collect: tuple[str, ...]
+
+    @property
+    def id(self) -> str:
+        return self.page.id
+
+    @property
+    def found(self) -> bool:
+        """Whether the evidence speaks for it: confirmed or supported."""
+        return self.state in ("confirmed", "supported")
+
+    @property
+    def supporting(self) -> tuple[Evidence, ...]:
+        return tuple(item for item in self.evidence if item.direction == "for")
+
+    @property
+    def opposing(self) -> tuple[Evidence, ...]:
+        return tuple(item for item in self.evidence if item.direction == "against")
+
+
+def judge(found: Analysis) -> list[Judgement]:
+    """All hypotheses on an analysis: what is found first, the most severe of it first.
+
+    >>> from warmstall.analysis import analyze
+    >>> from warmstall.case import sample_incident
+    >>> judge(analyze(sample_incident()))[0].id
+    'warm_stall'
+    """
+    facts = Facts(found)
+    judged = [_judged(page, list(modules()[name].findings_in(facts))) for name, page in catalogue().items()]
+    return sorted(judged, key=lambda one: (STATES.index(one.state) if not one.found else 0,
+                                           -SEVERITIES.index(one.severity), STATES.index(one.state), one.id))  # fmt: skip
+
+
+def _judged(page: Page, findings: list[Evidence | Unseen]) -> Judgement:
+    state = state_of(findings)
+    evidence = [item for item in findings if isinstance(item, Evidence)]
+    evidence.sort(key=lambda item: _STRENGTHS.index(item.strength))
+    telling = [item for item in evidence if item.direction == "for" and item.strength != "weak"]
+    found = state in ("confirmed", "supported")
+    severities = [item.severity or page.severity for item in telling] if found else []
+    severity = max(severities, key=SEVERITIES.index, default=page.severity)
+    collect = dict.fromkeys(item.collect for item in findings if isinstance(item, Unseen))
+    return Judgement(page, state, severity, tuple(evidence), tuple(collect) if state != "ruled_out" else ())
