@@ -10,7 +10,6 @@ from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
 from types import ModuleType
-from typing import cast
 
 from ..errors import InputError
 from .findings import SEVERITIES, Severity
@@ -98,11 +97,19 @@ def _page(name: str, text: str) -> Page:
         raise ValueError(f"hypotheses/{name}.py: expected 'Title: claim' first, and a severity of {SEVERITIES}.")
     runbook = parts["Runbook"]
     return Page(
-        name, title, claim[0].upper() + claim[1:], " ".join(about.split()), *(
-            _items(parts[section]) for section in ("Shown by", "Ruled out by", "Mistaken for it")
-        ), cast(Severity, severity), "" if runbook == "none" else runbook, " ".join(parts["Mitigation"].split()),
-        tuple(re.findall(r"[a-z_]+", parts.get("Leads to", ""))), _items(parts["References"]),
-    )  # fmt: skip
+        id=name,
+        title=title,
+        claim=claim[0].upper() + claim[1:],
+        about=" ".join(about.split()),
+        shown_by=_items(parts["Shown by"]),
+        ruled_out_by=_items(parts["Ruled out by"]),
+        mistaken_for=_items(parts["Mistaken for it"]),
+        severity=severity,
+        runbook="" if runbook == "none" else runbook,
+        mitigation=" ".join(parts["Mitigation"].split()),
+        leads_to=tuple(re.findall(r"[a-z_]+", parts.get("Leads to", ""))),
+        references=_items(parts["References"]),
+    )
 
 
 def _items(text: str) -> tuple[str, ...]:

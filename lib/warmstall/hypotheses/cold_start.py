@@ -25,8 +25,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import pandas as pd
-
 from .facts import Facts, places, seconds_text, span
 from .findings import Finding, excludes, hints, proves, refutes, supports, unseen
 
@@ -103,6 +101,10 @@ def _by_the_clients(facts: Facts) -> Iterator[Finding]:
         yield refutes(f"The longest load_duration of {len(trials):,} calls is "
                       f"{seconds_text(longest['load_duration_s'].iloc[0])}.", *places(longest))  # fmt: skip
     else:
-        took_s = pd.Series(cold["load_duration_s"]).sum()
-        yield supports(f"load_duration is most of {len(cold):,} of {len(trials):,} calls, {seconds_text(took_s)} in all "
-                       "(waits in the queue are part of it).", *places(cold), severity="info")  # fmt: skip
+        took_s = cold["load_duration_s"].sum()
+        yield supports(
+            f"load_duration is most of {len(cold):,} of {len(trials):,} calls, {seconds_text(took_s)} in all (waits in "
+            "the queue are part of it).",
+            *places(cold),
+            severity="info",
+        )

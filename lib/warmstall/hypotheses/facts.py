@@ -64,6 +64,16 @@ class Facts:
         every = self.found.requests()
         return every[every["inference"]].reset_index(drop=True)
 
+    def requests_to(self, host: str, model: str) -> pd.DataFrame:
+        """The requests that may have been to a model that /api/ps shows: not those known to be to another one.
+
+        A log that names no model by its name leaves that open.
+        """
+        seen = {_untagged(str(name)) for name in self.table("resident_models")["model"]}
+        named = self.requests["model"].map(_untagged)
+        here = self.requests["host"].eq(host) | (self.requests["host"].nunique() <= 1)
+        return self.requests[here & (named.eq(_untagged(model)) | ~named.isin(seen))]
+
     @cached_property
     def troubled(self) -> pd.DataFrame:
         """The requests that were slow or failed for a reason that the evidence shows."""
@@ -187,6 +197,10 @@ class Facts:
 _TRIAL_COLUMNS = tuple(name for name in TABLES["trials"] if name not in ("host", "source", "line"))
 
 
+def _untagged(model: str) -> str:
+    return model.removesuffix(":latest")
+
+
 def places(rows: pd.DataFrame | Iterable[Mapping[str, Any]], most: int = 3) -> tuple[Place, ...]:
     """The places of the first rows of a frame; three are enough to check a sentence.
 
@@ -237,6 +251,15 @@ def size_text(size_bytes: float) -> str:
         if size_bytes >= size:
             return f"{size_bytes / size:.1f} {unit}"
     return f"{size_bytes:.0f} bytes"
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """A count with its noun.
+
+    >>> counted(1, "request"), counted(1240, "request"), counted(2, "retry", "retries")
+    ('1 request', '1,240 requests', '2 retries')
+    """
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def clock_text(at: pd.Timestamp) -> str:

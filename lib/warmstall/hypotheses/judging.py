@@ -50,8 +50,13 @@ def judge(found: Analysis) -> list[Judgement]:
     """
     facts = Facts(found)
     judged = [_judged(page, list(modules()[name].findings_in(facts))) for name, page in catalogue().items()]
-    return sorted(judged, key=lambda one: (STATES.index(one.state) if not one.found else 0,
-                                           -SEVERITIES.index(one.severity), STATES.index(one.state), one.id))  # fmt: skip
+    return sorted(judged, key=_rank)
+
+
+def _rank(one: Judgement) -> tuple[int, int, int, str]:
+    """What is found first, the most severe of it first; then what is ruled out, then what could not be seen."""
+    state = STATES.index(one.state)
+    return 0 if one.found else state, -SEVERITIES.index(one.severity), state, one.id
 
 
 def _judged(page: Page, findings: list[Evidence | Unseen]) -> Judgement:

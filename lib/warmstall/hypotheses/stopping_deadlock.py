@@ -1,4 +1,4 @@
-"""`Stopping…` deadlock: a runner that never becomes idle keeps its unload, and all that needs its room, waiting for ever.
+"""`Stopping…` deadlock: a runner that never becomes idle keeps its unload, and all who need its room, waiting for ever.
 
 An unload is soft: it waits until the last request on the runner has ended. If one never ends, `ollama ps` shows
 `Stopping...` for ever, the memory stays taken, requests to the same model hang, and a model that needs the room
@@ -30,8 +30,8 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from .facts import Facts, clock_text, places, seconds_text
-from .findings import Finding, Place, hints, proves, refutes, supports, unseen, weakens
+from .facts import Facts, clock_text, counted, places, seconds_text
+from .findings import Evidence, Finding, Place, hints, proves, refutes, supports, unseen, weakens
 
 # An unload waits up to 5 s for the GPU's memory and pings its runner for up to 10 s: less is no deadlock.
 _UNLOAD_S = 15.0
@@ -71,12 +71,10 @@ def _overstays(looks: pd.DataFrame) -> Iterator[pd.DataFrame]:
             yield rows
 
 
-def _judged(facts: Facts, host: str, model: str, stay: pd.DataFrame) -> Finding:
+def _judged(facts: Facts, host: str, model: str, stay: pd.DataFrame) -> Evidence:
     began, last = stay["at"].iloc[0], stay["at"].iloc[-1]
     lasted_s = (last - began).total_seconds()
-    requests = facts.requests[facts.requests["host"].eq(host) | (facts.requests["host"].nunique() == 1)]
-    # A request whose model is not known may have been to this one.
-    own = requests[requests["model"].eq(model) | requests["model"].eq("")]
+    own = facts.requests_to(host, model)
     answered = own[own["status"].eq("200") & ~own["verdict"].isin(["warm_stall", "client_abort", "runner_crash"])]
     longest_s = float(answered["wall_s"].max()) if len(answered) else 0.0
     sentence = (
@@ -88,15 +86,16 @@ def _judged(facts: Facts, host: str, model: str, stay: pd.DataFrame) -> Finding:
     across = answered[(answered["started_at"] < began) & (answered["ended_at"] >= last)]
     if len(inside) or len(across):
         kept = inside if len(inside) else across
-        return weakens(f"{sentence}, but {len(inside) + len(across):,} requests ended well meanwhile: they outlived "
+        return weakens(f"{sentence}, but {counted(len(inside) + len(across), 'request')} ended well meanwhile: they outlived "
                        "keep_alive, or the clocks differ.", *places(stay, 1), *places(kept, 2))  # fmt: skip
     stuck = own[(own["ended_at"] >= began) & (own["started_at"] <= last)]
     lost = _lost(facts.lost_trials, began, last)
     after = [*places(stay, 1), *places(stay.tail(1), 1), *places(stuck, 2), *places(lost, 1)]
     if len(stuck) + len(lost) and lasted_s > longest_s:
         return proves(
-            f"{sentence}, longer than any answered request took ({seconds_text(longest_s)}); {len(stuck) + len(lost):,} "
-            f"requests of that time failed, hung or were not answered{_busy(facts, host, began, last)}.",
+            f"{sentence}, longer than any answered request took ({seconds_text(longest_s)}); "
+            f"{counted(len(stuck) + len(lost), 'request')} of that time failed, hung or were not answered"
+            f"{_busy(facts, host, began, last)}.",
             *after,
             span=span,
         )
@@ -138,5 +137,5 @@ def _scheduler_lines(facts: Facts) -> Iterator[Finding]:
     open_waits = [row for row in waits.to_dict("records") if not (done["at"] >= row["at"]).any()]
     if open_waits:
         first = open_waits[0]
-        yield supports(f"{len(open_waits):,} evictions waited for a busy runner and none of them was completed.",
+        yield supports(f"{counted(len(open_waits), 'eviction')} waited for a busy runner without end.",
                        Place(first["host"], first["source"], int(first["line"])))  # fmt: skip
