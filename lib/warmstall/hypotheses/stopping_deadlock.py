@@ -120,10 +120,15 @@ def _busy(facts: Facts, host: str, began: pd.Timestamp, last: pd.Timestamp) -> s
     return f"; the runner used {rows['cpu_percent'].median():.1f} % of a core (middle of {len(rows):,} samples)"
 
 
-def _covered(looks: pd.DataFrame, troubled: pd.DataFrame, lost: pd.DataFrame) -> bool:
-    """Whether the looks reach over the time in which requests were in trouble."""
-    ends = [*troubled["ended_at"].dropna(), *pd.to_datetime(lost["ended_at"], utc=True).dropna()]
-    return not ends or (looks["at"].min() <= max(ends) and looks["at"].max() >= min(ends))
+def _covered(looks: pd.DataFrame, *calls: pd.DataFrame) -> bool:
+    """Whether a look fell into every call that was long enough to have met a deadlock."""
+    at = looks["at"].sort_values()
+    for frame in calls:
+        started, ended = (pd.to_datetime(frame[name], utc=True) for name in ("started_at", "ended_at"))
+        long = (ended - started).dt.total_seconds() > _UNLOAD_S
+        if (at.searchsorted(ended[long]) <= at.searchsorted(started[long])).any():
+            return False
+    return True
 
 
 def _scheduler_lines(facts: Facts) -> Iterator[Finding]:

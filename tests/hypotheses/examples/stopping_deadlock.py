@@ -32,7 +32,7 @@ EXAMPLES = [
     Example(
         "one request outlives keep_alive and ends well",
         "ruled_out",
-        {"server.log": WARM.text() + ServerLog().request(70, 500.0).text(), "ps.jsonl": looks(60, 590, 360)},
+        {"server.log": WARM.text() + ServerLog().request(70, 500.0).text(), "ps.jsonl": looks(60, 570, 360)},
         ("outlived keep_alive",),
     ),
     Example(
