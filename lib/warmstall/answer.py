@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
+from . import causes
 from .analysis import REQUEST_COLUMNS, Analysis
-from .errors import OutputError
+from .hypotheses import judge, stacked
 from .observed.facts import memory_findings, sentences
 from .parse.plain_text import printable
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from .postmortem import draft
+from .writing import whole_file
 
 SCHEMA = 1
-_BESIDE_TOLD = 4
+_LINES = 25
 # Singular and plural of what a request was, in the order in which they are told.
 _WHAT_IT_WAS = {
     "warm_stall": ("warm stall", "warm stalls"),
@@ -95,7 +94,8 @@ def summarize(found: Analysis) -> dict[str, Any]:
             }
             for row in found.windows().to_dict("records")
         ],
-        "hypotheses": [],
+        "hypotheses": causes.summarized(judge(found)),
+        "stack": stacked(judge(found)).sentences,
         "trials": {"unmatched": len(found.unmatched_trials)},
         "clocks": _clocks(found),
         "beside_the_log": sentences(found.case, found.settings()),
@@ -104,7 +104,17 @@ def summarize(found: Analysis) -> dict[str, Any]:
 
 
 def answer(found: Analysis) -> str:
-    """What happened, in plain English and at most 25 lines."""
+    """What happened and why, in plain English and at most 25 lines; what matters less makes room first."""
+    told: list[str] = []
+    for most in range(4, 0, -1):
+        told = _told_in(found, most)
+        if len(told) <= _LINES:
+            break
+    return "\n".join(printable(line) for line in told[:_LINES])
+
+
+def _told_in(found: Analysis, most: int) -> list[str]:
+    """The lines of the answer, with at most so many of each list."""
     requests = found.requests()
     inference = requests[requests["inference"]]
     lines = [_what_was_read(found, requests), ""]
@@ -119,22 +129,23 @@ def answer(found: Analysis) -> str:
     else:
         lines += _headline(inference)
         lines += _seconds(inference)
-        lines += _worst(inference)
+        lines += _worst(inference, most)
     for row in found.windows().drop_duplicates("kind").head(2).to_dict("records"):
         until = "%H:%M:%S" if row["from_at"].date() == row["to_at"].date() else "%Y-%m-%d %H:%M:%S"
         span = f"{row['from_at']:%Y-%m-%d %H:%M:%S} to {row['to_at'].strftime(until)} UTC"
         lines.append(f"Unlike the rest, {span}: {row['sentence']}.")
     if clocks := _clocks_told(found):
         lines.append(clocks)
+    lines += causes.told(judge(found))
     if facts := _also_in_the_log(found):
         lines += ["Also in the log: " + "; ".join(facts) + "."]
     if beside := sentences(found.case, found.settings()):
-        more = f" And {len(beside) - _BESIDE_TOLD} more in the report." if len(beside) > _BESIDE_TOLD else ""
-        lines += ["Beside the log:", *[f"- {sentence}" for sentence in beside[:_BESIDE_TOLD]]]
+        more = f" And {len(beside) - most} more in the report." if len(beside) > most else ""
+        lines += ["Beside the log:", *[f"- {sentence}" for sentence in beside[:most]]]
         lines[-1] += more
     if collect := cannot_tell(found):
-        lines += ["", "What this evidence cannot tell:", *[f"- {item}" for item in collect[:4]]]
-    return "\n".join(printable(line) for line in lines[:25])
+        lines += ["", "What this evidence cannot tell:", *[f"- {item}" for item in collect[:most]]]
+    return lines
 
 
 def _also_in_the_log(found: Analysis) -> list[str]:
@@ -307,7 +318,7 @@ def _seconds(inference: pd.DataFrame) -> list[str]:
     return [f"Of the {_seconds_text(wall_s)} of {others} that were not as usual: {', '.join(named)}."]
 
 
-def _worst(inference: pd.DataFrame) -> list[str]:
+def _worst(inference: pd.DataFrame, most: int) -> list[str]:
     """The slowest request of all, then the slowest that were not as usual; what repeats itself is told once."""
     ranked = inference.sort_values(["wall_s", "line"], ascending=[False, True])
     unusual = ranked[~ranked["verdict"].isin(["warm_ok", "rejected"])]
@@ -319,7 +330,7 @@ def _worst(inference: pd.DataFrame) -> list[str]:
             continue
         lines.append(f"- {_told(row)}{_alike(row, unusual)}")
         seen.add(_gist(row["reason"]))
-        if len(lines) > 3:
+        if len(lines) >= most:
             break
     return lines
 
@@ -386,8 +397,8 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return records
 
 
-def write_answer(found: Analysis, out: Path) -> dict[str, Any]:
-    """Write summary.json and requests.csv into `out` and return the summary.
+def write_answer(found: Analysis, out: Path, with_draft: bool = True) -> dict[str, Any]:
+    """Write summary.json, requests.csv and the draft postmortem.md into `out` and return the summary.
 
     Raises OutputError when they cannot be written; nothing half-written stays behind.
     """
@@ -397,18 +408,7 @@ def write_answer(found: Analysis, out: Path) -> dict[str, Any]:
         frame[list(REQUEST_COLUMNS)].to_csv(path, index=False)
     with whole_file(out / "summary.json") as path:
         path.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    if with_draft:
+        with whole_file(out / "postmortem.md") as path:
+            path.write_text(draft(found), encoding="utf-8")
     return summary
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Write to a temporary name first, so that a reader sees a whole file or none."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        partial.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error}).") from error
-    finally:
-        partial.unlink(missing_ok=True)

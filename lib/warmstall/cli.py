@@ -81,7 +81,7 @@ def analyze(
     from .analysis import Analysis
     from .answer import write_answer
 
-    summary = write_answer(Analysis(case), out)
+    summary = write_answer(Analysis(case), out, with_draft=report)
     print(json.dumps(summary, indent=1, ensure_ascii=False) if as_json else summary["answer"], flush=True)
     if report:
         _say("drawing the report …")
@@ -177,6 +177,26 @@ def watch(
             finally:
                 folder.finish([])
     print(f"{taken} samples in {case}.\n\nNext: warmstall analyze {shlex.quote(str(case))}")
+
+
+@app.command()
+def explain(
+    hypothesis: Annotated[str, typer.Argument(help="Its id; without one, all are listed.")] = "",
+    markdown: Annotated[bool, typer.Option("--markdown", help="All pages, as docs/hypotheses.md.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Tell what is known of a cause: what shows it, what rules it out, what is mistaken for it, what to do."""
+    from .hypotheses.catalogue import catalogue, catalogue_markdown, page_of
+
+    pages = [page_of(hypothesis)] if hypothesis else list(catalogue().values())
+    if as_json:
+        print(json.dumps([asdict(page) for page in pages], indent=1, ensure_ascii=False))
+    elif markdown:
+        print(catalogue_markdown(), end="")
+    elif hypothesis:
+        print(pages[0].markdown, end="")
+    else:
+        print("\n".join(f"{page.id:28}{page.claim}" for page in pages))
 
 
 def _pair(text: str, option: str, example: str) -> tuple[str, str]:

@@ -20,6 +20,7 @@ from typing import Any
 
 from warmstall import __version__
 from warmstall.errors import InputError, OutputError, WarmstallError
+from warmstall.writing import whole_file
 
 Progress = Callable[[str], None]
 
@@ -48,7 +49,8 @@ def write_report(case_path: str | Path, out_dir: str | Path, progress: Progress 
             raise OutputError(f"The notebook did not start, so there is no report: {failure}")
         tell("writing the page")
         title = f"Postmortem of {Path(case_path).absolute().name}"
-        _write_whole(page, html_page(executed, title, failure))
+        with whole_file(page) as path:
+            path.write_text(html_page(executed, title, failure), encoding="utf-8", newline="\n")
     except OSError as error:
         raise OutputError(f"The report cannot be written to {out}: {error.strerror or error}") from error
     if failure:
@@ -196,10 +198,3 @@ def _quiet_papermill() -> Iterator[Any]:
             yield papermill
         finally:
             logger.setLevel(level)
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """All or nothing: a reader never finds half a page."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8", newline="\n")
-    part.replace(path)

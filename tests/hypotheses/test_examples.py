@@ -10,6 +10,7 @@ import pytest
 
 from hypotheses.example import Example, judgement
 from warmstall.hypotheses import catalogue
+from warmstall.hypotheses.judging import BROKEN
 
 EXAMPLES: dict[str, list[Example]] = {
     name: import_module(f"hypotheses.examples.{name}").EXAMPLES
@@ -30,6 +31,7 @@ def test_has_examples_of_every_state(name: str) -> None:
 def test_example(name: str, example: Example, tmp_path: Path) -> None:
     found = judgement(name, tmp_path / "case", example.files)
     told = [item.sentence for item in found.evidence] + list(found.collect)
+    assert not any(BROKEN in order for order in found.collect), found.collect
     assert found.state == example.state, told
     assert not example.severity or found.severity == example.severity
     for words in example.says:

@@ -37,20 +37,22 @@ class Page:
     references: tuple[str, ...]
 
     @property
-    def sections(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """The parts of the page that are lists, with their headings, in the order of reading."""
-        return (
+    def markdown(self) -> str:
+        """The page as Markdown, under a heading of the second level whose anchor is the id."""
+        lists = (
             ("Shown by", self.shown_by),
             ("Ruled out by", self.ruled_out_by),
             ("Mistaken for it", self.mistaken_for),
-            ("Leads to", tuple(f"{page_of(name).title} (`{name}`)" for name in self.leads_to)),
+            ("Leads to", tuple(f"`{name}`" for name in self.leads_to)),
             ("References", self.references),
         )
-
-    @property
-    def runbook_text(self) -> str:
-        """The runbook's name, or that there is none."""
-        return self.runbook or "none"
+        parts = [f"## {self.id}", f"**{self.title}.** {self.claim}", self.about]
+        for heading, items in lists:
+            if items:
+                parts.append("\n".join([f"{heading}:", "", *(f"- {item}" for item in items)]))
+        parts.append(f"Mitigation: {self.mitigation}")
+        parts.append(f"Severity: {self.severity} · Runbook: {f'`{self.runbook}`' if self.runbook else 'none'}")
+        return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def modules() -> dict[str, ModuleType]:
@@ -79,6 +81,24 @@ def page_of(name: str) -> Page:
     near = get_close_matches(wanted, pages, n=1)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(pages)}."
     raise InputError(f"{name}: there is no such hypothesis; {hint}")
+
+
+def catalogue_markdown() -> str:
+    """All pages, one after another, under a table of them: the project's docs/hypotheses.md."""
+    rows = [f"| [{page.id}](#{page.id}) | {page.claim} | {page.severity} | {page.runbook or 'none'} |"
+            for page in catalogue().values()]  # fmt: skip
+    head = [
+        "# Hypotheses",
+        "",
+        "The causes that warmstall judges on every case: `confirmed`, `supported`, `ruled_out`, or `not_observable`",
+        "with what to collect. Each is one file of `lib/warmstall/hypotheses/`, and this page is made of their",
+        "docstrings (`make docs`). `warmstall explain ID` prints one of them.",
+        "",
+        "| id | claim | severity | runbook |",
+        "|---|---|---|---|",
+        *rows,
+    ]
+    return "\n".join(head) + "\n\n" + "\n".join(page.markdown for page in catalogue().values())
 
 
 def _page(name: str, text: str) -> Page:

@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .facts import Facts, places, seconds_text, span
-from .findings import Finding, excludes, hints, proves, refutes, supports, unseen
+from .findings import Finding, excludes, hints, proves, refutes, supports, unseen, weakens
 
 # The share of the trouble below which nobody would call it the cause.
 _ONE_IN_TWENTY = 0.05
@@ -75,6 +75,9 @@ def _by_the_log(facts: Facts) -> Iterator[Finding]:
         return
     show = proves if share >= _MOSTLY else supports
     yield show(sentence, *places(slowest), span=span(cold), severity="info")
+    if share_s < _ONE_IN_TWENTY:
+        yield weakens(f"The other {others:,} took {1 - share_s:.0%} of the time and overlap no load.",
+                      *places(other if len(other) else facts.lost_trials))  # fmt: skip
     yield from _from_disk(facts)
 
 

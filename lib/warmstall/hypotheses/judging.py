@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 from ..analysis import Analysis
 from .catalogue import Page, catalogue, modules
 from .facts import Facts
-from .findings import SEVERITIES, STATES, Evidence, Severity, State, Unseen, state_of
+from .findings import SEVERITIES, STATES, Evidence, Finding, Severity, State, Unseen, state_of, unseen
 
+# How the order begins that stands where a hypothesis could not be judged for a fault of its own.
+BROKEN = "a fault of warmstall's own while judging"
 _STRENGTHS = ("decisive", "strong", "weak")
 
 
@@ -40,6 +43,10 @@ class Judgement:
         return tuple(item for item in self.evidence if item.direction == "against")
 
 
+# An answer, its summary and a report ask for the same judgements.
+_judged_before: WeakKeyDictionary[Analysis, list[Judgement]] = WeakKeyDictionary()
+
+
 def judge(found: Analysis) -> list[Judgement]:
     """All hypotheses on an analysis: what is found first, the most severe of it first.
 
@@ -48,9 +55,12 @@ def judge(found: Analysis) -> list[Judgement]:
     >>> judge(analyze(sample_incident()))[0].id
     'warm_stall'
     """
+    if found in _judged_before:
+        return list(_judged_before[found])
     facts = Facts(found)
-    judged = [_judged(page, list(modules()[name].findings_in(facts))) for name, page in catalogue().items()]
-    return sorted(judged, key=_rank)
+    judged = [_judged(page, _findings(name, facts)) for name, page in catalogue().items()]
+    _judged_before[found] = sorted(judged, key=_rank)
+    return list(_judged_before[found])
 
 
 def _rank(one: Judgement) -> tuple[int, int, int, str]:
@@ -59,7 +69,15 @@ def _rank(one: Judgement) -> tuple[int, int, int, str]:
     return 0 if one.found else state, -SEVERITIES.index(one.severity), state, one.id
 
 
-def _judged(page: Page, findings: list[Evidence | Unseen]) -> Judgement:
+def _findings(name: str, facts: Facts) -> list[Finding]:
+    """What the file of one hypothesis yields; its fault must not cost the reader all other answers."""
+    try:
+        return list(modules()[name].findings_in(facts))
+    except Exception as error:
+        return [unseen(f"{BROKEN} {name} ({type(error).__name__}: {error}); please report it")]
+
+
+def _judged(page: Page, findings: list[Finding]) -> Judgement:
     state = state_of(findings)
     evidence = [item for item in findings if isinstance(item, Evidence)]
     evidence.sort(key=lambda item: _STRENGTHS.index(item.strength))

@@ -24,3 +24,12 @@ def printable_lines(text: str) -> str:
     'a [31mb\nc'
     """
     return "\n".join(printable(line) for line in text.split("\n"))
+
+
+def markdown_escaped(text: object) -> str:
+    r"""Text that Markdown shows as it is: nothing in it becomes markup, a link, HTML or a formula.
+
+    >>> markdown_escaped("a_b <img> [x](y)")
+    'a\\_b \\<img\\> \\[x\\](y)'
+    """
+    return re.sub(r"([\\`*_{}\[\]<>#|$~])", r"\\\1", printable(str(text)))
