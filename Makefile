@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: help venv demo test lint bench lock incidents clean
+.PHONY: help venv demo test lint bench lock docs incidents clean
 
 help:
 	@echo "make demo   analyze a real incident and draw its report (warmstall-out/report.html)"
@@ -47,6 +47,10 @@ lint: $(STAMP)
 MEGABYTES ?= 20
 bench: $(STAMP)
 	$(BIN)/python benchmarks/ingest.py $(MEGABYTES)
+
+# The catalogue of hypotheses, made of their docstrings.
+docs: $(STAMP)
+	$(BIN)/warmstall explain --markdown > docs/hypotheses.md
 
 # Reconstructions of published incidents, written anew by their generators: the same bytes every time.
 incidents: $(STAMP)

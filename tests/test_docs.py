@@ -28,6 +28,7 @@ ELSEWHERE = {
     "make demo": "tested below by what it runs",
     "make test": "is what runs this test",
     "make lint": "is run beside it",
+    "make docs": "writes into docs/; test_hypotheses_md_is_the_catalogue compares",
     ".venv/bin/warmstall analyze ~/.ollama/logs/server.log": "needs the reader's own log",
     ".venv/bin/jupyter lab notebooks/postmortem.ipynb": "is a server; nbval runs the notebook",
     ".venv/bin/warmstall collect my-case --host ssh://me@gpu-box": "needs another machine; test_ssh.py has one",

@@ -128,6 +128,8 @@ def _told_in(found: Analysis, most: int) -> list[str]:
         )
     else:
         lines += _headline(inference)
+    lines += causes.told(judge(found))
+    if len(inference):
         lines += _seconds(inference)
         lines += _worst(inference, most)
     for row in found.windows().drop_duplicates("kind").head(2).to_dict("records"):
@@ -136,7 +138,6 @@ def _told_in(found: Analysis, most: int) -> list[str]:
         lines.append(f"Unlike the rest, {span}: {row['sentence']}.")
     if clocks := _clocks_told(found):
         lines.append(clocks)
-    lines += causes.told(judge(found))
     if facts := _also_in_the_log(found):
         lines += ["Also in the log: " + "; ".join(facts) + "."]
     if beside := sentences(found.case, found.settings()):

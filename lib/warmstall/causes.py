@@ -67,7 +67,7 @@ def told(judged: Sequence[Judgement]) -> list[str]:
 
 
 def _names(judged: Sequence[Judgement]) -> str:
-    names = [one.page.title[0].lower() + one.page.title[1:] for one in judged]
+    names = [one.page.name for one in judged]
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more
 

@@ -155,3 +155,11 @@ def test_every_fact_of_the_real_captures_is_proven_somewhere(shared: Path) -> No
 @given(st.sampled_from([TABS, CONTEXT, json.dumps(PS), json.dumps(PS, indent=1)]).flatmap(damaged))
 def test_damaged_captures_are_survived(text: str) -> None:
     check(parse_ollama_ps(text), text)
+
+
+def test_a_time_above_a_table_is_when_it_was_printed() -> None:
+    table = "NAME  ID            SIZE   PROCESSOR  UNTIL\nbig   a418f5838eaf  21 GB  100% GPU   Stopping..."
+    parsed = parse_ollama_ps(f"=== 2026-04-07 18:01:03 +0200 ===\n{table}\n\nTue Apr  7 16:20:20 UTC 2026\n{table}\n")
+    times = [row["at"].isoformat() for row in parsed.tables["resident_models"]]
+    assert times == ["2026-04-07T16:01:03", "2026-04-07T16:20:20"]
+    assert len(parsed.lines) == 6

@@ -37,6 +37,11 @@ class Page:
     references: tuple[str, ...]
 
     @property
+    def name(self) -> str:
+        """The title as it stands within a sentence: memory pressure, CPU instead of GPU."""
+        return self.title if self.title[1:2].isupper() else self.title[0].lower() + self.title[1:]
+
+    @property
     def markdown(self) -> str:
         """The page as Markdown, under a heading of the second level whose anchor is the id."""
         lists = (

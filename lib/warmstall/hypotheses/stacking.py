@@ -37,13 +37,16 @@ class Stack:
         """How the causes interact, and which single mitigation would have helped, in plain English."""
         if len(self.causes) < 2:
             return []
-        names = {one.id: one.page.title[0].lower() + one.page.title[1:] for one in self.causes}
+        names = {one.id: one.page.name for one in self.causes}
         told = [f"{len(self.causes)} causes at once: {_listed([names[one.id] for one in self.causes])}."]
         for name in names:
             if led := [names[after] for before, after in self.links if before == name]:
                 told.append(f"{_capital(names[name])} leads to {_listed(led)}.")
         linked = {name for link in self.links for name in link}
-        if apart := [names[name] for name in names if name not in linked]:
+        apart = [names[name] for name in names if name not in linked]
+        if not linked:
+            return [*told, "None of them is known to lead to another: each has to be put right by itself."]
+        if apart:
             told.append(f"Independent of the others: {_listed(apart)}.")
         best = self.mitigations[0]
         if best.prevents:
@@ -54,7 +57,7 @@ class Stack:
                 + (f", and does not prevent {_listed(rest)}." if rest else ".")
             )
         else:
-            told.append("No single step would have prevented the others: each has to be put right by itself.")
+            told.append("No single step would have prevented another of them: each has to be put right by itself.")
         for mitigated in self.mitigations:
             if mitigated.shortens:
                 shortened = _listed([names[name] for name in mitigated.shortens])

@@ -1,4 +1,4 @@
-"""`Stopping…` deadlock: a runner that never becomes idle keeps its unload, and all who need its room, waiting for ever.
+"""Stopping… deadlock: a runner that never becomes idle keeps its unload, and all who need its room, waiting for ever.
 
 An unload is soft: it waits until the last request on the runner has ended. If one never ends, `ollama ps` shows
 `Stopping...` for ever, the memory stays taken, requests to the same model hang, and a model that needs the room
@@ -61,14 +61,16 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
 
 def _overstays(looks: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """Stretches of looks at one model in which it is past the same expires_at, or said to be stopping."""
-    looks = looks.sort_values("at")
-    past = looks["expires_at"].lt(looks["at"]) | looks["until"].fillna("").str.startswith("Stopping")
-    expiry = looks["expires_at"].astype("int64").where(looks["expires_at"].notna(), -1)
-    # Every renewal of expires_at ends a stretch: what is renewed is not stuck.
-    stretch = ((past != past.shift()) | (expiry != expiry.shift())).cumsum()
-    for _, rows in looks[past].groupby(stretch[past]):
-        if (rows["at"].iloc[-1] - rows["at"].iloc[0]).total_seconds() > _UNLOAD_S:
-            yield rows
+    # The table that `ollama ps` prints has no expires_at; it makes a row of looks of its own.
+    for _, own in looks.groupby(looks["expires_at"].isna()):
+        own = own.sort_values("at")
+        past = own["expires_at"].lt(own["at"]) | own["until"].fillna("").str.startswith("Stopping")
+        # Every renewal of expires_at ends a stretch: what is renewed is not stuck.
+        renewed = own["expires_at"].ne(own["expires_at"].shift()) & own["expires_at"].notna()
+        stretch = ((past != past.shift()) | renewed).cumsum()
+        for _, rows in own[past].groupby(stretch[past]):
+            if (rows["at"].iloc[-1] - rows["at"].iloc[0]).total_seconds() > _UNLOAD_S:
+                yield rows
 
 
 def _judged(facts: Facts, host: str, model: str, stay: pd.DataFrame) -> Evidence:

@@ -175,6 +175,7 @@ class _Reader:
             if self.kind or _PROMPT.match(line):
                 self.path, self.kind = "", ""
             if self.clock.read_heading(line):
+                self.parsed.understood([number])
                 self.end_sweep()
 
     def _enter(self, number: int, path: str) -> None:

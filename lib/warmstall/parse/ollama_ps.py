@@ -7,6 +7,7 @@ import re
 from .api_probes import add_body, endpoint_of_body, summary_of
 from .parsed import Parsed
 from .tolerant import blank, capture_lines, json_documents, number, whole
+from .vm_stat import Clock
 
 _HEADER = re.compile(r"NAME\s+ID\s+SIZE\s+PROCESSOR\s+(?P<context>CONTEXT\s+)?UNTIL")
 _PROCESSOR = r"100% (?:GPU|CPU)|(?P<on_cpu>\d{1,3})%/(?P<on_gpu>\d{1,3})% CPU/GPU|Unknown"
@@ -34,7 +35,8 @@ def parse_ollama_ps(text: str) -> Parsed:
     """resident_models from the table (`size_bytes` is rounded there, `digest` cut to 12) and from /api/ps.
 
     Also models from /api/tags and /api/show, slots from /slots, probes from /api/version and /health (without
-    status and time, which a bare body does not show). Of JSON that a person shortened, what is left is taken.
+    status and time, which a bare body does not show). A line above a table that is a time is when it was printed.
+    Of JSON that a person shortened, what is left is taken.
 
     >>> parsed = parse_ollama_ps('''NAME  ID            SIZE   PROCESSOR        UNTIL
     ... big   a418f5838eaf  21 GB  25%/75% CPU/GPU  4 minutes from now''')
@@ -51,21 +53,23 @@ def parse_ollama_ps(text: str) -> Parsed:
         if detail := summary_of(body):
             parsed.add("probes", numbers.start, **blank("probes") | {"endpoint": endpoint, "detail": detail})
     header: re.Match[str] | None = None
+    clock, heading = Clock(), 0
     for line_number, raw in enumerate(lines, 1):
         line = raw.strip()
         if len(line) > _LONGEST:
             header = None
         elif found := _HEADER.fullmatch(line):
             header = found
-            parsed.lines.add(line_number)
+            parsed.lines |= {line_number, heading} - {0}
         elif header and (row := _ROW.fullmatch(line)):
-            _add_row(parsed, line_number, row, bool(header["context"]))
-        elif line:
+            _add_row(parsed, line_number, row, bool(header["context"]), clock)
+        elif line and line_number not in parsed.lines:
             header = None
+            heading = line_number if clock.read_heading(line) else 0
     return parsed
 
 
-def _add_row(parsed: Parsed, line_number: int, found: re.Match[str], has_context: bool) -> None:
+def _add_row(parsed: Parsed, line_number: int, found: re.Match[str], has_context: bool, clock: Clock) -> None:
     rest = (found["rest"] or "").strip()
     context, _, until = rest.partition(" ") if has_context else ("", "", rest)
     if "\t" in context:
@@ -83,4 +87,4 @@ def _add_row(parsed: Parsed, line_number: int, found: re.Match[str], has_context
         "context_length": whole(context),
         "until": until.strip() or None,
     }
-    parsed.add("resident_models", line_number, **blank("resident_models") | row)
+    parsed.add("resident_models", line_number, **blank("resident_models") | row | clock.columns())
