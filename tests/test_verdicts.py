@@ -20,7 +20,7 @@ UNEXPLAINED = {
     "truncated": False, "retried": False, "trial_error": "", "usual_s": 0.9, "usual_limit_s": 2.7, "usual_n": 45,
     "decode_factor": None, "decode_excess_s": 0.0, "decode_usual_rate": None, "decode_beyond": False,
     "prefill_factor": None, "prefill_excess_s": 0.0, "prefill_usual_rate": None, "prefill_beyond": False,
-    "alone": False, "stopped_s": 0.0, "crash_line": 0, "crash_text": "", "abort_line": 0, "abort_text": "",
+    "alone": False, "stopped_s": 0.0, "idle_s": 0.0, "crash_line": 0, "crash_text": "", "abort_line": 0, "abort_text": "",
     "shared_timeout_s": 0.0, "queued_first": True, "rest_s": 30.0, "beside": 0, "prefill_sure": True,
 }  # fmt: skip
 MEASURED = UNEXPLAINED | {
@@ -77,6 +77,13 @@ def test_a_pause_is_told_from_slowness_by_its_neighbours() -> None:
 
 def test_samples_of_a_stopped_runner_prove_a_stall() -> None:
     assert verdict_of(UNEXPLAINED | {"stopped_s": 29.0})[0] == "warm_stall"
+
+
+def test_a_client_that_left_a_runner_that_did_nothing_met_a_warm_stall() -> None:
+    left = UNEXPLAINED | {"status": "500", "trial_error": "ReadTimeout: timed out"}
+    assert verdict_of(left)[0] == "client_abort"
+    assert verdict_of(left | {"idle_s": left["wall_s"] - 1.0})[0] == "warm_stall"
+    assert verdict_of(left | {"idle_s": left["wall_s"] - 1.0, "triggered": True})[0] != "warm_stall"
 
 
 def test_a_long_answer_at_normal_speed_is_no_stall() -> None:
@@ -150,13 +157,15 @@ def test_parts_sum_to_the_wall(stall: Analysis) -> None:
         ran = requests[requests["inference"] & requests["status"].eq("200")]
         parts = ran[["queue_s", "load_s", "prefill_s", "decode_s", "unexplained_s"]].fillna(0)
         apart = (parts.sum(axis=1) - ran["wall_s"]).abs()
-        assert (apart <= ran["uncertainty_s"] + 0.05).all(), ran[apart > ran["uncertainty_s"] + 0.05]
+        # Above a minute an access line has whole seconds, cut, while the parts come from finer sources.
+        allowed = ran["uncertainty_s"] + 0.05 + ran["wall_s"].ge(60)
+        assert (apart <= allowed).all(), ran[apart > allowed]
         assert (parts >= -1e-6).all(axis=None)
 
 
 def test_a_source_that_is_missing_makes_unknown_not_wrong(tmp_path) -> None:
     """Without the client's metrics and the samples, nothing that was right becomes something else than unknown."""
-    for folder in sorted(path for path in INCIDENTS.iterdir() if path.is_dir()):
+    for folder in sorted(path for path in INCIDENTS.iterdir() if (path / "evidence" / "server").is_dir()):
         full = analyze(folder).requests()
         alone = analyze(folder / "evidence" / "server" / "server.log").requests()
         pair = pd.DataFrame({"full": full["verdict"].tolist(), "alone": alone["verdict"].tolist()})

@@ -212,8 +212,9 @@ class Analysis:
                 resting = row["cpu_percent"] is not None and row["cpu_percent"] < IDLE_CPU_PERCENT
                 stopped[host][at] = stopped[host].get(at, True) and still
                 idle[host][at] = idle[host].get(at, True) and (still or (resting and row["state"] != "R"))
+        # A state is that of the moment; a share of CPU is that of the time since the look before.
         return {host: _spans(found) for host, found in stopped.items()}, {
-            host: _spans(found) for host, found in idle.items()
+            host: _spans(found, looks_back=True) for host, found in idle.items()
         }
 
     def clocks(self) -> pd.DataFrame:
@@ -437,11 +438,14 @@ def _keep_alive_s(timeline: Timeline) -> float:
     return duration_s(setting) or 300.0
 
 
-def _spans(samples: dict[float, bool]) -> list[tuple[float, float]]:
-    """Spans from one sample to the next where the first is true; a gap in the samples is evidence of nothing."""
+def _spans(samples: dict[float, bool], looks_back: bool = False) -> list[tuple[float, float]]:
+    """Spans between samples where the first is true (the last, where a sample tells of the time before it).
+
+    A gap in the samples is evidence of nothing.
+    """
     spans: list[tuple[float, float]] = []
     for at, following in pairwise(sorted(samples)):
-        if samples[at] and following - at <= LONGEST_SAMPLE_GAP_S:
+        if samples[following if looks_back else at] and following - at <= LONGEST_SAMPLE_GAP_S:
             if spans and spans[-1][1] == at:
                 spans[-1] = (spans[-1][0], following)
             else:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from . import causes
 from .analysis import REQUEST_COLUMNS, Analysis
-from .hypotheses import judge, stacked
+from .hypotheses import Judgement, judge, stacked
 from .observed.facts import memory_findings, sentences
 from .parse.plain_text import printable
 from .postmortem import draft
@@ -127,7 +127,8 @@ def _told_in(found: Analysis, most: int) -> list[str]:
             "No request to a model has ended in this evidence. A request that hangs leaves no line until it ends."
         )
     else:
-        lines += _headline(inference)
+        stalled = next((one for one in judge(found) if one.id == "warm_stall" and one.found), None)
+        lines += _headline(inference, stalled)
     lines += causes.told(judge(found))
     if len(inference):
         lines += _seconds(inference)
@@ -140,7 +141,10 @@ def _told_in(found: Analysis, most: int) -> list[str]:
         lines.append(clocks)
     if facts := _also_in_the_log(found):
         lines += ["Also in the log: " + "; ".join(facts) + "."]
-    if beside := sentences(found.case, found.settings()):
+    # What a cause has said already is not said again.
+    said = " ".join(lines)
+    beside = [sentence for sentence in sentences(found.case, found.settings()) if sentence.rstrip(".") not in said]
+    if beside:
         more = f" And {len(beside) - most} more in the report." if len(beside) > most else ""
         lines += ["Beside the log:", *[f"- {sentence}" for sentence in beside[:most]]]
         lines[-1] += more
@@ -253,7 +257,8 @@ def _what_was_read(found: Analysis, requests: pd.DataFrame) -> str:
     return text + "."
 
 
-def _headline(inference: pd.DataFrame) -> list[str]:
+def _headline(inference: pd.DataFrame, stalled: Judgement | None) -> list[str]:
+    """What it was, in a line, and the requests behind it; `stalled` is the cause where no single verdict shows it."""
     n = len(inference)
     counts = {str(verdict): int(count) for verdict, count in inference["verdict"].value_counts().items()}
     told = [f"{counts[verdict]:,} {_named(verdict, counts[verdict])}" for verdict in _WHAT_IT_WAS if verdict in counts]
@@ -265,6 +270,10 @@ def _headline(inference: pd.DataFrame) -> list[str]:
         verdict = f"{stalls:,} {_named('warm_stall', stalls)}" + (
             f", and {_cold(inference, cold)}." if cold else "; nothing was cold."
         )
+    elif stalled:
+        verdict = f"a warm stall ({stalled.state}, see the causes)" + (
+            f"; also {_cold(inference, cold)}." if cold else "."
+        )
     elif cold:
         verdict = f"{_cold(inference, cold)}; no stall is proven."
     elif troubles:
@@ -274,7 +283,7 @@ def _headline(inference: pd.DataFrame) -> list[str]:
     # What cost the most time comes first, whatever the question was.
     cost = inference[inference["verdict"].isin(list(troubles))].groupby("verdict")["wall_s"].sum()
     asked = inference["wall_s"][inference["verdict"].isin(["cold_start", "warm_stall"])].sum()
-    if len(cost) and cost.max() > asked:
+    if len(cost) and cost.max() > asked and not stalled:
         most = str(cost.idxmax())
         verdict += f" Most time went elsewhere: {troubles[most]:,} {_named(most, troubles[most])}."
     lines = [f"Cold start or warm stall? {verdict[0].upper()}{verdict[1:]}"]
@@ -398,8 +407,8 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return records
 
 
-def write_answer(found: Analysis, out: Path, with_draft: bool = True) -> dict[str, Any]:
-    """Write summary.json, requests.csv and the draft postmortem.md into `out` and return the summary.
+def write_answer(found: Analysis, out: Path, with_draft: bool = False) -> dict[str, Any]:
+    """Write summary.json and requests.csv (and the draft postmortem.md) into `out` and return the summary.
 
     Raises OutputError when they cannot be written; nothing half-written stays behind.
     """

@@ -216,6 +216,7 @@ def request_facts(
         row |= _speed("prefill", parts.prefill_s, parts.prompt_tokens, usual_prefill.get(_runner(request)))
         spans = (idle if row["measured"] else stopped).get(request.host, ())
         row["stopped_s"] = _covered_s(request, spans)
+        row["idle_s"] = _covered_s(request, idle.get(request.host, ()))
         facts.append(row)
     _neighbours(facts)
     _ended_by(requests, facts, crashes, "crash")

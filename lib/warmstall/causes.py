@@ -57,8 +57,9 @@ def told(judged: Sequence[Judgement]) -> list[str]:
         )
     if more := found[_TOLD:]:
         lines.append(f"- And {_names(more)}: see the report.")
-    if links := stacked(judged).sentences[1:]:
-        lines.append(f"Together: {' '.join(links[:3])}")
+    stack = stacked(judged)
+    if stack.sentences:
+        lines.append(f"Together: {' '.join([*stack.interactions[:3], *stack.steps[:1]])}")
     if ordinary:
         lines.append(f"Seen, and ordinary: {_names(ordinary)}.")
     if out := [one for one in judged if one.state == "ruled_out"]:

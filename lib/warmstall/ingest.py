@@ -423,7 +423,8 @@ def _ingest_small(item: Evidence, trial_columns: Mapping[str, str], staging: _St
     for table, rows in parsed.tables.items():
         for row in rows:
             row |= {"host": item.host, "source": item.name}
-            if captured_at and "local_at" in TABLES[table] and not row.get("at") and not row.get("local_at"):
+            known = any(row.get(time) for time in ("at", "local_at", "before_at", "after_at"))
+            if captured_at and "local_at" in TABLES[table] and not known:
                 row["at"] = captured_at
             times += [at for at in (row.get("ended_at"), row.get("at")) if at]
         if rows:

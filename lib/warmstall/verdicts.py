@@ -78,8 +78,13 @@ def _mostly_something_else(f: Facts) -> bool:
     return bool(usual_s and not f["measured"] and f["rest_s"] > max(usual_s, waited_s, NOTHING_TO_EXPLAIN_S))
 
 
-def _stood_still(f: Facts) -> bool:
-    return bool(f["stopped_s"] >= max(NOTHING_TO_EXPLAIN_S, _MOSTLY * (f["wall_s"] - f["load_s"])))
+def _stood_still(f: Facts, still_s: str = "stopped_s") -> bool:
+    return bool(f[still_s] >= max(NOTHING_TO_EXPLAIN_S, _MOSTLY * (f["wall_s"] - f["load_s"])))
+
+
+def _gave_up(f: Facts) -> bool:
+    """The client's own record says that it left."""
+    return bool(_CLIENT_LEFT.search(f["trial_error"]))
 
 
 RULES: tuple[Rule, ...] = (
@@ -107,8 +112,14 @@ RULES: tuple[Rule, ...] = (
         "the runner died while it answered: {trial_error}",
     ),
     Rule(
+        "warm_stall",
+        lambda f: _gave_up(f) and _stood_still(f, "idle_s") and not f["waited"] and not f["triggered"],
+        "for {idle_s:.0f} of its {wall_s:.1f} s the runner did nothing (process samples), with the model in memory, "
+        "until the client left: {trial_error}",
+    ),
+    Rule(
         "client_abort",
-        lambda f: bool(_CLIENT_LEFT.search(f["trial_error"])),
+        _gave_up,
         "the client left after {wall_s:.1f} s: {trial_error}",
     ),
     # --- failures the log explains

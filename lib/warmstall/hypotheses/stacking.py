@@ -34,36 +34,48 @@ class Stack:
 
     @property
     def sentences(self) -> list[str]:
-        """How the causes interact, and which single mitigation would have helped, in plain English."""
+        """How the causes interact, and which single step would have helped, in plain English; none for one cause."""
         if len(self.causes) < 2:
             return []
-        names = {one.id: one.page.name for one in self.causes}
-        told = [f"{len(self.causes)} causes at once: {_listed([names[one.id] for one in self.causes])}."]
+        return [f"{len(self.causes)} causes at once: {_listed(list(self._names.values()))}.", *self.interactions,
+                *self.steps]  # fmt: skip
+
+    @property
+    def _names(self) -> dict[str, str]:
+        return {one.id: one.page.name for one in self.causes}
+
+    @property
+    def interactions(self) -> list[str]:
+        """Which cause leads to which."""
+        names = self._names
+        linked = {name for link in self.links for name in link}
+        if not linked:
+            return ["None of them is known to lead to another."] if len(names) > 1 else []
+        told = []
         for name in names:
             if led := [names[after] for before, after in self.links if before == name]:
                 told.append(f"{_capital(names[name])} leads to {_listed(led)}.")
-        linked = {name for link in self.links for name in link}
-        apart = [names[name] for name in names if name not in linked]
-        if not linked:
-            return [*told, "None of them is known to lead to another: each has to be put right by itself."]
-        if apart:
+        if apart := [names[name] for name in names if name not in linked]:
             told.append(f"Independent of the others: {_listed(apart)}.")
+        return told
+
+    @property
+    def steps(self) -> list[str]:
+        """Which single step would have prevented most, and what each would only have lessened."""
+        names = self._names
+        if len(names) < 2:
+            return []
         best = self.mitigations[0]
+        told = ["No single step would have prevented another of them: each has to be put right by itself."]
         if best.prevents:
             rest = [names[name] for name in (*best.shortens, *best.leaves)]
-            told.append(
-                f"The single step that would have prevented most: {_step(best)} It takes away "
-                f"{_listed([names[name] for name in (best.judgement.id, *best.prevents)])}"
-                + (f", and does not prevent {_listed(rest)}." if rest else ".")
-            )
-        else:
-            told.append("No single step would have prevented another of them: each has to be put right by itself.")
-        for mitigated in self.mitigations:
-            if mitigated.shortens:
-                shortened = _listed([names[name] for name in mitigated.shortens])
-                told.append(
-                    f"Without {names[mitigated.judgement.id]} there would have been less of {shortened}, not none."
-                )
+            taken = [names[name] for name in (best.judgement.id, *best.prevents)]
+            told = [f"The single step that would have prevented most: {_step(best)} It takes away {_listed(taken)}"
+                    + (f", and does not prevent {_listed(rest)}." if rest else ".")]  # fmt: skip
+        for done in self.mitigations:
+            if done.shortens:
+                less = _listed([names[name] for name in done.shortens])
+                told.append(f"Without {names[done.judgement.id]} there would have been less of {less}, not none.")
         return told
 
 
