@@ -9,7 +9,9 @@ from pathlib import Path
 from generate.writing import TimedLines, access, slog
 
 from warmstall.analysis import analyze
-from warmstall.hypotheses import Judgement, judge
+from warmstall.hypotheses import Judgement
+from warmstall.hypotheses.facts import Facts
+from warmstall.hypotheses.judging import judge_one
 
 NOON = datetime(2026, 3, 14, 12, 0, tzinfo=UTC)
 BLOB = "/usr/share/ollama/.ollama/models/blobs/sha256-" + "ab" * 32
@@ -32,7 +34,7 @@ def judgement(name: str, folder: Path, files: dict[str, str]) -> Judgement:
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8")
-    return next(one for one in judge(analyze(folder)) if one.id == name)
+    return judge_one(Facts(analyze(folder)), name)
 
 
 class ServerLog(TimedLines):

@@ -58,9 +58,14 @@ def judge(found: Analysis) -> list[Judgement]:
     if found in _judged_before:
         return list(_judged_before[found])
     facts = Facts(found)
-    judged = [_judged(page, _findings(name, facts)) for name, page in catalogue().items()]
+    judged = [judge_one(facts, name) for name in catalogue()]
     _judged_before[found] = sorted(judged, key=_rank)
     return list(_judged_before[found])
+
+
+def judge_one(facts: Facts, name: str) -> Judgement:
+    """One hypothesis, by its id."""
+    return _judged(catalogue()[name], _findings(name, facts))
 
 
 def _rank(one: Judgement) -> tuple[int, int, int, str]:
