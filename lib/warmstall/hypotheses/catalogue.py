@@ -132,7 +132,7 @@ def _page(name: str, text: str) -> Page:
         severity=severity,
         runbook="" if runbook == "none" else runbook,
         mitigation=" ".join(parts["Mitigation"].split()),
-        leads_to=tuple(re.findall(r"[a-z_]+", parts.get("Leads to", ""))),
+        leads_to=tuple(name for name in re.findall(r"[a-z_]+", parts.get("Leads to", "")) if name != "none"),
         references=_items(parts["References"]),
     )
 

@@ -1,0 +1,163 @@
+"""Context too large for memory: the cache of the context takes the room that the model, or another model, needed.
+
+Memory for the context (the KV cache) is taken when a model is loaded, for all of num_ctx and all parallel slots,
+however short the prompts are. From 0.15.5 on the default depends on the VRAM and can be 262,144 tokens. Too large a
+cache pushes layers to the processor, drives other models out, or lets the load fail.
+
+Shown by:
+    - a context that the server reduced because the load ran out of memory, or a cache larger than the weights that
+      could not be allocated
+    - layers left off the GPU where weights and buffers alone would have fitted
+    - evictions for a model whose cache is larger than its weights
+Ruled out by:
+    - loads whose caches are known, all layers on the GPU, without an eviction or a failed allocation
+Mistaken for it:
+    - a model that does not fit even without any context
+    - context truncation, which is a context too small for the prompt
+Severity: warning
+Runbook: fit-context
+Mitigation: Set num_ctx (or OLLAMA_CONTEXT_LENGTH) to what the prompts need, and count the parallel slots.
+Leads to: memory_pressure, cpu_fallback, reload_thrash, oom_kill, runner_crash, load_timeout
+References:
+    - https://docs.ollama.com/faq (context window, parallel requests)
+    - https://docs.ollama.com/context-length
+    - https://github.com/ollama/ollama/issues/18099 (where the cache was not what grew)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pandas as pd
+
+from ..parse.go_values import size_bytes
+from .facts import Facts, places, size_text
+from .findings import Evidence, Finding, hints, proves, refutes, supports, unseen, weakens
+from .placements import placements
+
+_EVICTIONS = ("evict_reason_mem", "evict_predicted", "evict_all_oom")
+_FAILURES = ("device_oom", "alloc_failed", "too_large", "load_backoff", "pinned_failed", "kv_full", "fit_report")
+# What takes no more of a load than this would change little by being smaller.
+_LITTLE = 0.1
+_LOG = "the server's log of a load at its usual level: it prints the size of the KV cache, the layers and what is free"
+
+
+def findings_in(facts: Facts) -> Iterator[Finding]:
+    """Contexts reduced or refused, layers pushed off, and evictions, each with the size of the cache."""
+    loads = placements(facts)
+    sized = loads[loads["kv_bytes"].gt(0) & loads["weights_bytes"].gt(0)]
+    found = [*_refused(facts, loads), *_pushed_off(sized), *_evicting(facts, sized), *_too_large(facts, sized)]
+    yield from found
+    if any(item.strength != "weak" for item in found):
+        return
+    trouble = facts.events(*_EVICTIONS, *_FAILURES)
+    trouble = trouble[~trouble["key"].eq("fit_report")]
+    partial = sized[sized["layers_gpu"].lt(sized["layers_total"]) & sized["gpus"].map(len).gt(0)]
+    if sized.empty or len(sized) < len(facts.loads):
+        yield unseen(_LOG)
+    elif trouble.empty and partial.empty:
+        largest = sized.sort_values("kv_bytes", ascending=False)
+        if _may_swap(sized).any():
+            yield unseen(
+                "how the machine's memory moves while the model runs: warmstall watch CASE. The cache lies in it"
+            )
+        yield refutes(f"None of {len(sized):,} loads failed, was split or drove another model out; the largest cache "
+                      f"takes {size_text(largest['kv_bytes'].iloc[0])}{_tokens(largest.iloc[0])}.",
+                      *places(largest))  # fmt: skip
+    elif trouble.empty and (partial["weights_bytes"] > partial["free_bytes"]).all():
+        worst = partial.sort_values("weights_bytes", ascending=False)
+        yield refutes(f"The weights alone ({size_text(worst['weights_bytes'].iloc[0])}) exceed what the GPU had free "
+                      f"({size_text(worst['free_bytes'].iloc[0])}) in all {len(partial):,} partial loads, whatever the "
+                      "context.", *places(worst))  # fmt: skip
+    else:
+        yield unseen("a load of the same model with a small num_ctx: it tells whether the context is what did not fit")
+
+
+def _may_swap(loads: pd.DataFrame) -> pd.Series:
+    """Loads into the machine's own memory (processor, Apple's GPU) that it may not have had free."""
+    own = [not gpus or any(gpu.startswith(("Metal", "MTL")) for gpu in gpus) for gpus in loads["gpus"]]
+    need = loads["weights_bytes"] + loads["kv_bytes"] + loads["compute_bytes"].fillna(0)
+    return pd.Series(own, loads.index) & ~need.le(loads["system_free_bytes"]) & loads["kv_bytes"].gt(_LITTLE * need)
+
+
+def _refused(facts: Facts, loads: pd.DataFrame) -> Iterator[Evidence]:
+    reduced = facts.events("ctx_reduced_oom")
+    if len(reduced):
+        fields = reduced["fields"].iloc[0]
+        yield proves(f"The server reduced the context {len(reduced):,} times because the load ran out of memory, from "
+                     f"{_number(fields.get('effective_num_ctx') or fields.get('old_num_ctx'))} to "
+                     f"{_number(fields.get('new_num_ctx'))} tokens.", *places(reduced))  # fmt: skip
+    errors = facts.events("model_load_error")
+    of_cache = [bool(re.search(r"kv cache", str(each.get("reason", "")))) for each in errors["fields"]]
+    cache = errors[pd.Series(of_cache, errors.index, dtype=bool)]
+    if len(cache):
+        # The cache comes last: it fails too where the weights have taken everything.
+        failed = pd.to_numeric(pd.Series([each.get("bytes") for each in facts.events("alloc_failed")["fields"]],
+                                         dtype=object)).max()  # fmt: skip
+        weights = loads["weights_bytes"].max()
+        sentence = f"The cache of the context could not be allocated in {len(cache):,} loads"
+        if failed > weights:
+            yield supports(
+                f"{sentence}: {size_text(failed)} where the weights take {size_text(weights)}.", *places(cache)
+            )
+        else:
+            yield hints(f"{sentence}.", *places(cache))
+
+
+def _pushed_off(loads: pd.DataFrame) -> Iterator[Evidence]:
+    """Loads of which a part stays off the GPU, and would not without the cache."""
+    part = loads[
+        loads["layers_gpu"].lt(loads["layers_total"]) & loads["free_bytes"].gt(0) & loads["gpus"].map(len).gt(0)
+    ]
+    rest = part["weights_bytes"] + part["compute_bytes"].fillna(0)
+    pushed = part[(rest <= part["free_bytes"]) & (rest + part["kv_bytes"] > part["free_bytes"])]
+    if len(pushed):
+        one = pushed.sort_values("kv_bytes", ascending=False).iloc[0]
+        need = one["weights_bytes"] + (one["compute_bytes"] if pd.notna(one["compute_bytes"]) else 0)
+        yield supports(f"{len(pushed):,} of {len(loads):,} loads left layers off the GPU ({one['layers_gpu']:.0f} of "
+                       f"{one['layers_total']:.0f} on it): {size_text(one['free_bytes'])} were free, weights and "
+                       f"buffers need {size_text(need)}, the cache{_tokens(one)} {size_text(one['kv_bytes'])}.",
+                       *places(pushed))  # fmt: skip
+
+
+def _evicting(facts: Facts, loads: pd.DataFrame) -> Iterator[Evidence]:
+    """Models driven out for one whose context takes more than its weights."""
+    rows = facts.events(*_EVICTIONS)
+    if rows.empty:
+        return
+    large = loads[loads["kv_bytes"] > loads["weights_bytes"]].sort_values("kv_bytes", ascending=False)
+    if large.empty:
+        yield weakens(f"{len(rows):,} evictions for want of memory, but no load of {len(loads):,} with a cache larger "
+                      "than its weights.", *places(rows))  # fmt: skip
+        return
+    one = large.iloc[0]
+    yield supports(f"{len(rows):,} evictions for want of memory, and in {len(large):,} of {len(loads):,} loads the "
+                   f"cache is larger than the weights: {size_text(one['kv_bytes'])}{_tokens(one)} against "
+                   f"{size_text(one['weights_bytes'])}.", *places(rows, 2), *places(large, 2))  # fmt: skip
+
+
+def _too_large(facts: Facts, loads: pd.DataFrame) -> Iterator[Evidence]:
+    """Loads that were refused or failed for their size, where the cache is the difference."""
+    rows = facts.events("too_large", "alloc_failed", "device_oom")
+    if rows.empty:
+        return
+    refused = [(size_bytes(str(each.get("requested", ""))), size_bytes(str(each.get("available", "")))) for each in
+               rows["fields"]]  # fmt: skip
+    over = [(wanted, there) for wanted, there in refused if wanted and there is not None and wanted > there]
+    cache = loads["kv_bytes"].max() if len(loads) else 0
+    for wanted, there in over[:1]:
+        if cache and wanted - cache <= there:
+            yield supports(f"{len(over):,} loads were refused: the first wanted {size_text(wanted)} where "
+                           f"{size_text(there)} was available, and the largest cache here takes {size_text(cache)}.",
+                           *places(rows))  # fmt: skip
+            return
+    yield hints(f"{len(rows):,} allocations failed or were refused for want of memory.", *places(rows))
+
+
+def _number(text: object) -> str:
+    return f"{int(str(text)):,}" if str(text).isdigit() else "an unknown number of"
+
+
+def _tokens(load: pd.Series) -> str:
+    return f" for {load['context_length']:,.0f} tokens" if pd.notna(load["context_length"]) else ""

@@ -1,0 +1,146 @@
+"""CPU instead of GPU: the model runs on the processor, or a part of its layers does, and is slow for that.
+
+Without a GPU that it may use, Ollama runs on the processor and says so in one line at its start. A model that does
+not fit is split, and each token then waits for the layers on the processor. On a machine without a GPU this is how
+things are; where a GPU is there, it is a cause.
+
+Shown by:
+    - fewer layers offloaded than the model has, or weights on the processor alone, by the lines of a load
+    - a device list that holds nothing but the processor
+    - /api/ps: size_vram below size; `ollama ps`: a share of CPU
+Ruled out by:
+    - every load put all its layers on a GPU
+Mistaken for it:
+    - flash attention that falls back to the processor: /api/ps says 100 % GPU there
+    - a processor that is asked for (num_gpu 0, OLLAMA_LLM_LIBRARY=cpu)
+    - the sizes of /api/ps from 0.30.0 on where the runner printed no buffer sizes: they say 100 % GPU of anything
+Severity: warning
+Runbook: switch-gpu-backend
+Mitigation: Make the GPU serve again (its backend, its driver, its permissions), or take a model that fits.
+Leads to: warm_stall, client_timeout_too_short, load_timeout
+References:
+    - https://docs.ollama.com/gpu
+    - https://docs.ollama.com/faq (how to tell whether a model was loaded onto the GPU)
+    - https://github.com/ollama/ollama/issues/16690
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from ..proportions import rate_text
+from .devices import DROPS, found_devices, gpus_of_hosts
+from .facts import Facts, places, size_text
+from .findings import Finding, Severity, proves, refutes, supports, unseen, weakens
+from .placements import placements
+from .trouble import covers, trouble_times
+
+_LOG = "the server's log from its start on: it names the devices, and how many layers of each model went to them"
+_PS = "`ollama ps` (or /api/ps) while a model is loaded: its PROCESSOR column tells where it runs"
+# What a partial offload can be blamed for. Loads and queues are slow for reasons of their own.
+_SLOW = ("slow_prefill", "slow_decode", "warm_stall", "client_abort", "load_failure", "runner_crash")
+# From a second GPU on, one that was left out matters less than that one serves.
+_ALL = 1.0
+
+
+def findings_in(facts: Facts) -> Iterator[Finding]:
+    """What the start, the loads and the looks at /api/ps say of where the models ran."""
+    devices, loads = found_devices(facts), placements(facts)
+    gpu_there = _gpu_there(facts, devices)
+    yield from _by_devices(facts, devices, gpu_there)
+    yield from _by_loads(facts, loads, gpu_there)
+    yield from _by_looks(facts, gpu_there, len(loads) > 0)
+    done = facts.loads[facts.loads["outcome"].eq("completed")]
+    if not facts.has_server_log or not (len(loads) or len(devices)):
+        yield unseen(_LOG)
+    if not facts.has("resident_models") and (loads.empty or len(loads) < len(done)):
+        yield unseen(_PS)
+
+
+def _gpu_there(facts: Facts, devices: pd.DataFrame) -> pd.DataFrame:
+    """Rows that show a GPU on the machine: one that was dropped, that served once, or that the kernel has."""
+    rows = [facts.events(*DROPS), devices[devices["library"].ne("cpu")], gpus_of_hosts(facts)]
+    return pd.concat([part[["host", "source", "line"]] for part in rows if len(part)] or [facts.events()[:0]])
+
+
+def _severity(gpu_there: pd.DataFrame) -> Severity:
+    return "warning" if len(gpu_there) else "info"
+
+
+def _by_devices(facts: Facts, devices: pd.DataFrame, gpu_there: pd.DataFrame) -> Iterator[Finding]:
+    """Starts that found nothing but the processor."""
+    starts = devices.groupby(["host", "source", "start"], sort=False)
+    only_cpu = [own for _, own in starts if own["library"].eq("cpu").all()]
+    none = facts.events("gpu_none")
+    if devices.empty and len(none):
+        yield proves(f"The server found 0 compatible GPUs at {len(none):,} starts.", *places(none),
+                     *places(gpu_there, 2), span=(_first(none), None), severity=_severity(gpu_there))  # fmt: skip
+    if not only_cpu:
+        return
+    began = pd.concat(only_cpu)
+    sentence = f"{len(only_cpu):,} of {starts.ngroups:,} starts of the server found no device but the processor"
+    if len(gpu_there):
+        sentence += f", though {len(gpu_there):,} lines show a GPU"
+    yield proves(f"{sentence}.", *places(began), *places(gpu_there, 2), span=(_first(began), None),
+                 severity=_severity(gpu_there))  # fmt: skip
+
+
+def _by_loads(facts: Facts, loads: pd.DataFrame, gpu_there: pd.DataFrame) -> Iterator[Finding]:
+    known = loads[loads["layers_total"].gt(0) | loads["weights_bytes"].gt(0)]
+    if known.empty:
+        return
+    on_gpu = known["gpus"].map(len).gt(0) | known["layers_gpu"].gt(0)
+    asked, none = known[known["asked_for_cpu"]], known[~on_gpu & ~known["asked_for_cpu"]]
+    part = known[on_gpu & known["layers_gpu"].lt(known["layers_total"])]
+    if len(asked):
+        yield supports(f"{len(asked):,} of {len(known):,} loads were asked to stay on the processor (num_gpu 0).",
+                       *places(asked), severity="info")  # fmt: skip
+    if len(none):
+        yield proves(f"{len(none):,} of {len(known):,} loads put the whole model on the processor "
+                     f"({', '.join(none['model'].unique()[:3])}).", *places(none),
+                     span=(_first(none), None), severity=_severity(gpu_there))  # fmt: skip
+    if len(part):
+        worst = part.assign(share=part["layers_gpu"] / part["layers_total"]).sort_values("share")
+        first = worst.iloc[0]
+        slow = facts.with_verdict(*_SLOW)
+        many = len(slow) + len(facts.lost_trials)
+        rate = f" {many:,} requests were slow, failed or lost." if many else ""
+        yield proves(f"{len(part):,} of {len(known):,} loads left layers on the processor; at worst "
+                     f"{first['layers_gpu']:.0f} of {first['layers_total']:.0f} layers of {first['model']} are on the "
+                     f"GPU.{rate}", *places(worst), *places(slow, 1), span=(_first(part), None),
+                     severity="warning" if many else "info")  # fmt: skip
+    if not (len(asked) or len(none) or len(part)):
+        yield refutes(f"All {len(known):,} loads put every layer on a GPU "
+                      f"(at least {known['layers_total'].min():.0f} layers each).", *places(known))  # fmt: skip
+
+
+def _by_looks(facts: Facts, gpu_there: pd.DataFrame, has_loads: bool) -> Iterator[Finding]:
+    looks = facts.table("resident_models").dropna(subset=["vram_fraction"])
+    if looks.empty:
+        return
+    spilled = looks[looks["vram_fraction"].lt(_ALL)]
+    if len(spilled):
+        worst = spilled.sort_values("vram_fraction").iloc[0]
+        size = f" of {size_text(worst['size_bytes'])}" if pd.notna(worst["size_bytes"]) else ""
+        serious: Severity = _severity(gpu_there) if worst["vram_fraction"] == 0 else "info"
+        slow = facts.with_verdict(*_SLOW)
+        yield supports(f"/api/ps shows a model in part or whole on the processor in "
+                       f"{rate_text(len(spilled), len(looks))} of its looks, at worst {worst['model']} with "
+                       f"{1 - worst['vram_fraction']:.0%}{size}.", *places(spilled), *places(slow, 1),
+                       severity="warning" if len(slow) and len(gpu_there) else serious)  # fmt: skip
+    elif facts.counts.get("vram_unparsed"):
+        rows = facts.events("vram_unparsed")
+        yield weakens(f"/api/ps says 100 % GPU in all {len(looks):,} looks, but the runner printed no buffer sizes "
+                      f"{len(rows):,} times, and it then says so of anything.", *places(rows))  # fmt: skip
+    elif has_loads or covers(looks["at"], trouble_times(facts)):
+        yield refutes(f"All {len(looks):,} looks at /api/ps show the model wholly on the GPU.", *places(looks))
+    else:
+        yield weakens(f"All {len(looks):,} looks at /api/ps show the model wholly on the GPU.", *places(looks))
+        yield unseen(_PS)
+
+
+def _first(rows: pd.DataFrame) -> pd.Timestamp | None:
+    first = rows["at"].min()
+    return None if pd.isna(first) else first.to_pydatetime()

@@ -1,0 +1,123 @@
+"""Hang rate by model: some models hang more often than others, by more than chance.
+
+Where one model hangs and its neighbours on the same machine do not, the cause is in the model: its size, its
+architecture, the backend that runs it. Where all hang alike, it is in what they share. Five of twenty and forty of a
+hundred are different claims: each rate comes with its interval and its count.
+
+Shown by:
+    - rates of two models that differ by more than chance (Fisher's exact test, corrected for the number of models)
+Ruled out by:
+    - rates of two or more models whose intervals are narrow and lie together
+Mistaken for it:
+    - few trials: 2 of 5 and 0 of 5 are the same within chance
+    - models that were tried at different times, when the machine was in different states
+    - a model with longer answers, which a fixed timeout cuts more often
+Severity: warning
+Runbook: none
+Mitigation: Use one of the models that do not hang on this machine until the others' hangs are explained.
+References:
+    - https://www.mdpi.com/2073-8994/14/6/1104 (intervals of binomial rates)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from ..parse.plain_text import printable
+from ..proportions import fisher, rate_text, wilson
+from .calls import calls_of
+from .facts import Facts, places, span
+from .findings import Finding, hints, proves, refutes, supports, unseen
+from .hangs import hangs_of, too_late_for_answers
+
+# The usual two levels: one in twenty, and one in a thousand, that it is chance.
+_UNLIKELY, _HARDLY_CHANCE = 0.05, 0.001
+# Intervals no wider than this would have shown a difference that anybody cares for.
+_NARROW = 0.2
+_ENDED = ("warm_ok", "slow_prefill", "slow_decode", "cold_start")
+_TIMED_OUT = "timed? ?out|no answer"
+# An access line has whole seconds, and a client's clock its own error.
+_SAME_END = pd.Timedelta(seconds=3)
+_TOKENS = "eval_count and eval_duration of each answer: they tell hangs from long answers, which some of them may be"
+_MORE = "more calls of each model in turn (a hundred of each tells 5 % from 20 %): start, end, model, status, error"
+
+
+def findings_in(facts: Facts) -> Iterator[Finding]:
+    """The rate of each model, and whether the one that hangs most stands out from the others."""
+    rows = _calls(facts)
+    if rows.empty:
+        yield unseen("the clients' records with the model of each call (start, end, model, status, error)")
+        return
+    known = int(rows["hung"].sum())
+    if len(hangs_of(facts)) > known:
+        yield unseen(_TOKENS)
+    rates = rows.groupby("model")["hung"].agg(["sum", "size"]).astype(int)
+    rates = rates.sort_values(["sum", "size"], ascending=False)
+    if len(rates) < 2:
+        name, hung, of = printable(str(rates.index[0]))[:60], int(rates["sum"].iloc[0]), int(rates["size"].iloc[0])
+        yield hints(f"{name}: {rate_text(hung, of)} hung, and no other model was tried.",
+                    *places(rows.sort_values("hung", ascending=False)))  # fmt: skip
+        yield unseen(_MORE)
+        return
+    hangs, total = int(rates["sum"].sum()), int(rates["size"].sum())
+    chances = {
+        str(name): fisher(int(hung), int(of), hangs - int(hung), total - int(of))
+        for name, hung, of in rates.itertuples(name=None)
+    }
+    # Each model is held against the others, so one of them looks odd by chance that many times as often.
+    odd = min(chances, key=lambda name: chances[name])
+    chance = min(1.0, chances[odd] * len(rates))
+    said = "; ".join(f"{printable(str(name))[:60]} {rate_text(int(hung), int(of))}" for name, hung, of in
+                     sorted(rates.itertuples(name=None), key=lambda row: -row[1] / row[2])[:4])  # fmt: skip
+    where = places(rows[rows["model"].eq(odd)].sort_values("hung", ascending=False))
+    if chance < _UNLIKELY:
+        show = proves if chance < _HARDLY_CHANCE else supports
+        yield show(f"Of {len(rates):,} models, {printable(odd)[:60]} differs from the others by more than chance "
+                   f"(p = {chance:.2g}): {said}.", *where, span=span(rows[rows["hung"]]))  # fmt: skip
+        return
+    intervals = [wilson(int(hung), int(of)) for _, hung, of in rates.itertuples(name=None)]
+    if max(high - low for low, high in intervals) <= _NARROW:
+        yield refutes(f"{len(rates):,} models hung alike (p = {chance:.2g}): {said}.", *where)
+    else:
+        yield hints(f"The rates of {len(rates):,} models do not differ by more than chance (p = {chance:.2g}), but the "
+                    f"calls are few: {said}.", *where)  # fmt: skip
+        yield unseen(_MORE)
+
+
+def _calls(facts: Facts) -> pd.DataFrame:
+    """Calls of known models that hung or came to their end, by the clients' records, else by the access lines.
+
+    Those that were given up are hangs only where they can hardly have been long answers.
+    """
+    columns = ["host", "source", "line", "model", "hung", "started_at", "ended_at"]
+    hangs = hangs_of(facts)
+    cut = hangs["how"].eq("cut")
+    sure = cut if cut.any() and too_late_for_answers(facts, hangs[cut]) else ~cut
+    hung = hangs[(sure | hangs["how"].isin(["told", "lost"])) & hangs["how"].ne("long")]
+    calls = calls_of(facts)
+    if facts.has_server_log and len(calls):
+        rows = _with_hangs(calls.dropna(subset=["ended_at"]), hung)
+        rows = rows if rows["hung"].any() or hung.empty else rows.head(0)
+    else:
+        timed_out = calls["outcome"].str.contains("timeout") | calls["error"].str.contains(_TIMED_OUT, case=False)
+        rows = calls.assign(hung=calls["status"].eq("") & timed_out)
+    answered = rows["status"].eq("200") | rows["eval_count"].gt(0) | rows["outcome"].eq("ok")
+    rows = rows[rows["hung"] | answered]
+    if rows.empty:  # no client's record, or one whose times do not fit the log's
+        ended = facts.requests[facts.requests["verdict"].isin(_ENDED)]
+        parts = [part for part in (hung.assign(hung=True), ended.assign(hung=False)) if len(part)]
+        rows = pd.concat([part[columns] for part in parts], ignore_index=True) if parts else rows
+    return rows.loc[rows["model"].ne(""), columns]
+
+
+def _with_hangs(calls: pd.DataFrame, hung: pd.DataFrame) -> pd.DataFrame:
+    """Calls with `hung`: whether a hang of the same model ended when the call did."""
+    ends = hung[["model", "ended_at"]].assign(hang_s=hung["wall_s"])
+    calls, ends = (frame.astype({"model": object}).sort_values("ended_at") for frame in (calls, ends))
+    if ends.empty:
+        return calls.assign(hung=False)
+    rows = pd.merge_asof(calls, ends, on="ended_at", by="model", direction="nearest", tolerance=_SAME_END)
+    # A client's wall holds the server's, and a connection on top.
+    return rows.assign(hung=(rows["wall_s"] - rows["hang_s"]).abs().le((rows["hang_s"] / 20).clip(lower=0.5)))

@@ -1,0 +1,131 @@
+"""Runner crash: the process that runs the model died, and the requests that it served with it.
+
+The server starts another one for the next request, so what is left is a broken answer (a stream keeps its 200), an
+error and a reload. How it died tells why: SIGSEGV, SIGABRT and failed assertions are faults of the runner, its
+libraries or its driver; SIGKILL came from outside, most often from the kernel when memory ran out; SIGTERM is a
+request to end from somebody else.
+
+Shown by:
+    - a crash dump, a failed assertion or a device error in the log, or a runner gone by such a signal
+    - a segfault of the runner in the kernel's log; the server's words to the client that its runner stopped
+Ruled out by:
+    - a log in which every load came to its end and nothing of a crash stands
+Mistaken for it:
+    - an ordinary unload: 0.32 logs "llama-server terminated … signal: killed" for it
+    - SIGTERM from a supervisor, a script or an operator
+    - a load that fails with an error of its own: the model cannot be read, or does not fit
+    - another program of the host that crashes
+Severity: critical
+Runbook: recover-stuck-runner
+Mitigation: Update Ollama and the GPU's driver, and report the dump upstream with the model and the request.
+Leads to: cold_start, retry_amplification
+References:
+    - https://docs.ollama.com/troubleshooting
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pandas as pd
+
+from ..parse.plain_text import printable
+from .calls import calls_of
+from .facts import Facts, clock_text, places, span
+from .findings import Finding, hints, proves, refutes, supports, unseen
+
+_DUMPS = ("crash_signal", "crash_assert", "crash_device", "crash_panic", "crash_fatal", "device_lost")
+_ENDS = ("runner_gone", "runner_died_load", "runner_terminated")
+_FAULTS = ("kernel_segfault", "kernel_general_protection", "kernel_trap")
+_RUNNERS = re.compile(r"ollama|llama[-_]|runner", re.I)
+# Signals by which a process ends for what it did itself.
+_OWN = re.compile(
+    r"signal: (?:segm|abort|bus|floating|illegal|trace|quit)|SIG(?:SEGV|ABRT|BUS|FPE|ILL)|status 0xc0", re.I
+)
+# A runner of Ollama's own engine panics when its model cannot be read or does not fit: a failed load.
+_NOT_LOADED = re.compile(r"unable to (?:load|allocate|create)|failed to (?:load|allocate|create)|error loading", re.I)
+_KILLED, _ASKED = re.compile(r"signal: killed"), re.compile(r"signal: (?:terminated|interrupt|hangup)")
+_STATUS = re.compile(r"exit status (?:0x[0-9a-f]+|\d+)")
+# Lines of one death come within this of each other; loading anew takes longer.
+_ONE_DEATH_S = 2.0
+_DIED_SAID = r"unexpectedly stopped|error was encountered while running the model|process has terminated: signal: [^t]"
+
+
+def findings_in(facts: Facts) -> Iterator[Finding]:
+    """What the log, the kernel and the clients tell of runners that died."""
+    found = [*_by_the_log(facts), *_by_the_kernel(facts)]
+    yield from found
+    said = calls_of(facts)
+    said = said[said["error"].str.contains(_DIED_SAID, case=False)]
+    if len(said):
+        yield supports(f"{len(said):,} calls were told that the runner had died: "
+                       f"{printable(said['error'].iloc[0])[:80]}.", *places(said), span=span(said))  # fmt: skip
+    broken = facts.with_verdict("runner_crash")
+    if len(broken) and not any(_is_for(item) for item in found) and said.empty:
+        yield hints(f"{len(broken):,} of {len(facts.requests):,} requests were cut short: "
+                    f"{printable(broken['reason'].iloc[0])[:80]}.", *places(broken), span=span(broken))  # fmt: skip
+        yield unseen("why they were cut: the server's lines of that moment, or its own end (journalctl -u ollama)")
+    if not facts.has_server_log or not (facts.has_starts or len(facts.loads)):
+        yield unseen("the server's whole log: a runner that dies leaves its dump or its signal there")
+        return
+    if facts.with_verdict("unknown")["status"].str.startswith("5").any() or len(facts.lost_trials):
+        yield unseen("the clients' errors, and journalctl -k over that time: some requests failed without a reason")
+    if not len(broken) + len(said) and not any(_is_for(item) for item in found):
+        yield refutes(f"0 of {len(facts.requests):,} requests lost their runner, and 0 dumps or signals of a crash "
+                      "stand in the log.", *facts.whole_log())  # fmt: skip
+
+
+def _is_for(item: Finding) -> bool:
+    return getattr(item, "direction", "") == "for"
+
+
+def _by_the_log(facts: Facts) -> Iterator[Finding]:
+    dumps = facts.events(*_DUMPS)
+    dumps = dumps[~dumps["text"].str.contains(_NOT_LOADED)]
+    ends = facts.events(*_ENDS)
+    own = ends[ends["text"].str.contains(_OWN)]
+    crashes = pd.concat([part for part in (dumps, own) if len(part)]) if len(dumps) + len(own) else dumps
+    broken = facts.with_verdict("runner_crash", "load_failure")
+    if len(crashes):
+        # One death leaves several lines: a dump, its signal, the request's error.
+        deaths = crashes.sort_values(["at", "line"])
+        deaths = deaths[~deaths["at"].diff().dt.total_seconds().lt(_ONE_DEATH_S)]
+        yield proves(f"A runner crashed {len(deaths):,}×, first at {clock_text(deaths['at'].iloc[0])}: "
+                     f"{_words(deaths.iloc[0])}; {len(broken):,} of {len(facts.requests):,} requests failed with it.",
+                     *places(deaths), span=span(deaths, "at", "at"))  # fmt: skip
+    asked = ends[ends["text"].str.contains(_ASKED)]
+    if len(asked):
+        yield hints(f"{len(asked):,} lines tell that a runner was asked to end (SIGTERM), first at "
+                    f"{clock_text(asked['at'].iloc[0])}: no crash, somebody ended it.", *places(asked))  # fmt: skip
+        yield unseen("who sent SIGTERM: the log of the supervisor, container or script that starts Ollama")
+    # 0.32 logs runner_terminated with "signal: killed" for an ordinary unload; the other lines are of real ends.
+    killed = ends[ends["text"].str.contains(_KILLED) & ends["key"].ne("runner_terminated")]
+    if len(killed):
+        yield supports(f"{len(killed):,} lines tell that a runner was killed (SIGKILL), first at "
+                       f"{clock_text(killed['at'].iloc[0])}; that comes from outside, as a rule from the kernel.",
+                       *places(killed), span=span(killed, "at", "at"))  # fmt: skip
+    status = ends[ends["text"].str.contains(_STATUS) & ~ends["text"].str.contains(_OWN)]
+    if len(status) and crashes.empty:
+        yield hints(f"{len(status):,} lines tell that a runner ended with an error: {_words(status.iloc[0])}.",
+                    *places(status))  # fmt: skip
+        yield unseen("the lines around it: the server's log with OLLAMA_DEBUG=1, and journalctl -k over that time")
+
+
+def _words(row: pd.Series) -> str:
+    """The words of the log that tell it, in short."""
+    fields = row["fields"]
+    text = str(
+        fields.get("error") or fields.get("reason") or fields.get("string") or fields.get("signal") or row["text"]
+    )
+    return printable(text)[:80]
+
+
+def _by_the_kernel(facts: Facts) -> Iterator[Finding]:
+    faults = facts.events(*_FAULTS)
+    ours = faults[[bool(_RUNNERS.search(str(fields.get("process", "")))) for fields in faults["fields"]]]
+    if len(ours):
+        first = ours["fields"].iloc[0]
+        yield proves(f"The kernel logged {len(ours):,} faults of {printable(str(first.get('process')))[:40]} "
+                     f"({str(ours['key'].iloc[0]).removeprefix('kernel_')}).", *places(ours),
+                     span=span(ours, "at", "at"))  # fmt: skip

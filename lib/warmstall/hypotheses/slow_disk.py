@@ -1,0 +1,144 @@
+"""Slow disk: loads take long for the size of their model, because its weights come from a slow disk.
+
+The first load of a model reads its file from the disk; later ones find it in the page cache as long as memory is free,
+and are several times faster. An NVMe disk reads 2 to 7 GB/s and a SATA SSD 0.5; network volumes, SD cards and spinning
+disks 0.02 to 0.2, which makes minutes of a model of 40 GB.
+
+Shown by:
+    - a first load far below the speed of an SSD, while a later one of the same model is several times faster
+    - a runner that waits for the disk (state D) in most samples of its load
+Ruled out by:
+    - loads that took less than 10 s, or whose bytes per second are those of an SSD
+Mistaken for it:
+    - a load that waits until another model has left memory
+    - memory that runs out: what was read is dropped again and read once more
+    - weights that are repacked for the processor, or copied over a narrow bus: every load is slow then, not the first
+Severity: warning
+Runbook: none
+Mitigation: Keep the models on a local SSD, and preload them after each start so that no request waits for the disk.
+Leads to: cold_start, load_timeout
+References:
+    - https://docs.ollama.com/faq (where models are stored, OLLAMA_MODELS; preloading)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from ..parse.go_values import size_bytes
+from .facts import Facts, places, seconds_text, size_text
+from .findings import Finding, hints, proves, refutes, supports, unseen
+
+# What a SATA SSD reads; any slower disk is a network volume, an SD card or a spinning one.
+_SSD_BYTES_PER_S = 500e6
+# Slower than a spinning disk reads in a row.
+_SLOWEST_BYTES_PER_S = 100e6
+# Smaller models are read in less time than starting a runner takes.
+_TELLING_BYTES = 2**30
+# Starting a process, the GPU's context and a first pass take seconds anywhere.
+_UNNOTICED_S = 10.0
+# How much faster a load from memory is at least than one from a slow disk.
+_CACHED_FACTOR = 3.0
+_IOSTAT = "iostat -x 1 60 during a load of a model that was not used for long"
+
+
+def findings_in(facts: Facts) -> Iterator[Finding]:
+    """The slowest load of each model beside its fastest, and the bytes that it read a second."""
+    loads = _timed(facts)
+    if loads.empty:
+        yield unseen("the server's whole log from its start on: it tells how long each load took, and of how much")
+        return
+    if facts.loads["outcome"].isin(["abandoned", "timed_out", "unfinished"]).any():
+        yield unseen("a load that comes to its end, beside those that were given up: it tells how long the disk takes")
+    slow = loads[loads["took_s"] >= _UNNOTICED_S]
+    if slow.empty:
+        worst = loads.sort_values("took_s", ascending=False)
+        yield refutes(f"The longest of {len(loads):,} loads took {seconds_text(worst['took_s'].iloc[0])}.",
+                      *places(worst, 1))  # fmt: skip
+    first = loads.drop_duplicates(["host", "model"])
+    fast = first[first["rate"].ge(_SSD_BYTES_PER_S) & first["weights_bytes"].ge(_TELLING_BYTES)]
+    for (host, model), own in loads[loads["model"].isin(slow["model"])].groupby(["host", "model"], sort=False):
+        yield from _judged(facts, own, fast[fast["host"].eq(host) & fast["model"].ne(model)])
+
+
+def _timed(facts: Facts) -> pd.DataFrame:
+    """Completed loads, with what they took once they had the memory, the bytes of their weights, and their rate."""
+    loads = facts.loads[facts.loads["load_s"].notna()].copy()
+    began_s = (loads["ended_at"] - loads["began_at"]).dt.total_seconds()
+    loads["took_s"] = loads["load_s"].where(~loads["evicted"].astype(bool), began_s).astype(float)
+    loads["weights_bytes"] = _weights(facts, loads)
+    loads["rate"] = loads["weights_bytes"] / loads["took_s"].clip(lower=1e-3)
+    return loads
+
+
+def _weights(facts: Facts, loads: pd.DataFrame) -> pd.Series:
+    """Bytes of weights by load: what its runner put on its devices, else the size of the model on disk."""
+    told = facts.events("buffers", "mem_layout")
+    kinds = [fields.get("kind", "model") if key == "buffers" else "model" if '"model weights"' in text else ""
+             for key, fields, text in zip(told["key"], told["fields"], told["text"], strict=True)]  # fmt: skip
+    told = told.assign(
+        kind=kinds,
+        device=[fields.get("device", "") for fields in told["fields"]],
+        size=[float(fields["mib"]) * 2**20 if "mib" in fields else size_bytes(fields.get("size", ""))
+              for fields in told["fields"]],
+    )  # fmt: skip
+    told = told[told["kind"].eq("model")].sort_values("line")
+    starts = facts.loads[["host", "source", "line"]].assign(load=facts.loads["line"]).sort_values("line")
+    by = ["host", "source"]
+    told, starts = (rows.astype(dict.fromkeys(by, object) | {"line": "int64"}) for rows in (told, starts))
+    told = pd.merge_asof(told, starts, on="line", by=by)
+    # Probing for what fits prints them before; the last of each device counts. The two shapes tell of the same bytes.
+    last = told.drop_duplicates(["source", "load", "key", "device"], keep="last")
+    by_load = last.groupby(["source", "load", "key"])["size"].sum().groupby(["source", "load"]).max()
+    on_disk = facts.table("models").drop_duplicates("model", keep="last").set_index("model")["size_bytes"]
+    found = [by_load.get(place) for place in zip(loads["source"], loads["line"], strict=True)]
+    return pd.Series(found, loads.index, dtype=float).fillna(loads["model"].map(on_disk).astype(float))
+
+
+def _judged(facts: Facts, own: pd.DataFrame, fast: pd.DataFrame) -> Iterator[Finding]:
+    """One model: its slowest load, what it says of the disk, and what is still to be collected."""
+    slowest, quickest = own.loc[own["took_s"].idxmax()], own.loc[own["took_s"].idxmin()]
+    rate, took_s, best_s = slowest["rate"], slowest["took_s"], quickest["took_s"]
+    here = places([slowest.to_dict(), quickest.to_dict()], 1 if len(own) == 1 else 2)
+    speed = f", {size_text(rate)}/s of its {size_text(slowest['weights_bytes'])}" if rate > 0 else ""
+    sentence = f"{slowest['model']} took {seconds_text(took_s)} to load{speed}"
+    when = (slowest["began_at"].to_pydatetime(), slowest["ended_at"].to_pydatetime())
+    if rate >= _SSD_BYTES_PER_S:
+        yield refutes(f"{sentence}: no slower than an SSD.", *here)
+        return
+    samples = _samples(facts, slowest)
+    waits = samples[samples["state"].eq("D")]
+    if len(waits) and len(waits) >= len(samples) / 2 and rate > 0:
+        yield proves(f"{sentence}; its runner waited for the disk (state D) in {len(waits):,} of {len(samples):,} "
+                     "samples.", *here, *places(waits, 1), span=when)  # fmt: skip
+        return
+    yield unseen(_IOSTAT)
+    large = slowest["weights_bytes"] >= _TELLING_BYTES
+    faster = took_s - best_s >= _UNNOTICED_S and took_s >= _CACHED_FACTOR * best_s
+    if len(fast):
+        other = fast.iloc[0]
+        yield hints(f"{sentence}, but the first load of {other['model']} read {size_text(other['rate'])}/s: "
+                    "the disk can.", *here, *places(fast, 1), span=when)  # fmt: skip
+    elif faster and own.iloc[0]["took_s"] * _CACHED_FACTOR <= took_s:
+        yield hints(f"{sentence}, after a load of {seconds_text(best_s)}: what had been read before was gone from "
+                    "memory, or it was not the disk.", *here, span=when)  # fmt: skip
+    elif faster and large:
+        yield supports(f"{sentence}, and {seconds_text(best_s)} later, when its file was in the page cache.", *here,
+                       span=when)  # fmt: skip
+    elif faster:  # of a small model, or one whose size is not known
+        yield hints(f"{sentence}, and {seconds_text(best_s)} later, when its file was in the page cache.", *here,
+                    span=when)  # fmt: skip
+        yield unseen("curl -s http://127.0.0.1:11434/api/tags: the size of each model on disk")
+    elif large and rate < _SLOWEST_BYTES_PER_S:
+        yield supports(f"{sentence}, less than a spinning disk reads.", *here, span=when)
+    else:
+        yield hints(f"{sentence}; its fastest of {len(own):,} loads took {seconds_text(best_s)}.", *here, span=when)
+
+
+def _samples(facts: Facts, load: pd.Series) -> pd.DataFrame:
+    """Samples of the runners during a load."""
+    rows = facts.table("processes")
+    rows = rows[rows["role"].eq("runner") & rows["host"].eq(load["host"]) & rows["state"].ne("")]
+    return rows[rows["at"].between(load["began_at"], load["ended_at"])]

@@ -1,0 +1,120 @@
+"""Warm stall: requests stood still with their model in memory, and neither a load nor a queue explains it.
+
+The runner has the model, the server answers /api/ps, and yet a request gets no token for seconds, or for as long as
+its client waits. A server knows no timeout for inference, so a hang ends when the client leaves: what is recorded is
+its timeout, not how long the stall would have lasted, and a client that never leaves leaves no line at all.
+
+Shown by:
+    - requests whose tokens, or whose runner by its samples, paused while those before and after ran as usual
+    - requests given up far beyond the usual time of their model, without a load or a queue; the same of calls of
+      which the server wrote no line while the model was in memory
+Ruled out by:
+    - the clients' records, or the slot lines of Ollama 0.30 and later, beside a log in which every request has its
+      reason
+Mistaken for it:
+    - a cold start: a load of the model is in the log
+    - a long answer: many tokens at the usual speed (an answer without a limit looks like a hang to its client)
+    - waiting for a slot, or for another model to leave
+    - a slow machine: everything is slow then, not single requests
+Severity: critical
+Runbook: recover-stuck-runner
+Mitigation: Give each call a timeout and a token limit, and restart a runner that gives no token for as long.
+Leads to: client_timeout_too_short, retry_amplification, stopping_deadlock, gpu_idle_but_held
+References:
+    - https://github.com/ollama/ollama/issues/10119
+    - https://github.com/ollama/ollama/issues/7779
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from ..budget import BASELINE_MIN_N
+from ..proportions import rate_text
+from .facts import Facts, places, seconds_text, span
+from .findings import Finding, hints, proves, refutes, supports, unseen
+from .hangs import PATIENCE_S, hangs_of, too_late_for_answers
+
+_CLIENTS = (
+    "the clients' own records of their calls (start, end, model, status, error): what hangs leaves no access line"
+)
+_TOKENS = (
+    "eval_count and eval_duration of the final chunk of each answer, or samples of the runner's CPU (warmstall watch "
+    "CASE): they tell a long answer from one that stood still"
+)
+
+
+def findings_in(facts: Facts) -> Iterator[Finding]:
+    """Requests that stood still, those that were given up, and what leaves it open."""
+    hangs = hangs_of(facts)
+    told, cut, lost, long = (hangs[hangs["how"].eq(how)] for how in ("told", "cut", "lost", "long"))
+    requests = facts.requests
+    if len(told):
+        reasons = requests[requests["verdict"].eq("warm_stall")].sort_values("wall_s", ascending=False)
+        yield proves(f"{rate_text(len(told), len(requests))} of the requests stood still with the model in memory; the "
+                     f"longest took {seconds_text(reasons['wall_s'].iloc[0])}: {reasons['reason'].iloc[0]}.",
+                     *places(reasons), span=span(told))  # fmt: skip
+    given_up = hangs[hangs["how"].isin(["cut", "lost"])]
+    if len(cut):
+        sure = too_late_for_answers(facts, cut)
+        yield (supports if sure else hints)(
+            f"{rate_text(len(cut), len(requests))} of the requests were given up after {_middles(cut)} is usual; no "
+            f"load and no queue was there{'' if sure else ', and long answers cannot be told from hangs'}.",
+            *places(cut),
+            span=span(cut),
+        )
+        if not sure:
+            yield unseen(_TOKENS)
+    if len(lost):
+        yield supports(f"{len(lost):,} calls ended without an answer after {seconds_text(lost['wall_s'].median())} "
+                       "(middle) while their model was in memory, and the server wrote no line for them.",
+                       *places(lost), span=span(lost))  # fmt: skip
+    if len(long):
+        yield hints(f"{len(long):,} of {len(requests):,} requests took {_middles(long)} is usual, without a load or a "
+                    "queue: long answers look the same.", *places(long), span=span(long))  # fmt: skip
+    before = requests["wall_s"] - requests["load_s"]
+    reloaded = requests["flags"].str.contains("reload")
+    pinged = requests[reloaded & before.ge(PATIENCE_S) & requests["verdict"].ne("unknown")]
+    if len(pinged):
+        yield hints(f"{len(pinged):,} requests waited {seconds_text(before[pinged.index].median())} (middle) beside "
+                    "the reload of their model: a runner that does not answer is pinged for 10 s, then replaced.",
+                    *places(pinged), span=span(pinged))  # fmt: skip
+        yield unseen("samples of the runner's state and CPU before its reload (warmstall watch CASE)")
+    yield from _open(facts, len(lost))
+    if not len(told) + len(given_up) and len(requests):
+        yield refutes(
+            f"0 of {len(requests):,} requests stood still, or were given up when {PATIENCE_S:.0f} s or more had passed "
+            "and their model was in memory.",
+            *(facts.whole_log() or places(requests)),
+        )
+
+
+def _middles(rows: pd.DataFrame) -> str:
+    """How long they took, and what would have been usual."""
+    return f"{seconds_text(rows['wall_s'].median())} (middle), where {seconds_text(rows['usual_s'].median())}"
+
+
+def _open(facts: Facts, lost: int) -> Iterator[Finding]:
+    """What could have shown a stall and is not there."""
+    requests = facts.requests
+    if not facts.has_server_log or requests.empty:
+        yield unseen("the server's log with its access lines: it tells the load and the queue of each request")
+    if requests["verdict"].eq("unknown").any():
+        yield unseen(_TOKENS)
+    if len(requests) and requests["status"].eq("200").sum() < BASELINE_MIN_N:
+        yield unseen(f"more requests: {len(requests):,} do not show what is usual for their model")
+    if len(facts.lost_trials) > lost:
+        yield unseen("/api/ps while calls hang (warmstall watch CASE): it tells whether their model was in memory")
+    if not facts.has("trials") and not facts.counts.get("ls_task_start"):
+        yield unseen(_CLIENTS)
+    tasks = [task for timeline in facts.found.timelines.values() for task in timeline.tasks]
+    if not facts.has("trials") and tasks and not tasks[-1].finished_line + tasks[-1].released_line:
+        yield unseen(f"the server's log from its last line on: the task of line {tasks[-1].line} had not ended")
+    given_up = facts.with_verdict("client_abort")
+    given_up = given_up[given_up["wall_s"].ge(PATIENCE_S) & given_up["status"].ne("499") & given_up["load_s"].eq(0)]
+    if len(given_up) > hangs_of(facts)["how"].eq("cut").sum():
+        yield unseen(
+            "what each call that was given up had got by then (tokens, time to the first): its client's record"
+        )

@@ -1,0 +1,74 @@
+"""Examples of `embedder_race`."""
+
+from hypotheses.example import Example, ServerLog
+
+SERVER = ServerLog().start().load(5).request(10, 3.0).text()
+STARTED = "[2026-03-14 11:59:00 +0000] [7] [INFO] Starting gunicorn 23.0.0\n" + "".join(
+    f"[2026-03-14 11:59:0{number} +0000] [{10 + number}] [INFO] Booting worker with pid: {10 + number}\n"
+    for number in (1, 2)
+)
+EMPTY = "NotImplementedError: Cannot copy out of meta tensor; no data! Please use torch.nn.Module.to_empty()"
+
+
+def failed(second: int, thread: str, message: str = EMPTY) -> str:
+    """A record of a load that failed, with its traceback."""
+    where = f" in thread {thread}" if thread else ""
+    return (
+        f"2026-03-14 11:59:{second:02} ERROR rag.embedder loading failed{where}\n"
+        "Traceback (most recent call last):\n"
+        '  File "/srv/rag/embedder.py", line 18, in get\n    model = SentenceTransformer(NAME)\n'
+        '  File "/srv/venv/lib/torch/nn/modules/module.py", line 1364, in convert\n    raise NotImplementedError(\n'
+        f"{message}\n"
+    )
+
+
+OTHER = "2026-03-14 11:59:12 WARNING rag.embedder slow operation: loading the embedder in thread b took 6.2 s\n"
+LATER = '127.0.0.1 - - [14/Mar/2026:12:01:20 +0000] "POST /embed HTTP/1.1" 200 12 "-" "-"\n'
+
+EXAMPLES = [
+    Example(
+        "one thread fails while another loads",
+        "confirmed",
+        {"server.log": SERVER, "app-embedder.log": STARTED + failed(9, "a") + OTHER},
+        ("in thread a; another thread loaded the embedder at the same time (6.2 s",),
+    ),
+    Example(
+        "two threads fail within seconds",
+        "confirmed",
+        {"app-embedder.log": STARTED + failed(9, "a") + failed(10, "b")},
+        ("within 1.0 s",),
+    ),
+    Example("one thread fails", "supported", {"app-embedder.log": STARTED + failed(9, "a")}),
+    Example(
+        "CUDA after a fork",
+        "confirmed",
+        {
+            "app-embedder.log": STARTED
+            + failed(
+                9,
+                "",
+                "RuntimeError: Cannot re-initialize CUDA in forked subprocess. To use CUDA with multiprocessing, use "
+                "the 'spawn' start method",
+            )
+        },
+        ("after a fork",),
+    ),
+    Example("a loader that fails alone", "not_observable", {"app-embedder.log": failed(9, "")}, ("fails alone",)),
+    Example(
+        "starts without such a failure",
+        "ruled_out",
+        {"server.log": SERVER, "app-embedder.log": STARTED + failed(9, "a", "OSError: no file model") + LATER},
+        ("0 of 1 tracebacks",),
+    ),
+    Example(
+        "the embedder's log ends before the trouble",
+        "not_observable",
+        {"server.log": SERVER, "app-embedder.log": STARTED},
+    ),
+    Example(
+        "the embedder's log is cut",
+        "not_observable",
+        {"app-embedder.log": failed(9, "a", "OSError: no file model.safetensors")},
+    ),
+    Example("no service beside Ollama", "not_observable", {"server.log": SERVER}, ("if there are any",)),
+]

@@ -1,0 +1,51 @@
+"""Examples of `restart_or_upgrade`."""
+
+from hypotheses.example import Example, ServerLog
+
+
+def run(found: ServerLog, at_s: float, hung: int, of: int = 20, **start: str) -> ServerLog:
+    """A start of the server, a load, and requests every 70 s, the first of which hang for a minute."""
+    found.start(at_s, **start).load(at_s + 5, 2.0)
+    for number in range(of):
+        hangs = number < hung
+        found.request(at_s + 10 + 70 * number, 60.0 if hangs else 4.0, 500 if hangs else 200)
+    return found
+
+
+def two_runs(hung_before: int, hung_after: int, version: str = "0.13.5", **settings: str) -> str:
+    found = run(ServerLog(), 0, hung_before, version="0.13.5")
+    return run(found, 3600, hung_after, version=version, **settings).text()
+
+
+FAILING = "".join(
+    f"Mar 14 12:0{minute}:10 box systemd[1]: ollama.service: Failed with result 'core-dump'.\n" for minute in range(4)
+)
+
+EXAMPLES = [
+    Example(
+        "after an upgrade half of the requests hang",
+        "supported",
+        {"server.log": two_runs(0, 10, version="0.13.6")},
+        ("The upgrade from 0.13.5 to 0.13.6", "0 of 20 requests", "10 of 20 requests"),
+        severity="warning",
+    ),
+    Example(
+        "the service manager starts it over and over",
+        "confirmed",
+        {"server.log": FAILING + run(ServerLog(), 600, 0).text()},
+        ("4 failures",),
+    ),
+    Example(
+        "the restart ended the trouble",
+        "ruled_out",
+        {"server.log": two_runs(10, 0)},
+        ("It ended the trouble", "1 restart: none brought more trouble"),
+    ),
+    Example("one start, and that first", "ruled_out", {"server.log": run(ServerLog(), 0, 10).text()}, ("1 start",)),
+    Example(
+        "a log without a start",
+        "not_observable",
+        {"server.log": ServerLog().request(10, 3.0).request(20, 3.0).text()},
+        ("from its start on",),
+    ),
+]

@@ -1,0 +1,82 @@
+"""Examples of `runner_crash`."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from generate.writing import slog
+
+from hypotheses.example import NOON, Example, ServerLog
+
+
+class Log(ServerLog):
+    """Ends of runners."""
+
+    def says(self, at_s: float, level: str, message: str, **fields: object) -> Log:
+        at = NOON + timedelta(seconds=at_s)
+        self.add(at, slog(at, level, "server.go:1310", message, **fields))
+        return self
+
+    def prints(self, at_s: float, *lines: str) -> Log:
+        self.add(NOON + timedelta(seconds=at_s), *lines)
+        return self
+
+
+def warm(version: str = "0.13.5") -> Log:
+    log = Log()
+    log.start(version=version)
+    log.load(5, 2.0).request(10, 3.0)
+    return log
+
+
+def died(error: str) -> str:
+    return warm().says(25, "ERROR", "llama runner terminated", error=error).request(20, 5.0, 500).text()
+
+
+GONE = "llama runner process no longer running"
+DIED = "llama runner process has terminated: signal: terminated"
+SEGFAULT = (
+    "2026-03-14T12:00:25,000000+00:00 {name}[4242]: segfault at 0 ip 00007f3a1c2b9d41 sp 00007ffd8a1e2f10 error 4 in "
+    "libc.so.6[7f3a1c200000+1a3000]\n"
+)
+
+EXAMPLES = [
+    Example(
+        "a failed assertion",
+        "confirmed",
+        {"server.log": warm().prints(25, "/src/ggml.c:4101: GGML_ASSERT(found) failed").request(20, 5.0, 500).text()},
+        ("A runner crashed 1×",),
+        "critical",
+    ),
+    Example("a signal of its own", "confirmed", {"server.log": died("signal: segmentation fault")}, ("segmentation",)),
+    Example(
+        "a segfault in the kernel's log",
+        "confirmed",
+        {"server.log": warm().request(20, 5.0, 500).text(), "kernel.log": SEGFAULT.format(name="ollama")},
+        ("1 faults of ollama",),
+    ),
+    Example(
+        "killed from outside",
+        "supported",
+        {"server.log": warm().says(30, "WARN", GONE, sys=9, string="signal: killed").request(31, 1).text()},
+        ("SIGKILL",),
+    ),
+    Example(
+        "asked to end by SIGTERM",
+        "not_observable",
+        {"server.log": warm().says(25, "ERROR", "error loading llama server", error=DIED).request(20, 5, 500).text()},
+        ("who sent SIGTERM",),
+    ),
+    Example(
+        "an ordinary unload of 0.32",
+        "ruled_out",
+        {"server.log": warm("0.32.15").says(30, "ERROR", "llama-server terminated", error="signal: killed").text()},
+        ("0 of 1 requests",),
+    ),
+    Example(
+        "another program's segfault",
+        "ruled_out",
+        {"server.log": warm().text(), "kernel.log": SEGFAULT.format(name="python")},
+    ),
+    Example("no server log", "not_observable", {"kernel.log": SEGFAULT.format(name="python")}, ("whole log",)),
+]

@@ -1,0 +1,53 @@
+"""Examples of `sequential_retrieval`."""
+
+import json
+from datetime import timedelta
+
+from hypotheses.example import NOON, Example, ServerLog
+
+SERVER = ServerLog().start().load(5).request(10, 3.0).text()
+NAMES = ("handbook", "tickets", "questions", "glossary", "papers")
+
+
+def queries(questions: int, at_once: bool = False, names: tuple[str, ...] = NAMES, pause_s: float = 0.004) -> str:
+    """A log of an application that asks these collections for each question, one after another or at once."""
+    lines = []
+    for number in range(questions):
+        end_s = start_s = number * 20.0
+        for place, name in enumerate(names):
+            took_s = 0.31 + 0.04 * place
+            end_s = start_s + took_s if at_once else end_s + took_s + pause_s
+            at = NOON + timedelta(seconds=end_s)
+            lines.append(json.dumps({
+                "timestamp": at.isoformat(timespec="milliseconds"), "level": "info", "event": "queried",
+                "method": "POST", "path": f"/api/v2/tenants/t/databases/d/collections/{name}/query", "status": 200,
+                "duration_ms": round(took_s * 1000, 1)}))  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+EXAMPLES = [
+    Example(
+        "five collections, question after question",
+        "confirmed",
+        {"server.log": SERVER, "app-rag.log": queries(12)},
+        ("In 12 questions 5 collections", "2.0 s in all"),
+        severity="warning",
+    ),
+    Example("one question", "supported", {"app-rag.log": queries(1)}),
+    Example("too short to be noticed", "confirmed", {"app-rag.log": queries(6, names=NAMES[:2])}, severity="info"),
+    Example(
+        "asked at once",
+        "ruled_out",
+        {"server.log": SERVER, "app-rag.log": queries(12, at_once=True)},
+        ("48 of 60 queries",),
+    ),
+    Example("one collection", "ruled_out", {"app-rag.log": queries(12, names=("handbook",))}, ("1 collection",)),
+    Example("something else between the queries", "not_observable", {"app-rag.log": queries(12, pause_s=2.0)}),
+    Example(
+        "no query in the log",
+        "not_observable",
+        {"server.log": SERVER, "app-rag.log": "INFO:     Started server process [7]\n" * 3},
+        ("milliseconds",),
+    ),
+    Example("no service beside Ollama", "not_observable", {"server.log": SERVER}),
+]
