@@ -59,7 +59,7 @@ def told(judged: Sequence[Judgement]) -> list[str]:
         lines.append(f"- And {_names(more)}: see the report.")
     stack = stacked(judged)
     if stack.sentences:
-        lines.append(f"Together: {' '.join([*stack.interactions[:3], *stack.steps[:2]])}")
+        lines.append(f"Together: {' '.join([*stack.interactions[:3], *stack.steps[:1]])}")
     if ordinary:
         lines.append(f"Seen, and ordinary: {_names(ordinary)}.")
     if out := [one for one in judged if one.state == "ruled_out"]:

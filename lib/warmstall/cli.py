@@ -199,6 +199,25 @@ def explain(
         print("\n".join(f"{page.id:28}{page.claim}" for page in pages))
 
 
+@app.command()
+def diff(
+    good: Annotated[Path, typer.Argument(help="A log, folder or case of when it was good.")],
+    bad: Annotated[Path, typer.Argument(help="One of when it was not.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
+) -> None:
+    """Say what changed between two cases: causes, versions, settings, limits, load, latencies, failures."""
+    from .analysis import analyze as analyze_case
+    from .compare import compare
+
+    names = (good.name, bad.name) if good.name != bad.name else (str(good), str(bad))
+    _say(f"reading {names[0]} and {names[1]} …")
+    compared = compare(analyze_case(good), analyze_case(bad), names)
+    if as_json:
+        print(json.dumps(compared.as_json(), indent=1, ensure_ascii=False))
+    else:
+        print("\n".join([*compared.sentences, *compared.not_compared]))
+
+
 def _pair(text: str, option: str, example: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not (name and equals and value):

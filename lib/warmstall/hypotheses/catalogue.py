@@ -16,6 +16,8 @@ from .findings import SEVERITIES, Severity
 
 _SECTIONS = ("Shown by", "Ruled out by", "Mistaken for it", "Severity", "Runbook", "Mitigation", "Leads to",
              "References")  # fmt: skip
+# Words that keep their first letter within a sentence.
+_NAMES = ("Stopping…", "Vulkan")
 _HEAD = re.compile(rf"^({'|'.join(_SECTIONS)}):[ ]*(.*)$", re.MULTILINE)
 
 
@@ -39,7 +41,8 @@ class Page:
     @property
     def name(self) -> str:
         """The title as it stands within a sentence: memory pressure, CPU instead of GPU."""
-        return self.title if self.title[1:2].isupper() else self.title[0].lower() + self.title[1:]
+        as_it_is = self.title[1:2].isupper() or self.title.startswith(_NAMES)
+        return self.title if as_it_is else self.title[0].lower() + self.title[1:]
 
     @property
     def markdown(self) -> str:

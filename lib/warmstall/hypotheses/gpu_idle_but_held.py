@@ -15,7 +15,6 @@ Mistaken for it:
 Severity: critical
 Runbook: recover-stuck-runner
 Mitigation: Restart a runner whose GPU stays at 0 % for longer than a load while a request waits.
-Leads to: unload_not_freeing
 References:
     - https://github.com/ollama/ollama/issues/7779
 """

@@ -1,8 +1,8 @@
 """Several causes at once: which leads to which, and what each mitigation alone would have changed.
 
 What leads to what stands on the pages (`Leads to`). Of the causes found in a case, one that leads to another is
-upstream of it. Taking a cause away prevents what only it leads to, shortens what something else leads to as well,
-and leaves the rest as it is.
+upstream of it. Taking a cause away prevents what only it leads to, lessens what something else leads to as well,
+and leaves the rest as it is. The step that changes most is the one with the most severe causes gone or lessened.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ class Mitigated:
 
 @dataclass(frozen=True)
 class Stack:
-    """The causes found that are worth an action, what leads to what among them, and the mitigations, best first."""
+    """The causes found that are worth an action, what leads to what among them, and the mitigations, best first.
+
+    Mitigations are of the causes that no other one leads to.
+    """
 
     causes: tuple[Judgement, ...]
     links: tuple[tuple[str, str], ...]
@@ -61,21 +64,22 @@ class Stack:
 
     @property
     def steps(self) -> list[str]:
-        """Which single step would have prevented most, and what each would only have lessened."""
+        """Which single step would have changed most, and what each other would have changed."""
         names = self._names
         if len(names) < 2:
             return []
-        best = self.mitigations[0]
-        told = ["No single step would have prevented another of them: each has to be put right by itself."]
-        if best.prevents:
-            rest = [names[name] for name in (*best.shortens, *best.leaves)]
-            taken = [names[name] for name in (best.judgement.id, *best.prevents)]
-            told = [f"The single step that would have prevented most: {_step(best)} It takes away {_listed(taken)}"
-                    + (f", and does not prevent {_listed(rest)}." if rest else ".")]  # fmt: skip
-        for done in self.mitigations:
+        told = []
+        for done in self.mitigations[
+            : 1 + sum(1 for other in self.mitigations[1:] if other.prevents or other.shortens)
+        ]:
+            taken = [names[name] for name in (done.judgement.id, *done.prevents)]
+            parts = [f"would have prevented {_listed(taken)}"]
             if done.shortens:
-                less = _listed([names[name] for name in done.shortens])
-                told.append(f"Without {names[done.judgement.id]} there would have been less of {less}, not none.")
+                parts.append(f"lessened {_listed([names[name] for name in done.shortens])}")
+            if done.leaves:
+                parts.append(f"left {_listed([names[name] for name in done.leaves])} as it was")
+            opening = "The single step that changes most" if not told else "Another"
+            told.append(f"{opening}: {_step(done)} It {_listed(parts)}.")
         return told
 
 
@@ -84,10 +88,16 @@ def stacked(judged: Iterable[Judgement]) -> Stack:
     causes = tuple(one for one in judged if one.found and SEVERITIES.index(one.severity) > 0)
     ids = {one.id for one in causes}
     links = tuple((one.id, led) for one in causes for led in one.page.leads_to if led in ids)
-    mitigations = sorted(
-        (_mitigated(one, causes, links) for one in causes),
-        key=lambda done: (-len(done.prevents), -len(done.shortens), -SEVERITIES.index(done.judgement.severity)),
-    )
+    led_to = {after for _, after in links}
+    # What another cause leads to is put right by putting that right: steps are looked for where it begins.
+    roots = [one for one in causes if one.id not in led_to] or list(causes)
+    severity = {one.id: SEVERITIES.index(one.severity) for one in causes}
+
+    def change(done: Mitigated) -> float:
+        gone = severity[done.judgement.id] + sum(severity[name] for name in done.prevents)
+        return gone + sum(severity[name] for name in done.shortens) / 2
+
+    mitigations = sorted((_mitigated(one, causes, links) for one in roots), key=change, reverse=True)
     return Stack(causes, links, tuple(mitigations))
 
 

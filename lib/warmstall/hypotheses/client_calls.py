@@ -1,0 +1,23 @@
+"""The calls that clients recorded, each once, however many files tell of it."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from .facts import Facts
+
+_SAME = ["host", "started_at", "ended_at", "path", "status"]
+
+
+def client_calls(facts: Facts) -> pd.DataFrame:
+    """The trials table in order of time; of a call that several files tell of, the row that tells most.
+
+    Calls are the same when start, end, path and status are. Rows of one file are all kept, and so are those without
+    start or end.
+    """
+    trials = facts.table("trials")
+    told = trials.assign(told=trials.notna().sum(axis=1))
+    fullest = told.sort_values(["told", "source"], ascending=[False, True], kind="stable")
+    best = fullest.groupby(_SAME, dropna=False, sort=False)["source"].transform("first").reindex(trials.index)
+    kept = best.eq(trials["source"]) | trials["started_at"].isna() | trials["ended_at"].isna()
+    return trials[kept].sort_values("started_at", kind="stable").reset_index(drop=True)

@@ -1,0 +1,153 @@
+"""Client timeout too short: calls were cut at one fixed time that is shorter than what they rightly take.
+
+Clients give up at round times (30 s, 60 s, 10 min) and the server notes it in several ways: 499 while the model is
+being loaded (the load is thrown away), 500 for an answer in one piece, 200 for one that was streaming. A timeout is
+too short when a cold start of that model, or its ordinary answer, takes longer. Most timeouts are not: they cut what
+would never have ended.
+
+Shown by:
+    - calls cut at one and the same time while their model was still being loaded
+    - calls cut at a time that answered calls reach as well: the cut runs through the ordinary ones
+Ruled out by:
+    - a timeout far above what nearly all answered calls take and above the model's loads
+    - calls that failed at all kinds of times
+Mistaken for it:
+    - a stall: the calls that were cut would not have come back in ten times the time
+    - a person who presses Ctrl-C, at any time
+    - several attempts that a client shows as one long call
+Severity: warning
+Runbook: none
+Mitigation: Set the client's timeout above a cold start plus the longest ordinary answer, or load the model beforehand.
+Leads to: retry_amplification
+References:
+    - https://github.com/rsynnot/magic-lists-for-navidrome/issues/34 (15 s, shorter than a load)
+    - https://github.com/ParisNeo/lollms_hub/pull/37 (a proxy's timeout, shorter than a load)
+    - https://github.com/ollama/ollama/pull/4638 (what the server logs when the client leaves during a load)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from .client_calls import client_calls
+from .facts import Facts, places, seconds_text, span
+from .findings import Finding, hints, proves, refutes, supports, unseen, weakens
+
+# One clock cuts all its calls after the same time, but for the scheduling of a busy machine.
+_SAME_S, _SAME_SHARE = 0.25, 0.005
+# Timeouts are set to whole seconds, from ten seconds on to multiples of five, and run over by connecting and closing.
+_ROUND_S, _LONG_S, _NEAR_S = 5.0, 10.0, 0.1
+# Two calls cut after the same long, round time were cut by a clock; for other times it takes more to believe it.
+_TIMES, _TIMES_SHORT, _TIMES_NOT_ROUND = 2, 3, 5
+# Calls that end together were ended by one event, such as a client that was closed.
+_TOGETHER = "5s"
+# With fewer answers what is usual is not known.
+_ANSWERS = 5
+# A timeout of twice what 95 of 100 answers take cuts hardly any that would have come.
+_AMPLE = 2.0
+
+
+def findings_in(facts: Facts) -> Iterator[Finding]:
+    """The calls that were cut, gathered by their length, beside loads and answers of the same model."""
+    cut = _cut(facts)
+    if cut.empty:
+        if not facts.has("trials"):
+            yield unseen("the clients' records of their calls, with the timeout of each: a call that was cut while it "
+                         "waited has no line in the server's log")  # fmt: skip
+        if len(facts.requests) or facts.has("trials"):
+            yield refutes(f"0 of {max(len(facts.requests), len(client_calls(facts))):,} calls were given up by their "
+                          "client.", *facts.whole_log(), *facts.whole_table("trials"))  # fmt: skip
+        else:
+            yield unseen("the server's log")
+        return
+    early = cut["status"].eq("499")
+    clusters = [*_clusters(cut[early]), *_clusters(cut[~early])]
+    for cluster in clusters:
+        yield from _during_loads(facts, cluster) if (cluster["status"] == "499").all() else _judged(facts, cluster)
+    if not clusters:
+        yield weakens(f"{len(cut):,} calls were given up, too few of them after one and the same time to tell "
+                      f"({seconds_text(cut['wall_s'].min())} to {seconds_text(cut['wall_s'].max())}).",
+                      *places(cut))  # fmt: skip
+        yield unseen("the timeout that the clients set, and their records of their calls")
+
+
+def _cut(facts: Facts) -> pd.DataFrame:
+    """Requests that their client gave up or may have, and calls without an access line that ended at their timeout."""
+    columns = ["host", "source", "line", "model", "started_at", "ended_at", "wall_s", "status"]
+    requests = facts.requests
+    # The server logs 500 for an answer in one piece that nobody waited for any more, and often nothing beside it.
+    may_be = requests["verdict"].isin(["unknown", "warm_stall"]) & requests["status"].eq("500")
+    found = requests.loc[requests["verdict"].eq("client_abort") | requests["status"].eq("499") | may_be, columns]
+    lost = facts.lost_trials
+    timed_out = lost["wall_s"].astype(float).ge(lost["timeout_s"].astype(float) - _NEAR_S)
+    said_so = lost["error"].fillna("").str.contains("timed? ?out", case=False)
+    lost = lost[timed_out | said_so]
+    if lost.empty:
+        return found
+    times = {name: pd.to_datetime(lost[name], utc=True) for name in ("started_at", "ended_at")}
+    return pd.concat([found, lost.assign(**times)[columns]]) if len(found) else lost.assign(**times)[columns]
+
+
+def _during_loads(facts: Facts, cluster: pd.DataFrame) -> Iterator[Finding]:
+    """Calls that left after the same time while their model was being loaded."""
+    at_s = float(cluster["wall_s"].median())
+    loads = facts.loads[facts.loads["outcome"].eq("completed")]
+    took = f"; a load that was waited for took {seconds_text(loads['load_s'].max())}" if len(loads) else ""
+    show = proves if at_s >= _LONG_S and _is_round(at_s) else supports
+    yield show(f"{len(cluster):,} calls were given up after {seconds_text(at_s)} while their model was still being "
+               f"loaded, and each such load was thrown away{took}.", *places(cluster), span=span(cluster))  # fmt: skip
+
+
+def _judged(facts: Facts, cluster: pd.DataFrame) -> Iterator[Finding]:
+    """One timeout beside what its models' answers and loads take."""
+    at_s = float(cluster["wall_s"].median())
+    models = {model for model in cluster["model"].dropna() if model}
+    answered = facts.with_verdict("warm_ok", "slow_prefill", "slow_decode", "queue_wait", "cold_start")
+    own = answered[answered["model"].isin(models)] if models else answered
+    loads = facts.loads[facts.loads["outcome"].eq("completed") & (facts.loads["model"].isin(models) | (not models))]
+    told = f"{len(cluster):,} calls were given up after {seconds_text(at_s)}"
+    longest_load_s = float(loads["load_s"].max()) if loads["load_s"].notna().any() else 0.0
+    if longest_load_s >= at_s:
+        yield supports(f"{told}; a load of their model takes up to {seconds_text(longest_load_s)}.", *places(cluster),
+                       *places(loads.sort_values("load_s", ascending=False), 1), span=span(cluster))  # fmt: skip
+        return
+    if len(own) < _ANSWERS:
+        yield hints(f"{told}; with {len(own):,} answered calls it is not known what is usual.", *places(cluster))
+        yield unseen(
+            "what a call takes that is not cut: one with a timeout of an hour, and what its runner does meanwhile"
+        )
+        return
+    usual_s = float(own["wall_s"].quantile(0.95))
+    beside = f"95 of 100 answered calls of the same model take at most {seconds_text(usual_s)} ({len(own):,} calls)"
+    if at_s >= _AMPLE * usual_s:
+        cold = f", its longest load {seconds_text(longest_load_s)}" if longest_load_s else ""
+        yield refutes(f"{told}; {beside}{cold}.", *places(cluster), *places(own.sort_values("wall_s").tail(1)))
+    elif at_s <= usual_s / 0.9:
+        yield supports(f"{told}, within the ordinary: {beside}.", *places(cluster), span=span(cluster))
+    else:
+        yield hints(f"{told}; {beside}, which leaves little room.", *places(cluster), span=span(cluster))
+        yield unseen("what a call takes that is not cut: a run with a timeout several times as long")
+
+
+def _clusters(cut: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Groups of calls of the same length that did not end together, the largest first."""
+    rest = cut.dropna(subset=["wall_s"]).sort_values("wall_s")
+    while len(rest):
+        walls = rest["wall_s"].to_numpy()
+        ends = np.searchsorted(walls, walls + np.maximum(_SAME_S, walls * _SAME_SHARE), side="right")
+        first = int((ends - np.arange(len(walls))).argmax())
+        if ends[first] - first < _TIMES:
+            return  # the largest group is that of one call
+        group, rest = rest.iloc[first : ends[first]], pd.concat([rest.iloc[:first], rest.iloc[ends[first] :]])
+        at_s = float(group["wall_s"].median())
+        needed = (_TIMES if at_s >= _LONG_S else _TIMES_SHORT) if _is_round(at_s) else _TIMES_NOT_ROUND
+        if group["ended_at"].dt.floor(_TOGETHER).nunique() >= needed:
+            yield group
+
+
+def _is_round(at_s: float) -> bool:
+    unit_s = _ROUND_S if at_s >= _LONG_S - _NEAR_S else 1.0
+    return abs((at_s + unit_s / 2) % unit_s - unit_s / 2) <= _NEAR_S

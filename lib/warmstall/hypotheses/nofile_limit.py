@@ -1,0 +1,113 @@
+"""Open files: the server ran into the number of files that it may have open.
+
+Every request holds two connections (the client's and the runner's) beside the model's files and the libraries. A
+server that may open no more cannot accept, cannot start a runner and cannot read a model. Go raises the soft limit
+to the hard one by itself, so the hard limit counts; a low number alone is no finding.
+
+Shown by:
+    - `too many open files` in the server's own lines
+    - as many open files of the server (/proc/PID/fd) as its limit allows
+Ruled out by:
+    - a limit in force, for the process that served then, far above what its requests can have needed
+Mistaken for it:
+    - the same words in the log of a client or another service, which has a limit of its own
+    - a soft limit of 1024, which the server raises itself
+    - a full queue, which is answered with 503
+Severity: critical
+Runbook: raise-service-limits
+Mitigation: Set LimitNOFILE in a drop-in of the service, reload systemd and restart the service.
+Leads to: retry_amplification
+References:
+    - https://go.googlesource.com/go/+/25f5d9d/src/os/rlimit.go (a Go program raises its soft limit of open files)
+    - https://man.archlinux.org/man/getrlimit.2.en (RLIMIT_NOFILE)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from .client_calls import client_calls
+from .facts import Facts, places
+from .findings import Finding, hints, proves, refutes, unseen
+from .server_starts import server_starts
+
+# The words of EMFILE and ENFILE on every Unix, and of Go's net package.
+_WORDS = "too many open files"
+# The client's connection and the one to the runner.
+_FILES_PER_REQUEST = 2
+# Libraries, the model's files, logs and the runners' pipes: a serving Ollama has some tens of files open at rest.
+_FILES_AT_REST = 256
+
+
+def findings_in(facts: Facts) -> Iterator[Finding]:
+    """The words in the evidence, then the limit beside what the requests can have needed."""
+    said = _said(facts)
+    of_server = said[~said["key"].str.startswith(("app_", "kernel_"))]
+    if len(of_server):
+        at = of_server["at"].dropna()
+        span = (at.min().to_pydatetime(), at.max().to_pydatetime()) if len(at) else (None, None)
+        yield proves(f"The server said {len(of_server):,} times that it has too many open files.", *places(of_server),
+                     span=span)  # fmt: skip
+    elsewhere = said.drop(of_server.index)
+    if len(elsewhere):
+        yield hints(f"Another service said {len(elsewhere):,} times that it has too many open files: that is its own "
+                    "limit.", *places(elsewhere))  # fmt: skip
+    trials = client_calls(facts)
+    refused = trials[trials["error"].fillna("").str.lower().str.contains(_WORDS)]
+    if len(refused):
+        yield hints(f"{len(refused):,} of {len(trials):,} calls failed for too many open files; whether that was the "
+                    "client's limit or the server's they do not tell.", *places(refused))  # fmt: skip
+    limits = _in_force(facts)
+    if limits.empty:
+        yield unseen("the limit in force and the files open now: /proc/PID/limits and ls /proc/PID/fd | wc -l")
+        return
+    if not len(facts.requests):
+        yield unseen("the server's log: how many requests were open at once")
+        return
+    most, limit = most_open(facts), float(limits["hard"].min())
+    needed = _FILES_PER_REQUEST * most + _FILES_AT_REST
+    allowed = "any number of" if math.isinf(limit) else f"{limit:,.0f}"
+    told = f"The server may open {allowed} files; at most {most:,} requests were open at once, which takes {needed:,}."
+    if limit < needed:
+        yield hints(told, *places(limits))
+        yield unseen("the files open while it fails (ls /proc/PID/fd | wc -l) and the server's whole log")
+    else:
+        yield refutes(told, *places(limits))
+
+
+def _said(facts: Facts) -> pd.DataFrame:
+    frame = facts.case.sql(
+        'SELECT host, source, line, key, coalesce("at", before_at) AS "at" FROM events '
+        f"WHERE contains(lower(text), '{_WORDS}') OR contains(lower(fields), '{_WORDS}') ORDER BY 5, source, line"
+    )
+    frame["at"] = pd.to_datetime(frame["at"], utc=True)
+    return frame
+
+
+def _in_force(facts: Facts) -> pd.DataFrame:
+    """The limit of the server's process, where it is the process that served: captured after the last start."""
+    compared = facts.limits
+    compared = compared[compared["resource"].eq("NOFILE") & compared["serve_pid"].notna()]
+    rows = facts.table("limits")
+    rows = rows[rows["origin"].eq("process") & rows["resource"].eq("NOFILE")]
+    rows = rows[rows["subject"].isin(compared["serve_pid"]) & rows["host"].isin(compared["host"])]
+    starts = server_starts(facts)["at"].dropna()
+    # Several starts: whose process it was is known only by the time of the capture.
+    return rows[rows["at"].gt(starts.max())] if len(starts) > 1 else rows
+
+
+def most_open(facts: Facts) -> int:
+    """The most requests that were open at once."""
+    requests, lost = facts.requests, facts.lost_trials
+    began, ended = (
+        [*requests[name].dropna(), *pd.to_datetime(lost[name], utc=True).dropna()]
+        for name in ("started_at", "ended_at")
+    )
+    moments = pd.DatetimeIndex([*began, *ended]).as_unit("ns").asi8
+    steps = np.concatenate([np.ones(len(began)), -np.ones(len(ended))])
+    # An end comes before a start of the same moment.
+    return int(np.cumsum(steps[np.lexsort((steps, moments))]).max(initial=0))

@@ -1,0 +1,110 @@
+"""Restart or upgrade: the trouble began with a start of the server, or starts of it cut requests off.
+
+A start empties memory, ends every open request, and may bring another version with other defaults. It is also what
+people do to end a trouble: a start after which all is well is the cure, not the cause.
+
+Shown by:
+    - more trouble after a start than before it, by more than chance
+    - requests that were cut off by a start
+    - a service manager that starts the server again and again
+Ruled out by:
+    - one start only, and that before the first request
+    - starts after which there was no more trouble than before
+Mistaken for it:
+    - a cold start, which every start makes and which ends by itself
+    - a restart that was made because of the trouble, and ended it
+    - a runner that is started anew by a server that runs on
+Severity: warning
+Runbook: none
+Mitigation: Go back to the version and settings of before the start, and restart only when no request is open.
+Leads to: cold_start
+References:
+    - https://docs.ollama.com/linux.md (the service, and its log in the journal)
+    - https://github.com/ollama/ollama/releases (what changed between two versions)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import pandas as pd
+
+from .facts import Facts, clock_text, places, seconds_text
+from .findings import Evidence, Finding, hints, proves, refutes, supports, unseen, weakens
+from .server_starts import change_of_rate, counts_text, trouble_by_start
+
+# A stopped service is started again after RestartSec, 3 s in the installer's unit; a stop by hand takes a little more.
+_BEFORE_A_START_S = 10.0
+# Once is chance, twice may be an operator's; a manager that does it three times does it by itself.
+_OVER_AND_OVER = 3
+
+
+def findings_in(facts: Facts) -> Iterator[Finding]:
+    """What the starts in the log did to the requests around them."""
+    runs = trouble_by_start(facts)
+    failed = facts.events("service_failed", "service_restart", "service_oom")
+    if len(failed[failed["key"] != "service_oom"]) >= _OVER_AND_OVER:
+        span = (failed["at"].min().to_pydatetime(), failed["at"].max().to_pydatetime())
+        told = f"The service manager noted {len(failed):,} failures and restarts of the service."
+        yield proves(told, *places(failed), span=span)
+    if runs.empty:
+        yield unseen("the server's log from its start on (journalctl -u ollama, docker logs), with the lines of its "
+                     "service manager")  # fmt: skip
+        return
+    restarts = [
+        (before, after)
+        for _, own in runs.groupby("host", sort=False)
+        for before, after in pairwise([row for _, row in own.iterrows()])
+    ]
+    if not restarts:
+        first = runs.iloc[0]
+        early = int(facts.requests["started_at"].lt(first["at"]).sum())
+        if early:
+            yield hints(f"{early:,} requests had begun before the only start that the log shows, at "
+                        f"{clock_text(first['at'])}.", *places(runs))  # fmt: skip
+            yield unseen("the log of before the start: server-1.log, or journalctl -u ollama --since yesterday")
+        else:
+            told = f"The log shows 1 start of the server, at {clock_text(first['at'])}, and no request before it."
+            yield refutes(told, *places(runs))
+        return
+    found = False
+    for before, after in restarts:
+        for finding in _judged(facts, before, after):
+            found = found or finding.strength == "strong"
+            yield finding
+    if not found:
+        yield refutes(f"{len(restarts):,} restart{'s' * (len(restarts) > 1)}: none brought more trouble than was there "
+                      "before, and none cut a request off.", *places(runs.iloc[1:]))  # fmt: skip
+
+
+def _judged(facts: Facts, before: pd.Series, after: pd.Series) -> Iterator[Evidence]:
+    at, here = after["at"], places([after.to_dict()])
+    changed = before["version"] != after["version"] and before["version"] and after["version"]
+    what = f"The upgrade from {before['version']} to {after['version']}" if changed else "The restart"
+    told = f"{what} at {clock_text(at)}: {counts_text(before)} were in trouble before, {counts_text(after)} after."
+    change = change_of_rate(before, after)
+    if change > 0:
+        yield supports(told, *here, span=(at.to_pydatetime(), None))
+    elif change < 0:
+        yield weakens(f"{told} It ended the trouble.", *here)
+    elif changed:
+        yield hints(told, *here, span=(at.to_pydatetime(), None))
+    cut = _cut_off(facts, at)
+    if len(cut):
+        yield supports(f"The restart at {clock_text(at)} cut off {len(cut):,} requests that were open, the oldest of "
+                       f"them {seconds_text(cut['wall_s'].max())} old.", *here, *places(cut, 2),
+                       span=(at.to_pydatetime(), at.to_pydatetime()), severity="info")  # fmt: skip
+
+
+def _cut_off(facts: Facts, at: pd.Timestamp) -> pd.DataFrame:
+    """Requests that failed just before a start, and calls without an access line that were open over it."""
+    stopped_from = at - pd.Timedelta(seconds=_BEFORE_A_START_S)
+    requests, lost = facts.requests, facts.lost_trials
+    failed = requests[requests["verdict"].isin(["client_abort", "runner_crash"])
+                      & requests["ended_at"].between(stopped_from, at)]  # fmt: skip
+    began, ended = (pd.to_datetime(lost[name], utc=True) for name in ("started_at", "ended_at"))
+    columns = ["host", "source", "line", "wall_s"]
+    # A refused call begins after the stop; one that was cut off began before.
+    cut = [failed[columns], lost.loc[began.lt(stopped_from) & ended.ge(stopped_from), columns]]
+    return pd.concat([frame for frame in cut if len(frame)]) if any(map(len, cut)) else failed[columns]

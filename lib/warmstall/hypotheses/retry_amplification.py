@@ -1,0 +1,102 @@
+"""Retries: clients sent the same call again and again while the server was in trouble, and so made it worse.
+
+An SDK that gives up after a minute and tries again twice turns one call into three requests, at the very moment when
+the server can serve the fewest. The client's table then shows one long call: its timeouts and the waits between
+them, none of which is work.
+
+Shown by:
+    - calls of clients that were several requests, in the server's log or by the client's own count
+    - more requests than calls while requests fail
+Ruled out by:
+    - clients that record one attempt per call, or whose calls and the server's requests are one to one
+Mistaken for it:
+    - calls that many clients send at once: each has a call of its own
+    - a scheduler that loads a model again after a load was abandoned, without a new request
+Severity: warning
+Runbook: limit-concurrency
+Mitigation: Retry at most once, after a wait that grows and is drawn at random, and not at all after a timeout.
+Leads to: parallel_queue, client_timeout_too_short
+References:
+    - https://www.mintlify.com/openai/openai-python/concepts/retries (two retries by default, timeouts included)
+    - https://thuongduong.com/blogs/redis/retry-create-traffic-multipliers.html (retries multiply the load)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from .client_calls import client_calls
+from .facts import Facts, places, seconds_text, span
+from .findings import Finding, Severity, hints, proves, refutes, unseen
+
+# Half as many requests again as calls is more than a server in trouble has to spare.
+_AMPLIFIES = 1.5
+# An SDK's first retry comes after half a second to two seconds; access lines are true to one.
+_NEXT_WITHIN_S = 3.0
+# The same client at the same path by chance: once or twice, not three times.
+_TIMES = 3
+
+
+def findings_in(facts: Facts) -> Iterator[Finding]:
+    """How many attempts the clients' calls were, and what the access lines alone suggest."""
+    trials = client_calls(facts)
+    calls = _calls(facts, trials)
+    again = calls[calls["attempts"] > 1]
+    if len(again):
+        yield _told(facts, calls, again)
+        return
+    yield from _by_access_lines(facts)
+    if len(trials) and trials["attempts"].notna().all():
+        yield refutes(f"{len(trials):,} calls of clients were sent once each, by their own count.",
+                      *facts.whole_table("trials"))  # fmt: skip
+    elif len(trials) and len(facts.requests) and facts.lost_trials.empty:
+        yield refutes(f"Each of {len(trials):,} calls of clients is one of the {len(facts.requests):,} requests in the "
+                      "log.", *facts.whole_table("trials"), *facts.whole_log())  # fmt: skip
+    else:
+        yield unseen("the clients' records, with a row and the number of attempts of each call, and the server's log")
+
+
+def _calls(facts: Facts, trials: pd.DataFrame) -> pd.DataFrame:
+    """Each call with its attempts: by the requests that were found inside it, or by the client's count."""
+    parts = facts.found.attempts()
+    found = parts[parts["part"].eq("attempt")].groupby(["host", "source", "line"])["attempt"].max().rename("found")
+    waits = parts[parts["part"].eq("wait")].groupby(["host", "source", "line"])["part_s"].sum().rename("waits_s")
+    calls = trials.join(found, on=["host", "source", "line"]).join(waits, on=["host", "source", "line"])
+    counted = calls["attempts"].astype("float64").fillna(1).clip(lower=1)
+    calls["attempts"] = counted.where(counted.ge(calls["found"].fillna(1)), calls["found"]).astype(int)
+    return calls
+
+
+def _told(facts: Facts, calls: pd.DataFrame, again: pd.DataFrame) -> Finding:
+    began, ended = again["started_at"].min(), again["ended_at"].max()
+    meanwhile = calls[calls["ended_at"].ge(began) & calls["started_at"].le(ended)]
+    meanwhile = meanwhile if len(meanwhile) else again
+    requests = int(meanwhile["attempts"].sum())
+    factor = requests / len(meanwhile)
+    waits_s = float(again["waits_s"].sum())
+    told = (
+        f"{len(again):,} of {len(calls):,} calls were sent more than once, up to {again['attempts'].max():,} times: "
+        f"while they ran, {len(meanwhile):,} calls made {requests:,} requests, {factor:.1f} times the load."
+    )
+    if waits_s:
+        told += f" {seconds_text(waits_s)} of their time were waits between attempts."
+    # Retries that met no trouble of others cost little.
+    severity: Severity = "warning" if factor >= _AMPLIFIES and len(again) >= _TIMES else "info"
+    longest = again.sort_values("wall_s", ascending=False)
+    return proves(told, *places(longest), span=span(again), severity=severity)
+
+
+def _by_access_lines(facts: Facts) -> Iterator[Finding]:
+    """Requests of one client at one path that begin as its last one was given up."""
+    requests = facts.requests.sort_values(["client", "path", "started_at"])
+    before = requests.groupby(["host", "client", "path"], sort=False)[["ended_at", "verdict"]].shift()
+    gap_s = (requests["started_at"] - before["ended_at"]).dt.total_seconds()
+    given_up = before["verdict"].isin(["client_abort", "load_failure", "runner_crash"])
+    again = requests[given_up & gap_s.between(-1, _NEXT_WITHIN_S)]
+    if len(again) >= _TIMES:
+        told = (
+            f"{len(again):,} requests began within {_NEXT_WITHIN_S:.0f} s of a failed one of the same client and path"
+        )
+        yield hints(f"{told}, as retries do.", *places(again.sort_values("started_at")))

@@ -1,0 +1,97 @@
+"""One call after the other: the client never had more than one call open, and so set the pace itself.
+
+By Little's law the calls that are open at once are the rate times the time that one takes. A client that waits for
+each answer before it asks again has one open, whatever the server could do beside it: with free slots its throughput
+is a fraction of what the server would give, and every slow call delays all that follow. For a person at a keyboard
+that is as it should be.
+
+Shown by:
+    - never two calls open at once, each sent as the last one ended, against a model with free slots
+Ruled out by:
+    - calls that overlap
+    - a client that waits for answers less than half of its time
+Mistaken for it:
+    - a server with one slot, where calls sent together would wait instead
+    - a proxy in front of the server that hands on one call at a time
+    - a person, who reads an answer before asking again
+Severity: info
+Runbook: none
+Mitigation: Keep as many calls open as the model has slots (OLLAMA_NUM_PARALLEL), with a bounded pool of workers.
+References:
+    - https://learn.microsoft.com/en-us/archive/blogs/chwitt/littles-law-and-how-it-impacts-load-testers
+    - https://docs.ollama.com/faq (how Ollama handles concurrent requests)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from .client_calls import client_calls
+from .facts import Facts, places, seconds_text, span
+from .findings import Finding, Severity, refutes, supports, unseen
+from .parallel_queue import slots_of
+
+# Fewer calls show no habit.
+_CALLS = 20
+# A client that waits for answers less than half of its time would gain less than twice from asking ahead.
+_MOSTLY = 0.5
+# Busy nine tenths of the time is back to back; the rest is the client's own work between two calls.
+_BACK_TO_BACK = 0.9
+# What a run has to last to be worth a change of the client: a coffee, not a page load.
+_LONG_S = 300.0
+# No program pauses for a minute between the calls of one run, save on purpose.
+_REST_S = 60.0
+# Access lines are true to a second at most, so that some calls seem to overlap the next by as much.
+_OVERLAP_S = 1.0
+
+
+def findings_in(facts: Facts) -> Iterator[Finding]:
+    """Whether calls ever overlapped, by the clients' records or else by the access lines."""
+    trials = client_calls(facts).dropna(subset=["started_at", "ended_at"])
+    by_clients = len(trials) >= _CALLS
+    calls = trials if by_clients else facts.requests
+    calls = calls.sort_values("started_at").reset_index(drop=True)
+    if len(calls) < _CALLS:
+        yield unseen(f"the clients' records of {_CALLS} calls or more, each with its start and end")
+        return
+    wall_s = (calls["ended_at"] - calls["started_at"]).dt.total_seconds()
+    busy_until = calls["ended_at"].cummax().shift()
+    # A short call overlaps by no more than its own length.
+    overlap_s = (busy_until - calls["started_at"]).dt.total_seconds().clip(upper=wall_s)
+    overlapping = overlap_s.gt(0.0 if by_clients else _OVERLAP_S)
+    lasted_s = (calls["ended_at"].max() - calls["started_at"].min()).total_seconds()
+    rate = len(calls) / max(lasted_s, 1e-9)
+    at_once = rate * wall_s.mean()
+    law = f"{rate * 60:.1f} a minute, each {seconds_text(wall_s.mean())} long: {at_once:.2f} open at once on average"
+    if overlapping.any():
+        yield refutes(f"{int(overlapping.sum()):,} of {len(calls):,} calls began while another was open ({law}).",
+                      *places(calls[overlapping]))  # fmt: skip
+        if not by_clients:
+            yield unseen("the clients' records of their calls, with start and end and the client of each")
+        return
+    yield _judged(facts, calls, wall_s, law)
+    if not by_clients:
+        yield unseen("the clients' records of their calls, which tell whether more of them waited in the client")
+
+
+def _judged(facts: Facts, calls: pd.DataFrame, wall_s: pd.Series, law: str) -> Finding:
+    gap_s = (calls["started_at"].shift(-1) - calls["ended_at"]).dt.total_seconds().clip(lower=0).fillna(0.0)
+    rests = int(gap_s.gt(_REST_S).sum())
+    if rests > _MOSTLY * len(calls):
+        return refutes(f"{len(calls):,} calls ({law}), after {rests:,} of which the client rested for more than "
+                       f"{_REST_S:.0f} s: it asked for no more.", *places(calls))  # fmt: skip
+    at_work_s = float(wall_s.sum() + gap_s[gap_s.le(_REST_S)].sum())
+    share = float(wall_s.sum()) / max(at_work_s, 1e-9)
+    slots = slots_of(facts)
+    told = (
+        f"{len(calls):,} calls, and never two of them open at once ({law}). Without rests of more than {_REST_S:.0f} s "
+        f"the client waited for answers in {share:.0%} of {seconds_text(at_work_s)}"
+    )
+    if share < _MOSTLY:
+        return refutes(f"{told}, and took its own time in the rest.", *places(calls))
+    free = f"the model has {slots:,} slots" if slots > 1 else "the model has 1 slot: more calls would have waited there"
+    is_bound = slots > 1 and share >= _BACK_TO_BACK and at_work_s >= _LONG_S
+    severity: Severity = "warning" if is_bound else "info"
+    return supports(f"{told}; {free}.", *places(calls), span=span(calls), severity=severity)

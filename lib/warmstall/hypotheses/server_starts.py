@@ -1,0 +1,61 @@
+"""The starts of the server, and how much trouble there was before and after each of them."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from ..proportions import fisher
+from .facts import Facts
+
+# Two rates that differ by chance this seldom are taken to differ, as is usual.
+_BY_CHANCE = 0.05
+# What the start of a server, not what came before or after it, makes slow.
+_OF_THE_START = ("cold_start",)
+
+
+def server_starts(facts: Facts) -> pd.DataFrame:
+    """One row per start that the log shows, in order of time: host, source, line, at, version."""
+    # Both lines belong to one start; the older of them has no version.
+    key = "server_listening" if facts.counts.get("server_listening") else "server_config"
+    found = facts.events(key)
+    found = found.assign(version=[fields.get("version", "") for fields in found["fields"]])
+    found = found[["host", "source", "line", "at", "version"]].sort_values(["host", "at", "line"], kind="stable")
+    return found.reset_index(drop=True)
+
+
+def trouble_by_start(facts: Facts) -> pd.DataFrame:
+    """The starts with columns requests and troubled: what ended until the next start of that host.
+
+    Cold starts are no trouble here: every start makes some.
+    """
+    starts = server_starts(facts)
+    troubled = facts.troubled[~facts.troubled["verdict"].isin(_OF_THE_START)]
+    lost = pd.to_datetime(facts.lost_trials["started_at"], utc=True)
+    rows = []
+    for host, own in starts.groupby("host", sort=False):
+        ends = [*own["at"].iloc[1:], pd.Timestamp.max.tz_localize("UTC")]
+        for start, until in zip(own.to_dict("records"), ends, strict=True):
+            counts = []
+            for frame in (facts.requests, troubled):
+                mine = frame[frame["host"].eq(host) | (starts["host"].nunique() == 1)]
+                counts.append(int(mine["started_at"].ge(start["at"]).mul(mine["started_at"].lt(until)).sum()))
+            n_lost = int((lost.ge(start["at"]) & lost.lt(until)).sum())
+            rows.append(start | {"requests": counts[0] + n_lost, "troubled": counts[1] + n_lost})
+    return pd.DataFrame(rows, columns=[*starts.columns, "requests", "troubled"])
+
+
+def change_of_rate(before: pd.Series, after: pd.Series) -> int:
+    """1 if there was more trouble after than before, -1 if less, 0 if the counts do not tell.
+
+    >>> change_of_rate(pd.Series({"requests": 40, "troubled": 0}), pd.Series({"requests": 40, "troubled": 10}))
+    1
+    """
+    told = fisher(after["troubled"], after["requests"], before["troubled"], before["requests"]) < _BY_CHANCE
+    if not told or not before["requests"] or not after["requests"]:
+        return 0
+    return 1 if after["troubled"] / after["requests"] > before["troubled"] / before["requests"] else -1
+
+
+def counts_text(run: pd.Series) -> str:
+    """How much trouble a run had: 12 of 40 requests."""
+    return f"{run['troubled']:,} of {run['requests']:,} requests"

@@ -1,0 +1,95 @@
+"""Ungrounded answers: the model was asked without what it should have known, and answered all the same.
+
+A retrieval that finds nothing, or fails, and is not noticed leaves a prompt without sources; a prompt that does not say
+"answer only from these" lets the model fill the gap; a threshold that lets everything in does the same with noise. The
+requests are fast and successful: nothing in the server's log tells it.
+
+Shown by:
+    - the application's own words on a retrieval without documents, with answers after it
+    - failures of the retrieval while answers go on
+    - reasoning (`<think>`) in the text that the application passes on
+Ruled out by:
+    - a log of the retrieval that shows documents for every answer; or no answer was given at all
+Mistaken for it:
+    - a model that is wrong in spite of its sources
+    - a context that was cut: the sources were found, and then left out
+    - an empty vector store after a lost volume, which is a cause of this
+Severity: warning
+Runbook: none
+Mitigation: Where retrieval finds nothing above a measured threshold, say so without asking the model.
+References:
+    - https://github.com/open-webui/open-webui/issues/3518 (nothing above the threshold, and the user is not told)
+    - https://github.com/pgEdge/pgedge-rag-server/issues/9 (no threshold: an answer from nowhere)
+    - https://docs.openwebui.com/features/chat-features/reasoning-models (reasoning tags in the answer)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pandas as pd
+
+from ..parse.plain_text import printable
+from .facts import Facts, clock_text, places, span
+from .findings import Finding, excludes, hints, supports, unseen
+from .services import NO_SERVICE, has_services
+
+_COLLECT = (
+    "the prompt as it was sent for one bad answer: does it hold the documents, and the order to answer from them only? "
+    "(OLLAMA_DEBUG_LOG_REQUESTS=true, or the application's trace)",
+    "for each question the number of documents found, with their distances and the threshold: the application's log "
+    "at DEBUG (--app-log PATH)",
+    "one bad answer as the user saw it: does it show the model's reasoning?",
+)
+_DOCUMENTS = r"(?:documents?|docs|chunks?|passages?|results?|matches|sources|context)"
+_EMPTY = (
+    rf"(?i)\b(?:retriev\w*|found|return\w*|got|search\w*)\b\W{{1,5}}(?:0|zero|no) (?:\w{{1,20}} ){{0,2}}{_DOCUMENTS}\b"
+    rf"|\b(?:no|zero|empty) (?:relevant |matching |retrieved )?{_DOCUMENTS}\b(?: (?:found|retrieved|returned))?"
+)
+# Failures of the way to the store, as the clients of vector stores raise them.
+_FAILED = r"(?i)(?:collection .{0,80}(?:does not exist|not found)|chroma|qdrant|weaviate|milvus|retriev)"
+_REASONING = re.compile(r"<think(?:ing)?>", re.IGNORECASE)
+
+
+def findings_in(facts: Facts) -> Iterator[Finding]:
+    """What the application's log lets see of the way from question to prompt."""
+    if not has_services(facts):
+        yield unseen(NO_SERVICE)
+        return
+    answered = _answered(facts)
+    if facts.has_server_log and len(facts.requests) and answered.empty:
+        yield excludes(f"0 of {len(facts.requests):,} requests to the models ended in an answer in words.",
+                       *places(facts.requests))  # fmt: skip
+        return
+    keys = [key for key in facts.counts if key in ("app_error", "app_slow_request", "app_traceback")]
+    told = facts.events(*keys)
+    empty = told[told["text"].str.contains(_EMPTY) & told["key"].ne("app_traceback")]
+    failed = told[told["text"].str.contains(_FAILED) & told["key"].ne("app_slow_request")]
+    failed = failed.drop(empty.index, errors="ignore")
+    for rows, what in ((empty, "a retrieval without documents"), (failed, "a retrieval that failed")):
+        if rows.empty:
+            continue
+        after = answered[answered["started_at"] >= rows["at"].min()] if rows["at"].notna().any() else answered.head(0)
+        sentence = (
+            f"The application tells of {what} {len(rows):,} times (“{printable(str(rows['text'].iloc[0]))[:80]}”)"
+        )
+        if len(after):
+            first = clock_text(rows["at"].min())
+            show = supports if what.endswith("documents") else hints
+            yield show(f"{sentence}; {len(after):,} answers were given after the first, at {first}.",
+                       *places(rows, 2), *places(after, 1), span=span(after))  # fmt: skip
+        else:
+            yield hints(f"{sentence}.", *places(rows))
+    reasoning = told[told["text"].str.contains(_REASONING)]
+    if len(reasoning):
+        yield hints(f"{len(reasoning):,} messages of the application hold the model's reasoning (“<think>”): it does "
+                    "not take it out of the answers it handles.", *places(reasoning))  # fmt: skip
+    for order in _COLLECT:
+        yield unseen(order)
+
+
+def _answered(facts: Facts) -> pd.DataFrame:
+    """Requests that ended in words of a model: no embeddings, no failures."""
+    requests = facts.requests
+    return requests[requests["status"].eq("200") & ~requests["path"].str.contains("embed")]
