@@ -20,7 +20,8 @@ UNEXPLAINED = {
     "truncated": False, "retried": False, "trial_error": "", "usual_s": 0.9, "usual_limit_s": 2.7, "usual_n": 45,
     "decode_factor": None, "decode_excess_s": 0.0, "decode_usual_rate": None, "decode_beyond": False,
     "prefill_factor": None, "prefill_excess_s": 0.0, "prefill_usual_rate": None, "prefill_beyond": False,
-    "alone": False, "stopped_s": 0.0, "idle_s": 0.0, "crash_line": 0, "crash_text": "", "abort_line": 0, "abort_text": "",
+    "alone": False, "stopped_s": 0.0, "idle_s": 0.0, "crash_line": 0, "crash_text": "", "abort_line": 0,
+    "abort_text": "",
     "shared_timeout_s": 0.0, "queued_first": True, "rest_s": 30.0, "beside": 0, "prefill_sure": True,
 }  # fmt: skip
 MEASURED = UNEXPLAINED | {

@@ -25,10 +25,10 @@ from .errors import InputError
 from .hypotheses import judge
 from .hypotheses.facts import Facts, seconds_text, size_text
 from .hypotheses.findings import SEVERITIES
-from .hypotheses.slopes import seconds_and_values, slope
 from .parse.ollama_settings import same
 from .parse.plain_text import printable
 from .proportions import fisher
+from .slopes import seconds_and_values, slope
 
 # A dozen rates and models are compared at once, so each difference has to be rarer by chance than one in a hundred.
 _CHANCE = 0.01

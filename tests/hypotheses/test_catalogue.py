@@ -17,14 +17,21 @@ from warmstall.hypotheses import catalogue, judge, page_of
 from warmstall.hypotheses.catalogue import catalogue_markdown
 
 # The ids that the design names; more are welcome, these stay.
-STAY = """cold_start reload_thrash load_timeout slow_disk warm_stall stopping_deadlock gpu_idle_but_held model_hang_rate
-runner_crash oom_kill memory_pressure context_too_large unload_not_freeing cpu_fallback flash_attention_cpu_spill
-rocm_mismatch vulkan_backend integrated_gpu_dropped ghost_nvidia_smi multi_gpu_split memlock_limit nofile_limit
-setting_not_in_force context_truncation parallel_queue retry_amplification sequential_client client_timeout_too_short
-embedder_race embedding_service_crash sequential_retrieval vector_store_mount vector_store_memory ungrounded_answers
-restart_or_upgrade configuration_drift""".split()
-RUNBOOKS = """recover-stuck-runner flash-attention-off raise-service-limits switch-gpu-backend relieve-memory-pressure
-fit-context free-vram stabilise-embedding-service limit-concurrency persist-vector-store move-backend""".split()
+STAY = [
+    "cold_start", "reload_thrash", "load_timeout", "slow_disk", "warm_stall", "stopping_deadlock",
+    "gpu_idle_but_held", "model_hang_rate", "runner_crash", "oom_kill", "memory_pressure", "context_too_large",
+    "unload_not_freeing", "cpu_fallback", "flash_attention_cpu_spill", "rocm_mismatch", "vulkan_backend",
+    "integrated_gpu_dropped", "ghost_nvidia_smi", "multi_gpu_split", "memlock_limit", "nofile_limit",
+    "setting_not_in_force", "context_truncation", "parallel_queue", "retry_amplification", "sequential_client",
+    "client_timeout_too_short", "embedder_race", "embedding_service_crash", "sequential_retrieval",
+    "vector_store_mount", "vector_store_memory", "ungrounded_answers", "restart_or_upgrade",
+    "configuration_drift",
+]  # fmt: skip
+RUNBOOKS = [
+    "recover-stuck-runner", "flash-attention-off", "raise-service-limits", "switch-gpu-backend",
+    "relieve-memory-pressure", "fit-context", "free-vram", "stabilise-embedding-service", "limit-concurrency",
+    "persist-vector-store", "move-backend",
+]  # fmt: skip
 
 
 def test_every_id_of_the_design_is_here() -> None:

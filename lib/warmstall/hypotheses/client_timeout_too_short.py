@@ -32,8 +32,8 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from .client_calls import client_calls
 from .facts import Facts, places, seconds_text, span
+from .facts.calls import calls_of
 from .findings import Finding, hints, proves, refutes, supports, unseen, weakens
 
 # One clock cuts all its calls after the same time, but for the scheduling of a busy machine.
@@ -58,7 +58,7 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
             yield unseen("the clients' records of their calls, with the timeout of each: a call that was cut while it "
                          "waited has no line in the server's log")  # fmt: skip
         if len(facts.requests) or facts.has("trials"):
-            yield refutes(f"0 of {max(len(facts.requests), len(client_calls(facts))):,} calls were given up by their "
+            yield refutes(f"0 of {max(len(facts.requests), len(calls_of(facts))):,} calls were given up by their "
                           "client.", *facts.whole_log(), *facts.whole_table("trials"))  # fmt: skip
         else:
             yield unseen("the server's log")

@@ -32,8 +32,8 @@ import pandas as pd
 from ..parse.ollama_settings import same
 from ..parse.plain_text import printable
 from .facts import Facts, clock_text, places, size_text
+from .facts.server_starts import change_of_rate, counts_text, trouble_by_start
 from .findings import Finding, Place, refutes, supports, unseen
-from .server_starts import change_of_rate, counts_text, trouble_by_start
 
 
 def findings_in(facts: Facts) -> Iterator[Finding]:

@@ -33,8 +33,8 @@ import pandas as pd
 
 from ..parse.go_values import size_bytes
 from .facts import Facts, places, size_text
+from .facts.placements import placements
 from .findings import Evidence, Finding, hints, proves, refutes, supports, unseen, weakens
-from .placements import placements
 
 _EVICTIONS = ("evict_reason_mem", "evict_predicted", "evict_all_oom")
 _FAILURES = ("device_oom", "alloc_failed", "too_large", "load_backoff", "pinned_failed", "kv_full", "fit_report")

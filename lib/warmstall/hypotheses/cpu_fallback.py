@@ -31,11 +31,11 @@ from collections.abc import Iterator
 import pandas as pd
 
 from ..proportions import rate_text
-from .devices import DROPS, found_devices, gpus_of_hosts
 from .facts import Facts, places, size_text
+from .facts.devices import DROPS, found_devices, gpus_of_hosts
+from .facts.placements import placements
+from .facts.trouble import covers, trouble_times
 from .findings import Finding, Severity, proves, refutes, supports, unseen, weakens
-from .placements import placements
-from .trouble import covers, trouble_times
 
 _LOG = "the server's log from its start on: it names the devices, and how many layers of each model went to them"
 _PS = "`ollama ps` (or /api/ps) while a model is loaded: its PROCESSOR column tells where it runs"

@@ -32,8 +32,8 @@ import pandas as pd
 
 from ..parse.plain_text import printable
 from .facts import Facts, clock_text, places, seconds_text
+from .facts.services import NO_SERVICE, covers_trouble, embedder_logs, has_services, is_in, service_events, whole_logs
 from .findings import Evidence, Finding, hints, proves, refutes, supports, unseen
-from .services import NO_SERVICE, covers_trouble, embedder_logs, has_services, is_in, service_events, whole_logs
 
 _COLLECT = "the embedding application's own log from its start on, with tracebacks and thread names: --app-log PATH"
 _THREAD = re.compile(r"\bthread[ =:]{1,3}([\w.-]{1,40})", re.IGNORECASE)
@@ -118,9 +118,6 @@ def _no_race(facts: Facts, tracebacks: pd.DataFrame) -> Iterator[Finding]:
     own = tracebacks[is_in(tracebacks, logs)]
     yield refutes(f"0 of {len(own):,} tracebacks in the embedder's log are of an empty model, over {len(starts):,} "
                   "starts of the service or its workers.", *whole_logs(facts, logs))  # fmt: skip
-    missing = logs - set(zip(starts["host"], starts["source"], strict=True))
-    if missing:
-        yield unseen(_COLLECT)
 
 
 def _time(at: pd.Timestamp) -> str:

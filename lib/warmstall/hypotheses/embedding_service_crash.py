@@ -34,8 +34,7 @@ import pandas as pd
 
 from ..parse.plain_text import printable
 from .facts import Facts, clock_text, places, seconds_text, size_text
-from .findings import Finding, hints, proves, refutes, supports, unseen, weakens
-from .services import (
+from .facts.services import (
     EMBEDDER_ROLES,
     NO_SERVICE,
     covers_trouble,
@@ -47,6 +46,7 @@ from .services import (
     where,
     whole_logs,
 )
+from .findings import Finding, hints, proves, refutes, supports, unseen, weakens
 
 _NATIVE = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE")
 # Docker and shells add 128 to the signal.

@@ -16,7 +16,7 @@ Mistaken for it:
 Severity: warning
 Runbook: stabilise-embedding-service
 Mitigation: Let each worker end after a number of requests (max_requests) and set MALLOC_ARENA_MAX=2.
-Leads to: memory_pressure, oom_kill
+Leads to: memory_pressure, oom_kill, embedding_service_crash
 References:
     - https://github.com/benoitc/gunicorn/issues/28 (max_requests, made for leaks)
     - https://github.com/basicallysource/sorter-v2/pull/336 (arenas of threads measured, MALLOC_ARENA_MAX)
@@ -31,10 +31,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from ..slopes import seconds_and_values, slope
 from .facts import Facts, clock_text, places, seconds_text, size_text
+from .facts.services import EMBEDDER_ROLES, NO_SERVICE, has_services
 from .findings import Finding, proves, refutes, supports, unseen
-from .services import EMBEDDER_ROLES, NO_SERVICE, has_services
-from .slopes import seconds_and_values, slope
 
 _COLLECT = "samples of the embedding service over an hour under load: warmstall watch CASE --for 1h"
 # A slope of fewer looks is noise; a rank correlation beyond three times its spread is not.

@@ -36,8 +36,8 @@ import pandas as pd
 
 from ..analysis import IDLE_CPU_PERCENT
 from ..parse.plain_text import printable
-from .devices import found_devices, gpus_of_hosts
 from .facts import Facts, places
+from .facts.devices import found_devices, gpus_of_hosts
 from .findings import Finding, Place, hints, refutes, supports, unseen, weakens
 
 # Of one core, what a runner that only waits for its GPU stays below on a Mac, and one that computes does not.

@@ -26,8 +26,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..observed.facts import ghost_gpu_tools
-from .devices import found_devices, gpus_of_hosts
 from .facts import Facts, places
+from .facts.devices import found_devices, gpus_of_hosts
 from .findings import Finding, Severity, proves, refutes, unseen
 
 # Outcomes of the step that say that the program is not there.

@@ -26,8 +26,8 @@ from collections.abc import Iterator
 import pandas as pd
 
 from .facts import Facts, clock_text, places, seconds_text, size_text, span
+from .facts.hangs import hangs_of
 from .findings import Finding, hints, proves, refutes, supports, unseen
-from .hangs import hangs_of
 
 _COLLECT = "GPU samples (use and memory) while requests hang: warmstall watch CASE --every 5s, or nvidia-smi/rocm-smi"
 # Less is what the driver and a desktop keep for themselves.

@@ -26,8 +26,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..parse.plain_text import printable
-from .devices import found_devices
 from .facts import Facts, places, version_numbers
+from .facts.devices import found_devices
 from .findings import Finding, proves, refutes, unseen
 
 # The first version that drops integrated GPUs.

@@ -29,8 +29,8 @@ from collections.abc import Iterator
 import pandas as pd
 
 from ..parse.plain_text import printable
-from .calls import calls_of
 from .facts import Facts, places, seconds_text, span
+from .facts.calls import calls_of
 from .findings import Finding, hints, proves, refutes, supports, unseen
 
 _SERVER_GAVE_UP = r"timed out waiting for (?:llama|server)"

@@ -35,8 +35,8 @@ import pandas as pd
 from ..parse.go_values import size_bytes
 from ..proportions import fisher, rate_text
 from .facts import Facts, places, size_text, span
+from .facts.server_starts import server_starts
 from .findings import Finding, Severity, hints, proves, refutes, supports, unseen
-from .server_starts import server_starts
 
 # A part of a request that is its smaller half does not explain it.
 _MOSTLY = 0.5

@@ -35,8 +35,8 @@ from ..observed.memory import MemoryFinding, pressure, rates
 from ..parse.go_values import duration_s
 from ..proportions import fisher
 from .facts import Facts, places, seconds_text
+from .facts.trouble import covers, trouble_times, within
 from .findings import Finding, Place, hints, proves, refutes, supports, unseen, weakens
-from .trouble import covers, trouble_times, within
 
 # A difference in the rate of trouble that chance makes once in a hundred times is none.
 _CHANCE = 0.01

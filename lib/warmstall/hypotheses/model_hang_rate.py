@@ -27,10 +27,10 @@ import pandas as pd
 
 from ..parse.plain_text import printable
 from ..proportions import fisher, rate_text, wilson
-from .calls import calls_of
 from .facts import Facts, places, span
+from .facts.calls import calls_of
+from .facts.hangs import hangs_of, too_late_for_answers
 from .findings import Finding, hints, proves, refutes, supports, unseen
-from .hangs import hangs_of, too_late_for_answers
 
 # The usual two levels: one in twenty, and one in a thousand, that it is chance.
 _UNLIKELY, _HARDLY_CHANCE = 0.05, 0.001

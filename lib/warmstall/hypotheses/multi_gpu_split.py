@@ -30,10 +30,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from .devices import found_devices
 from .facts import Facts, places, seconds_text
+from .facts.devices import found_devices
+from .facts.placements import placements
 from .findings import Finding, Place, hints, proves, refutes, supports, unseen, weakens
-from .placements import placements
 
 # Calls of each kind below which a middle is chance.
 _FEW = 3

@@ -30,10 +30,10 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from .client_calls import client_calls
 from .facts import Facts, places
+from .facts.calls import calls_of
+from .facts.server_starts import server_starts
 from .findings import Finding, hints, proves, refutes, unseen
-from .server_starts import server_starts
 
 # The words of EMFILE and ENFILE on every Unix, and of Go's net package.
 _WORDS = "too many open files"
@@ -56,7 +56,7 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     if len(elsewhere):
         yield hints(f"Another service said {len(elsewhere):,} times that it has too many open files: that is its own "
                     "limit.", *places(elsewhere))  # fmt: skip
-    trials = client_calls(facts)
+    trials = calls_of(facts)
     refused = trials[trials["error"].fillna("").str.lower().str.contains(_WORDS)]
     if len(refused):
         yield hints(f"{len(refused):,} of {len(trials):,} calls failed for too many open files; whether that was the "

@@ -95,7 +95,7 @@ def _kills(facts: Facts) -> Iterator[Finding]:
     yield proves(f"The kernel killed {len(kills):,} processes for want of memory: {names}{held}{when}"
                  f"{'; a limit of a cgroup was reached, not that of the host' if cgroup else ''}.",
                  *places(kills), span=span(kills, "at", "at"),
-                 severity=None if whom.str.contains(_OURS).any() else "warning")  # fmt: skip
+                 severity=None if whom.str.contains(_OURS).any() else "info")  # fmt: skip
 
 
 def _containers(facts: Facts) -> Iterator[Finding]:
@@ -105,7 +105,7 @@ def _containers(facts: Facts) -> Iterator[Finding]:
         named = ", ".join(printable(str(name))[:40] for name in killed["container"].head(3))
         ours = killed["container"].str.contains(_OURS).any() or killed["image"].str.contains(_OURS).any()
         yield proves(f"{len(killed):,} containers were killed for want of memory (OOMKilled): {named}.",
-                     *places(killed), severity=None if ours else "warning")  # fmt: skip
+                     *places(killed), severity=None if ours else "info")  # fmt: skip
 
 
 def _counters(facts: Facts) -> Iterator[Finding]:

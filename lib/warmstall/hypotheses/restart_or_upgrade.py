@@ -31,8 +31,8 @@ from itertools import pairwise
 import pandas as pd
 
 from .facts import Facts, clock_text, places, seconds_text
+from .facts.server_starts import change_of_rate, counts_text, trouble_by_start
 from .findings import Evidence, Finding, hints, proves, refutes, supports, unseen, weakens
-from .server_starts import change_of_rate, counts_text, trouble_by_start
 
 # A stopped service is started again after RestartSec, 3 s in the installer's unit; a stop by hand takes a little more.
 _BEFORE_A_START_S = 10.0

@@ -27,8 +27,8 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from .client_calls import client_calls
 from .facts import Facts, places, seconds_text, span
+from .facts.calls import calls_of
 from .findings import Finding, Severity, hints, proves, refutes, unseen
 
 # Half as many requests again as calls is more than a server in trouble has to spare.
@@ -41,7 +41,7 @@ _TIMES = 3
 
 def findings_in(facts: Facts) -> Iterator[Finding]:
     """How many attempts the clients' calls were, and what the access lines alone suggest."""
-    trials = client_calls(facts)
+    trials = calls_of(facts)
     calls = _calls(facts, trials)
     again = calls[calls["attempts"] > 1]
     if len(again):

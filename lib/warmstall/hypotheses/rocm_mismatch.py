@@ -35,8 +35,8 @@ from collections.abc import Iterator
 import pandas as pd
 
 from ..parse.plain_text import printable
-from .devices import SILENT_REFUSALS_FROM, found_devices, gpus_of_hosts, shows_gpu_devices
 from .facts import Facts, places, version_numbers
+from .facts.devices import SILENT_REFUSALS_FROM, found_devices, gpus_of_hosts, shows_gpu_devices
 from .findings import Evidence, Finding, Place, Severity, hints, proves, refutes, supports, unseen
 
 _OVERRIDE = "HSA_OVERRIDE_GFX_VERSION"

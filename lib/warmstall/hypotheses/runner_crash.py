@@ -31,8 +31,8 @@ from collections.abc import Iterator
 import pandas as pd
 
 from ..parse.plain_text import printable
-from .calls import calls_of
 from .facts import Facts, clock_text, places, span
+from .facts.calls import calls_of
 from .findings import Finding, hints, proves, refutes, supports, unseen
 
 _DUMPS = ("crash_signal", "crash_assert", "crash_device", "crash_panic", "crash_fatal", "device_lost")

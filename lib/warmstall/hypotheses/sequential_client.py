@@ -28,8 +28,8 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from .client_calls import client_calls
 from .facts import Facts, places, seconds_text, span
+from .facts.calls import calls_of
 from .findings import Finding, Severity, refutes, supports, unseen
 from .parallel_queue import slots_of
 
@@ -49,7 +49,7 @@ _OVERLAP_S = 1.0
 
 def findings_in(facts: Facts) -> Iterator[Finding]:
     """Whether calls ever overlapped, by the clients' records or else by the access lines."""
-    trials = client_calls(facts).dropna(subset=["started_at", "ended_at"])
+    trials = calls_of(facts).dropna(subset=["started_at", "ended_at"])
     by_clients = len(trials) >= _CALLS
     calls = trials if by_clients else facts.requests
     calls = calls.sort_values("started_at").reset_index(drop=True)

@@ -30,8 +30,8 @@ from collections.abc import Iterator
 import pandas as pd
 
 from .facts import Facts, places, seconds_text
+from .facts.services import NO_SERVICE, has_services
 from .findings import Finding, hints, proves, refutes, supports, unseen
-from .services import NO_SERVICE, has_services
 
 _COLLECT = (
     "one line for each query of a collection, with its start or end in milliseconds and its duration: a trace of the "

@@ -68,10 +68,10 @@ class Stack:
         names = self._names
         if len(names) < 2:
             return []
-        told = []
-        for done in self.mitigations[
-            : 1 + sum(1 for other in self.mitigations[1:] if other.prevents or other.shortens)
-        ]:
+        told: list[str] = []
+        for done in self.mitigations:
+            if told and not (done.prevents or done.shortens):
+                continue
             taken = [names[name] for name in (done.judgement.id, *done.prevents)]
             parts = [f"would have prevented {_listed(taken)}"]
             if done.shortens:

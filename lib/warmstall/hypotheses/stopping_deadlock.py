@@ -88,8 +88,9 @@ def _judged(facts: Facts, host: str, model: str, stay: pd.DataFrame) -> Evidence
     across = answered[(answered["started_at"] < began) & (answered["ended_at"] >= last)]
     if len(inside) or len(across):
         kept = inside if len(inside) else across
-        return weakens(f"{sentence}, but {counted(len(inside) + len(across), 'request')} ended well meanwhile: they outlived "
-                       "keep_alive, or the clocks differ.", *places(stay, 1), *places(kept, 2))  # fmt: skip
+        well = counted(len(inside) + len(across), "request")
+        return weakens(f"{sentence}, but {well} ended well meanwhile: it outlived keep_alive, or the clocks differ.",
+                       *places(stay, 1), *places(kept, 2))  # fmt: skip
     stuck = own[(own["ended_at"] >= began) & (own["started_at"] <= last)]
     lost = _lost(facts.lost_trials, began, last)
     after = [*places(stay, 1), *places(stay.tail(1), 1), *places(stuck, 2), *places(lost, 1)]

@@ -32,8 +32,8 @@ import pandas as pd
 
 from ..parse.plain_text import printable
 from .facts import Facts, clock_text, places, span
+from .facts.services import NO_SERVICE, has_services
 from .findings import Finding, excludes, hints, supports, unseen
-from .services import NO_SERVICE, has_services
 
 _COLLECT = (
     "the prompt as it was sent for one bad answer: does it hold the documents, and the order to answer from them only? "

@@ -32,10 +32,10 @@ from collections.abc import Iterator
 import pandas as pd
 
 from ..proportions import rate_text
-from .devices import found_devices
 from .facts import Facts, clock_text, places, seconds_text, size_text
+from .facts.devices import found_devices
+from .facts.trouble import covers, trouble_times
 from .findings import Finding, Severity, proves, refutes, supports, unseen, weakens
-from .trouble import covers, trouble_times
 
 # The versions that log it at their usual level, and since when there is a wait at all.
 _WARNED_FROM, _WARNED_TO = (0, 1, 35), (0, 12, 5)

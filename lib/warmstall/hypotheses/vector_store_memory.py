@@ -16,7 +16,7 @@ Mistaken for it:
 Severity: critical
 Runbook: persist-vector-store
 Mitigation: Raise the memory limit of the vector store's container above vectors × dimensions × 4 bytes, twice over.
-Leads to: ungrounded_answers
+Leads to: ungrounded_answers, oom_kill
 References:
     - https://cookbook.chromadb.dev/core/resources (the index is in memory; the formula)
     - https://docs.trychroma.com/guides/performance/single-node (memory and collections measured)
@@ -33,8 +33,8 @@ import pandas as pd
 
 from ..parse.plain_text import printable
 from .facts import Facts, clock_text, places, size_text
+from .facts.services import STORE_ROLE, has_services, service_events, store_containers, store_of, where
 from .findings import Finding, hints, proves, refutes, supports, unseen
-from .services import STORE_ROLE, has_services, service_events, store_containers, store_of, where
 
 _COLLECT = "docker inspect of the vector store's container: its limit, restarts and OOMKilled (warmstall collect CASE)"
 # 128 and the number of SIGKILL.

@@ -36,8 +36,8 @@ import pandas as pd
 
 from ..parse.plain_text import printable
 from .facts import Facts, places, version_numbers
+from .facts.services import has_services, mounts_of, store_containers
 from .findings import Finding, hints, proves, refutes, supports, unseen
-from .services import has_services, mounts_of, store_containers
 
 _COLLECT = "docker inspect of the vector store's container, with its mounts: warmstall collect CASE"
 _TAG = re.compile(r":v?(?P<version>\d+(?:\.\d+){0,3})(?![\w.]*[@/])")

@@ -31,8 +31,8 @@ from collections.abc import Iterator
 import pandas as pd
 
 from ..proportions import fisher, rate_text
-from .devices import DROPS, found_devices, gpus_of_hosts, shows_gpu_devices
 from .facts import Facts, places, seconds_text, version_numbers
+from .facts.devices import DROPS, found_devices, gpus_of_hosts, shows_gpu_devices
 from .findings import Finding, proves, refutes, supports, unseen
 
 # When Vulkan came to be built in, and when it came to be on by default.

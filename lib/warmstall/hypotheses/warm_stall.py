@@ -34,8 +34,8 @@ import pandas as pd
 from ..budget import BASELINE_MIN_N
 from ..proportions import rate_text
 from .facts import Facts, places, seconds_text, span
+from .facts.hangs import PATIENCE_S, hangs_of, too_late_for_answers
 from .findings import Finding, hints, proves, refutes, supports, unseen
-from .hangs import PATIENCE_S, hangs_of, too_late_for_answers
 
 _CLIENTS = (
     "the clients' own records of their calls (start, end, model, status, error): what hangs leaves no access line"

@@ -1,16 +1,17 @@
-"""The calls that clients recorded, each once, however many files tell of it."""
+"""The clients' own records of their calls, each call once, however many files tell of it."""
 
 from __future__ import annotations
 
 import pandas as pd
 
+from ...schema import TABLES
 from .facts import Facts
 
 _SAME = ["host", "started_at", "ended_at", "path", "status"]
 
 
-def client_calls(facts: Facts) -> pd.DataFrame:
-    """The trials table in order of time; of a call that several files tell of, the row that tells most.
+def calls_of(facts: Facts) -> pd.DataFrame:
+    """The trials table in order of time, text empty where there is none; of a call told twice, the fuller row.
 
     Calls are the same when start, end, path and status are. Rows of one file are all kept, and so are those without
     start or end.
@@ -20,4 +21,10 @@ def client_calls(facts: Facts) -> pd.DataFrame:
     fullest = told.sort_values(["told", "source"], ascending=[False, True], kind="stable")
     best = fullest.groupby(_SAME, dropna=False, sort=False)["source"].transform("first").reindex(trials.index)
     kept = best.eq(trials["source"]) | trials["started_at"].isna() | trials["ended_at"].isna()
-    return trials[kept].sort_values("started_at", kind="stable").reset_index(drop=True)
+    calls = trials[kept].sort_values("started_at", kind="stable").reset_index(drop=True)
+    for name, kind in TABLES["trials"].items():
+        if kind == "VARCHAR":
+            calls[name] = calls[name].fillna("")
+        elif kind in ("DOUBLE", "BIGINT") and name != "line":
+            calls[name] = calls[name].astype(float)
+    return calls

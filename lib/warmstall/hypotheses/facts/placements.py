@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from ..parse.go_values import size_bytes
-from ..timeline import model_key
+from ...parse.go_values import size_bytes
+from ...timeline import model_key
 from .facts import Facts
 
 _SPAWNS = ("runner_spawn", "engine1_load")  # before 0.1.32 the server itself loads

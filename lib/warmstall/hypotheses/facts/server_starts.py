@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ..proportions import fisher
+from ...proportions import fisher
 from .facts import Facts
 
 # Two rates that differ by chance this seldom are taken to differ, as is usual.

@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from ..analysis import Analysis
-from ..observed.facts import limits_in_force, memory_findings, settings_in_force
-from ..schema import TABLES
-from .findings import Place, Span
+from ...analysis import Analysis
+from ...observed.facts import limits_in_force, memory_findings, settings_in_force
+from ...schema import TABLES
+from ..findings import Place, Span
 
 # A request that came to nothing, or took its time for a reason of its own. What is unknown is neither.
 TROUBLED = (

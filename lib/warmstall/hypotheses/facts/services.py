@@ -8,8 +8,8 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from ..findings import Place
 from .facts import Facts
-from .findings import Place
 
 # What `parse.process_roles` calls the processes around Ollama.
 EMBEDDER_ROLES = ("embedding service", "gunicorn", "uvicorn")
