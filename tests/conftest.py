@@ -8,6 +8,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 INCIDENTS = ROOT / "data" / "incidents"
+# The incidents that were recorded for the project; the others are reconstructions.
+RECORDED = ("queue-one-slot", "reloads-two-models", "warm-stall-runner-stopped")
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import INCIDENTS
+from conftest import INCIDENTS, RECORDED
 from secrets_planted import LETTERS, SIGNS, Planted, echoed, plant, quoted, slog, templated, wrapped, writings
 from warmstall.analysis import analyze
 from warmstall.answer import summarize
@@ -352,7 +352,7 @@ def test_what_is_taken_from_real_logs_is_what_should_be(shared):
     assert redactor.counts["home folder"] > 300
 
 
-@pytest.mark.parametrize("incident", sorted(path.name for path in INCIDENTS.iterdir() if path.is_dir()))
+@pytest.mark.parametrize("incident", RECORDED)
 def test_the_summary_is_the_same_but_for_the_tokens(incident, tmp_path, monkeypatch):
     log = (INCIDENTS / incident / "evidence" / "server" / "server.log").read_text(encoding="utf-8")
     private = (

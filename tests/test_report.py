@@ -65,6 +65,8 @@ def test_the_page_holds_plotly_once_and_asks_nothing_of_elsewhere(hostile_page):
     text = hostile_page.read_text(encoding="utf-8")
     assert text.count(get_plotlyjs()) == 1
     rest = text.replace(get_plotlyjs(), "")
+    # A link that a reader may follow asks for nothing by itself.
+    rest = re.sub(r'<a href="https://[^"<>]*">', "<a>", rest)
     assert not re.search(r"""(src|href|url)\s*[=(]\s*["']?(https?:)?//""", rest)
     assert not re.search(r"mathjax|mermaid|require\.js", rest, re.IGNORECASE)
     assert "default-src 'none'" in rest

@@ -30,8 +30,8 @@ def wilson(count: int, of: int, z: float = _Z) -> tuple[float, float]:
 def fisher(count_a: int, of_a: int, count_b: int, of_b: int) -> float:
     """The chance of rates as different as these, or more, were there no difference (two-sided p).
 
-    >>> round(fisher(1, 9, 11, 14), 4), fisher(3, 10, 3, 10)
-    (0.0033, 1.0)
+    >>> round(fisher(1, 10, 11, 14), 4), round(fisher(3, 10, 3, 10), 4)
+    (0.0028, 1.0)
     """
     both, total = count_a + count_b, of_a + of_b
 

@@ -497,7 +497,7 @@ def test_a_server_log_with_other_services_in_it_is_both():
 
 
 def logs_of_ollama(shared: Path) -> list[Path]:
-    found = [*(shared / "corpus").rglob("*"), *(shared / "real-ollama").rglob("*"), *(ROOT / "data").rglob("*")]
+    found = [*(shared / "corpus").rglob("*"), *(shared / "real-ollama").rglob("*")]
     return [path for path in found if path.is_file()]
 
 
