@@ -74,7 +74,7 @@ _TEMPLATE = go.layout.Template(
         "plot_bgcolor": "white",
         "title": {"x": 0.012, "xref": "container", "xanchor": "left", "yanchor": "top", "yref": "container", "y": 0.97,
                   "font": {"size": 17}, "subtitle": {"font": {"size": 12.5, "color": "#57606a"}}},
-        "margin": {"l": 78, "r": 20, "t": 92, "b": 60},
+        "margin": {"l": 78, "r": 20, "t": 92, "b": 80},
         "legend": {"itemsizing": "constant", "font": {"size": 12}, "traceorder": "normal"},
         "hoverlabel": {"align": "left", "bgcolor": "white", "font": {"size": 12}},
         "hovermode": "closest",
