@@ -8,6 +8,7 @@ from pathlib import Path
 from nbconvert.filters.markdown import markdown2html
 
 from conftest import INCIDENTS
+from hypotheses.examples.stopping_deadlock import STUCK
 from warmstall import causes
 from warmstall.analysis import analyze
 from warmstall.hypotheses import judge
@@ -51,19 +52,14 @@ def test_a_case_without_trouble_has_a_draft_too(tmp_path: Path) -> None:
 
 
 def test_nothing_from_a_log_becomes_markup(tmp_path: Path) -> None:
-    hostile = "<img src=x onerror=alert(1)> [x](javascript:alert(2)) **bold** |"
-    lines = [
-        "time=2026-03-14T12:00:00.000Z level=INFO source=routes.go:1607 "
-        'msg="Listening on 127.0.0.1:11434 (version 0.13.5)"'
-    ]
-    for n in range(1, 9):
-        at = f"2026-03-14T12:0{n}:00.000Z"
-        lines.append(f'time={at} level=ERROR source=server.go:1 msg="llama runner terminated" error="{hostile}"')
-        lines.append(f'[GIN] 2026/03/14 - 12:0{n}:01 | 500 |  30.1s |       127.0.0.1 | POST     "/api/chat"')
-    log = "\n".join(lines)
-    (tmp_path / "server.log").write_text(log)
+    """A model's name comes from outside, and stands in the sentences about it."""
+    hostile = "<img src=x onerror=alert(1)>[x](javascript:alert(2))**m**|"
+    for name, text in STUCK.items():
+        (tmp_path / name).write_text(text.replace("m:latest", hostile), encoding="utf-8")
     found = analyze(tmp_path)
     for text in (draft(found), causes.markdown(judge(found))):
+        assert "stood in /api/ps past" in text
         page = markdown2html(text)
         assert "<img" not in page
         assert 'href="javascript' not in page
+        assert "<strong>m</strong>" not in page
