@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: help venv demo test lint bench lock docs incidents clean
+.PHONY: help venv demo test lint bench lock docs captures incidents clean
 
 help:
 	@echo "make demo   analyze a real incident and draw its report (warmstall-out/report.html)"
@@ -51,6 +51,11 @@ bench: $(STAMP)
 # The catalogue of hypotheses, made of their docstrings.
 docs: $(STAMP)
 	$(BIN)/warmstall explain --markdown > docs/hypotheses.md
+
+# Every hypothesis on every capture; CAPTURES is the folder that holds corpus/ and real-ollama/.
+CAPTURES ?= ../shared
+captures: $(STAMP)
+	$(BIN)/python -W ignore benchmarks/captures.py $(CAPTURES) > docs/captures.md
 
 # Reconstructions of published incidents, written anew by their generators: the same bytes every time.
 incidents: $(STAMP)

@@ -109,7 +109,7 @@ def markdown(judged: dict[str, States], known: dict[str, tuple[str, ...]]) -> st
         "# Every hypothesis on every capture",
         "",
         f"{len(judged)} captures: public ones of other people's machines, each with the labels of whoever collected",
-        "it, and recorded scenarios whose truth is known (`vVERSION/…`). Made by `benchmarks/captures.py`.",
+        "it, and recorded scenarios whose truth is known (`vVERSION/…`). Made by `make captures`.",
         "",
         "| hypothesis | confirmed | supported | ruled out | not observable |",
         "|---|---:|---:|---:|---:|",

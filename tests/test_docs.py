@@ -59,7 +59,7 @@ def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
 def test_documented_command_runs(command: str, tmp_path: Path) -> None:
     # Results of a case go into the case, so each command gets a copy of it.
     for name in re.findall(r"data/incidents/([\w-]+)", command):
-        copy = tmp_path / "incident"
+        copy = tmp_path / name
         subprocess.run(["cp", "-r", str(INCIDENTS / name), str(copy)], check=True)
         command = command.replace(f"data/incidents/{name}", str(copy))
     if "analyze my-case" in command:
@@ -92,8 +92,8 @@ def test_every_verdict_is_explained() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    for page in [ROOT / "README.md", *INCIDENTS.rglob("README.md")]:
-        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *INCIDENTS.rglob("README.md")]:
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page}: {target}"
 
 
