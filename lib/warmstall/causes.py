@@ -46,7 +46,8 @@ def _evidence(item: Evidence) -> dict[str, Any]:
 
 def told(judged: Sequence[Judgement]) -> list[str]:
     """What was found, how it hangs together, and what it was not, as lines of the answer."""
-    found = [one for one in judged if one.found and one.severity != "info"]
+    stack = stacked(judged)
+    found = stack.causes
     ordinary = [one for one in judged if one.found and one.severity == "info"]
     lines = [f"Causes: {len(found)} shown." if found else "Causes: none of the known ones is shown by this evidence."]
     for one in found[:_TOLD]:
@@ -57,7 +58,6 @@ def told(judged: Sequence[Judgement]) -> list[str]:
         )
     if more := found[_TOLD:]:
         lines.append(f"- And {_names(more)}: see the report.")
-    stack = stacked(judged)
     if stack.sentences:
         lines.append(f"Together: {' '.join([*stack.interactions[:3], *stack.steps[:1]])}")
     if ordinary:

@@ -121,7 +121,7 @@ def _where(places: Sequence[object]) -> str:
 def _factors(stack: Stack) -> list[str]:
     if not stack.causes:
         return ["None of the known causes is shown by this evidence."]
-    lines = [f"{markdown_escaped(sentence)}" for sentence in stack.sentences]
+    lines = [f"- {markdown_escaped(sentence)}" for sentence in stack.sentences]
     for one in stack.causes:
         lines += ["", f"**{markdown_escaped(one.page.title)}** (`{one.id}`): {one.state}, {one.severity}."]
         lines += [""] + [

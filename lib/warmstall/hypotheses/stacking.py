@@ -28,7 +28,7 @@ class Mitigated:
 class Stack:
     """The causes found that are worth an action, what leads to what among them, and the mitigations, best first.
 
-    Mitigations are of the causes that no other one leads to.
+    Mitigations are of the causes that no other one leads to; these come first among the causes as well.
     """
 
     causes: tuple[Judgement, ...]
@@ -77,7 +77,7 @@ class Stack:
             if done.shortens:
                 parts.append(f"lessened {_listed([names[name] for name in done.shortens])}")
             if done.leaves:
-                parts.append(f"left {_listed([names[name] for name in done.leaves])} as it was")
+                parts.append(f"not touched {_listed([names[name] for name in done.leaves])}")
             opening = "The single step that changes most" if not told else "Another"
             told.append(f"{opening}: {_step(done)} It {_listed(parts)}.")
         return told
@@ -98,7 +98,9 @@ def stacked(judged: Iterable[Judgement]) -> Stack:
         return gone + sum(severity[name] for name in done.shortens) / 2
 
     mitigations = sorted((_mitigated(one, causes, links) for one in roots), key=change, reverse=True)
-    return Stack(causes, links, tuple(mitigations))
+    first = [done.judgement for done in mitigations]
+    ordered = (*first, *(one for one in causes if one not in first))
+    return Stack(ordered, links, tuple(mitigations))
 
 
 def _mitigated(

@@ -61,9 +61,9 @@ def other_events(case: Case) -> pd.DataFrame:
 
 def _what(key: str, fields: dict[str, object]) -> str:
     """An event in a few words."""
-    names = ("exception", "message", "what", "wall_s", "thread", "fingerprint", "name", "process", "signal",
-             "exit_code", "pid", "xid", "path")  # fmt: skip
-    told = [f"{name} {fields[name]}" for name in names if fields.get(name) not in (None, "")]
+    plain = [str(fields[name]) for name in ("exception", "message", "what") if fields.get(name) not in (None, "")]
+    names = ("wall_s", "thread", "fingerprint", "name", "process", "signal", "exit_code", "pid", "xid", "path")
+    told = plain + [f"{name} {fields[name]}" for name in names if fields.get(name) not in (None, "")]
     return f"{MARKED.get(key, key.removeprefix('app_').replace('_', ' '))}: " + ", ".join(told)[:200]
 
 
