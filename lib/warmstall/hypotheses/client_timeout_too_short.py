@@ -32,7 +32,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from .facts import Facts, places, seconds_text, span
+from .facts import Facts, counted, places, seconds_text, span
 from .facts.calls import calls_of
 from .findings import Finding, hints, proves, refutes, supports, unseen, weakens
 
@@ -58,8 +58,9 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
             yield unseen("the clients' records of their calls, with the timeout of each: a call that was cut while it "
                          "waited has no line in the server's log")  # fmt: skip
         if len(facts.requests) or facts.has("trials"):
-            yield refutes(f"0 of {max(len(facts.requests), len(calls_of(facts))):,} calls were given up by their "
-                          "client.", *facts.whole_log(), *facts.whole_table("trials"))  # fmt: skip
+            calls = counted(max(len(facts.requests), len(calls_of(facts))), "call")
+            yield refutes(f"Clients gave up 0 of {calls}.",
+                          *facts.whole_log(), *facts.whole_table("trials"))  # fmt: skip
         else:
             yield unseen("the server's log")
         return
@@ -68,7 +69,8 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     for cluster in clusters:
         yield from _during_loads(facts, cluster) if (cluster["status"] == "499").all() else _judged(facts, cluster)
     if not clusters:
-        yield weakens(f"{len(cut):,} calls were given up, too few of them after one and the same time to tell "
+        yield weakens(f"Clients gave up {counted(len(cut), 'call')}, too few of them after one and the same time to "
+                      "tell "
                       f"({seconds_text(cut['wall_s'].min())} to {seconds_text(cut['wall_s'].max())}).",
                       *places(cut))  # fmt: skip
         yield unseen("the timeout that the clients set, and their records of their calls")
@@ -97,8 +99,9 @@ def _during_loads(facts: Facts, cluster: pd.DataFrame) -> Iterator[Finding]:
     loads = facts.loads[facts.loads["outcome"].eq("completed")]
     took = f"; a load that was waited for took {seconds_text(loads['load_s'].max())}" if len(loads) else ""
     show = proves if at_s >= _LONG_S and _is_round(at_s) else supports
-    yield show(f"{len(cluster):,} calls were given up after {seconds_text(at_s)} while their model was still being "
-               f"loaded, and each such load was thrown away{took}.", *places(cluster), span=span(cluster))  # fmt: skip
+    yield show(f"Clients gave up {counted(len(cluster), 'call')} after {seconds_text(at_s)} while the model was still "
+               f"being loaded, and each such load was thrown away{took}.",
+               *places(cluster), span=span(cluster))  # fmt: skip
 
 
 def _judged(facts: Facts, cluster: pd.DataFrame) -> Iterator[Finding]:
@@ -108,20 +111,24 @@ def _judged(facts: Facts, cluster: pd.DataFrame) -> Iterator[Finding]:
     answered = facts.with_verdict("warm_ok", "slow_prefill", "slow_decode", "queue_wait", "cold_start")
     own = answered[answered["model"].isin(models)] if models else answered
     loads = facts.loads[facts.loads["outcome"].eq("completed") & (facts.loads["model"].isin(models) | (not models))]
-    told = f"{len(cluster):,} calls were given up after {seconds_text(at_s)}"
+    told = f"Clients gave up {counted(len(cluster), 'call')} after {seconds_text(at_s)}"
     longest_load_s = float(loads["load_s"].max()) if loads["load_s"].notna().any() else 0.0
     if longest_load_s >= at_s:
         yield supports(f"{told}; a load of their model takes up to {seconds_text(longest_load_s)}.", *places(cluster),
                        *places(loads.sort_values("load_s", ascending=False), 1), span=span(cluster))  # fmt: skip
         return
     if len(own) < _ANSWERS:
-        yield hints(f"{told}; with {len(own):,} answered calls it is not known what is usual.", *places(cluster))
+        yield hints(
+            f"{told}; with {counted(len(own), 'answered call')} it is not known what is usual.", *places(cluster)
+        )
         yield unseen(
             "what a call takes that is not cut: one with a timeout of an hour, and what its runner does meanwhile"
         )
         return
     usual_s = float(own["wall_s"].quantile(0.95))
-    beside = f"95 of 100 answered calls of the same model take at most {seconds_text(usual_s)} ({len(own):,} calls)"
+    beside = (
+        f"95 of 100 answered calls of the same model take at most {seconds_text(usual_s)} ({counted(len(own), 'call')})"
+    )
     if at_s >= _AMPLE * usual_s:
         cold = f", its longest load {seconds_text(longest_load_s)}" if longest_load_s else ""
         yield refutes(f"{told}; {beside}{cold}.", *places(cluster), *places(own.sort_values("wall_s").tail(1)))

@@ -31,8 +31,8 @@ import pandas as pd
 
 from ..parse.ollama_settings import same
 from ..parse.plain_text import printable
-from .facts import Facts, clock_text, places, size_text
-from .facts.server_starts import change_of_rate, counts_text, trouble_by_start
+from .facts import Facts, clock_text, counted, places, size_text
+from .facts.server_starts import change_of_rate, counts_text, libraries_of, trouble_by_start
 from .findings import Finding, Place, refutes, supports, unseen
 
 
@@ -53,10 +53,12 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
         return
     if runs.empty or not facts.counts.get("server_config"):
         yield unseen("the server's log with its starts, two of them at least: each prints `server config`")
+    elif len(runs) == 1 and facts.requests.empty:
+        yield unseen("a log that holds requests: of a start without any, nothing can have changed")
     elif facts.requests["started_at"].lt(runs["at"].min()).any():
         yield unseen("the log of before the first start: server-1.log, or journalctl -u ollama --since yesterday")
     else:
-        yield refutes(f"{len(runs):,} starts printed the same settings and devices." if len(runs) > 1 else
+        yield refutes(f"{counted(len(runs), 'start')} printed the same settings and devices." if len(runs) > 1 else
                       f"The log shows 1 start, at {clock_text(runs['at'].iloc[0])}, and no request before it.",
                       *places(runs))  # fmt: skip
 
@@ -64,11 +66,10 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
 def _told(before: pd.Series, after: pd.Series, changes: list[str]) -> Finding:
     more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
     worse = change_of_rate(before, after)
-    verdict = {1: "There was more trouble after it", -1: "It went with less trouble", 0: "No difference beyond chance"}[
-        worse
-    ]
+    verdict = {1: "There was more trouble after it", -1: "It went with less trouble", 0: "No difference beyond chance"}
+    told = verdict[worse] if before["requests"] and after["requests"] else "Nothing to compare"
     return supports(
-        f"At the start of {clock_text(after['at'])} {'; '.join(changes[:3])}{more}. {verdict}: {counts_text(before)} "
+        f"At the start of {clock_text(after['at'])} {'; '.join(changes[:3])}{more}. {told}: {counts_text(before)} "
         f"before, {counts_text(after)} after.",
         *places([before.to_dict(), after.to_dict()]),
         span=(after["at"].to_pydatetime(), None),
@@ -85,7 +86,7 @@ def _changes(facts: Facts, before: pd.Series, after: pd.Series) -> list[str]:
         was, now = one.get(name, ""), other.get(name, "")
         if not same(name, was, now):
             changes.append(f"{name} changed from {_shown(was)} to {_shown(now)}")
-    found, finds = _devices(facts, before), _devices(facts, after)
+    found, finds = libraries_of(facts, before), libraries_of(facts, after)
     if found and finds and found != finds:
         changes.append(f"the devices changed from {', '.join(sorted(found))} to {', '.join(sorted(finds))}")
     return changes
@@ -97,15 +98,6 @@ def _settings(facts: Facts, run: pd.Series) -> dict[str, str]:
     rows = rows[rows["source"].eq(run["source"]) & rows["line"].le(run["line"])]
     rows = rows[rows["line"].eq(rows["line"].max())]
     return dict(zip(rows["name"], rows["value"].astype(str), strict=True))
-
-
-def _devices(facts: Facts, run: pd.Series) -> set[str]:
-    """The libraries through which this start found devices."""
-    rows = facts.events("gpu_inventory", "server_listening", "server_config")
-    rows = rows[rows["source"].eq(run["source"]) & rows["line"].gt(run["line"])]
-    following = rows["line"][rows["key"] != "gpu_inventory"].min()
-    rows = rows[rows["key"].eq("gpu_inventory") & ~rows["line"].gt(following)]
-    return {printable(str(fields.get("library", "")))[:20].lower() for fields in rows["fields"]}
 
 
 def _limits(facts: Facts) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""Context too large for memory: the cache of the context takes the room that the model, or another model, needed.
+"""Context too large for memory: model and context together need more than there is, and the context can be smaller.
 
 Memory for the context (the KV cache) is taken when a model is loaded, for all of num_ctx and all parallel slots,
 however short the prompts are. From 0.15.5 on the default depends on the VRAM and can be 262,144 tokens. Too large a
@@ -9,10 +9,11 @@ Shown by:
       could not be allocated
     - layers left off the GPU where weights and buffers alone would have fitted
     - evictions for a model whose cache is larger than its weights
+    - loads that the server refused because model and context need more than is available
 Ruled out by:
     - loads whose caches are known, all layers on the GPU, without an eviction or a failed allocation
 Mistaken for it:
-    - a model that does not fit even without any context
+    - a model that does not fit even without any context: a smaller num_ctx tells
     - context truncation, which is a context too small for the prompt
 Severity: warning
 Runbook: fit-context
@@ -32,7 +33,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from ..parse.go_values import size_bytes
-from .facts import Facts, places, size_text
+from .facts import Facts, counted, places, size_text
 from .facts.placements import placements
 from .findings import Evidence, Finding, hints, proves, refutes, supports, unseen, weakens
 
@@ -49,7 +50,7 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     sized = loads[loads["kv_bytes"].gt(0) & loads["weights_bytes"].gt(0)]
     found = [*_refused(facts, loads), *_pushed_off(sized), *_evicting(facts, sized), *_too_large(facts, sized)]
     yield from found
-    if any(item.strength != "weak" for item in found):
+    if any(isinstance(item, Evidence) and item.strength != "weak" for item in found):
         return
     trouble = facts.events(*_EVICTIONS, *_FAILURES)
     trouble = trouble[~trouble["key"].eq("fit_report")]
@@ -62,14 +63,14 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
             yield unseen(
                 "how the machine's memory moves while the model runs: warmstall watch CASE. The cache lies in it"
             )
-        yield refutes(f"None of {len(sized):,} loads failed, was split or drove another model out; the largest cache "
-                      f"takes {size_text(largest['kv_bytes'].iloc[0])}{_tokens(largest.iloc[0])}.",
+        yield refutes(f"Of {counted(len(sized), 'load')} none failed, was split or drove another model out; the "
+                      f"largest cache takes {size_text(largest['kv_bytes'].iloc[0])}{_tokens(largest.iloc[0])}.",
                       *places(largest))  # fmt: skip
     elif trouble.empty and (partial["weights_bytes"] > partial["free_bytes"]).all():
         worst = partial.sort_values("weights_bytes", ascending=False)
         yield refutes(f"The weights alone ({size_text(worst['weights_bytes'].iloc[0])}) exceed what the GPU had free "
-                      f"({size_text(worst['free_bytes'].iloc[0])}) in all {len(partial):,} partial loads, whatever the "
-                      "context.", *places(worst))  # fmt: skip
+                      f"({size_text(worst['free_bytes'].iloc[0])}) in each of {counted(len(partial), 'partial load')}, "
+                      "whatever the context.", *places(worst))  # fmt: skip
     else:
         yield unseen("a load of the same model with a small num_ctx: it tells whether the context is what did not fit")
 
@@ -85,7 +86,8 @@ def _refused(facts: Facts, loads: pd.DataFrame) -> Iterator[Evidence]:
     reduced = facts.events("ctx_reduced_oom")
     if len(reduced):
         fields = reduced["fields"].iloc[0]
-        yield proves(f"The server reduced the context {len(reduced):,} times because the load ran out of memory, from "
+        yield proves(f"The server reduced the context {counted(len(reduced), 'time')} because the load ran out of "
+                     "memory, from "
                      f"{_number(fields.get('effective_num_ctx') or fields.get('old_num_ctx'))} to "
                      f"{_number(fields.get('new_num_ctx'))} tokens.", *places(reduced))  # fmt: skip
     errors = facts.events("model_load_error")
@@ -96,7 +98,7 @@ def _refused(facts: Facts, loads: pd.DataFrame) -> Iterator[Evidence]:
         failed = pd.to_numeric(pd.Series([each.get("bytes") for each in facts.events("alloc_failed")["fields"]],
                                          dtype=object)).max()  # fmt: skip
         weights = loads["weights_bytes"].max()
-        sentence = f"The cache of the context could not be allocated in {len(cache):,} loads"
+        sentence = f"The cache of the context could not be allocated in {counted(len(cache), 'load')}"
         if failed > weights:
             yield supports(
                 f"{sentence}: {size_text(failed)} where the weights take {size_text(weights)}.", *places(cache)
@@ -115,10 +117,12 @@ def _pushed_off(loads: pd.DataFrame) -> Iterator[Evidence]:
     if len(pushed):
         one = pushed.sort_values("kv_bytes", ascending=False).iloc[0]
         need = one["weights_bytes"] + (one["compute_bytes"] if pd.notna(one["compute_bytes"]) else 0)
-        yield supports(f"{len(pushed):,} of {len(loads):,} loads left layers off the GPU ({one['layers_gpu']:.0f} of "
-                       f"{one['layers_total']:.0f} on it): {size_text(one['free_bytes'])} were free, weights and "
-                       f"buffers need {size_text(need)}, the cache{_tokens(one)} {size_text(one['kv_bytes'])}.",
-                       *places(pushed))  # fmt: skip
+        worst = "" if len(pushed) == 1 else ", at worst"
+        yield supports(f"{len(pushed):,} of {counted(len(loads), 'load')} left layers off the GPU that fitted but for "
+                       f"the cache{worst} with {one['layers_gpu']:.0f} of {one['layers_total']:.0f} on it: "
+                       f"{size_text(one['free_bytes'])} free, weights and buffers need {size_text(need)}, the "
+                       f"cache{_tokens(one)} {size_text(one['kv_bytes'])}.",
+                       *places(pushed.sort_values("kv_bytes", ascending=False)))  # fmt: skip
 
 
 def _evicting(facts: Facts, loads: pd.DataFrame) -> Iterator[Evidence]:
@@ -128,17 +132,18 @@ def _evicting(facts: Facts, loads: pd.DataFrame) -> Iterator[Evidence]:
         return
     large = loads[loads["kv_bytes"] > loads["weights_bytes"]].sort_values("kv_bytes", ascending=False)
     if large.empty:
-        yield weakens(f"{len(rows):,} evictions for want of memory, but no load of {len(loads):,} with a cache larger "
-                      "than its weights.", *places(rows))  # fmt: skip
+        yield weakens(f"{counted(len(rows), 'eviction')} for want of memory, but 0 of {counted(len(loads), 'load')} "
+                      "with a cache larger than its weights.", *places(rows))  # fmt: skip
         return
     one = large.iloc[0]
-    yield supports(f"{len(rows):,} evictions for want of memory, and in {len(large):,} of {len(loads):,} loads the "
-                   f"cache is larger than the weights: {size_text(one['kv_bytes'])}{_tokens(one)} against "
+    yield supports(f"{counted(len(rows), 'eviction')} for want of memory, and in {len(large):,} of "
+                   f"{counted(len(loads), 'load')} the cache is larger than the weights: "
+                   f"{size_text(one['kv_bytes'])}{_tokens(one)} against "
                    f"{size_text(one['weights_bytes'])}.", *places(rows, 2), *places(large, 2))  # fmt: skip
 
 
-def _too_large(facts: Facts, loads: pd.DataFrame) -> Iterator[Evidence]:
-    """Loads that were refused or failed for their size, where the cache is the difference."""
+def _too_large(facts: Facts, loads: pd.DataFrame) -> Iterator[Finding]:
+    """Loads that were refused or failed for their size, and whether the cache is the difference."""
     rows = facts.events("too_large", "alloc_failed", "device_oom")
     if rows.empty:
         return
@@ -146,13 +151,19 @@ def _too_large(facts: Facts, loads: pd.DataFrame) -> Iterator[Evidence]:
                rows["fields"]]  # fmt: skip
     over = [(wanted, there) for wanted, there in refused if wanted and there is not None and wanted > there]
     cache = loads["kv_bytes"].max() if len(loads) else 0
-    for wanted, there in over[:1]:
-        if cache and wanted - cache <= there:
-            yield supports(f"{len(over):,} loads were refused: the first wanted {size_text(wanted)} where "
-                           f"{size_text(there)} was available, and the largest cache here takes {size_text(cache)}.",
-                           *places(rows))  # fmt: skip
-            return
-    yield hints(f"{len(rows):,} allocations failed or were refused for want of memory.", *places(rows))
+    if over:
+        wanted, there = over[0]
+        told = (
+            f"The server refused {counted(len(over), 'load')}: for model and context the first wanted "
+            f"{size_text(wanted)} where {size_text(there)} was available"
+        )
+        fits = cache and wanted - cache <= there
+        yield supports(f"{told}, and the largest cache here takes {size_text(cache)}." if fits else f"{told}.",
+                       *places(rows))  # fmt: skip
+        if not fits:
+            yield unseen("a load of the refused model with a small num_ctx: it tells whether the model alone fits")
+    else:
+        yield hints(f"{counted(len(rows), 'allocation')} failed for want of memory.", *places(rows))
 
 
 def _number(text: object) -> str:

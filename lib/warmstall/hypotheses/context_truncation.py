@@ -31,36 +31,48 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from .facts import Facts, places, span
-from .findings import Finding, hints, proves, refutes, supports, unseen
+from ..parse.plain_text import printable
+from .facts import Facts, counted, places, span
+from .findings import Finding, Severity, hints, proves, refutes, supports, unseen
 
 # From this version on every truncated prompt is told at WARN; one release before it did not.
 _WARNS_FROM = (0, 4, 3)
 _AT_DEBUG = ("true", "DEBUG", "DEBUG-4", "TRACE")
+# Less often than once in twenty prompts is an outlier of the input, not how the client is set up; and who keeps three
+# quarters of a prompt keeps most of what was asked.
+_SELDOM, _LITTLE = 1 / 20, 1 / 4
+# More contexts than this are told as a range.
+_MOST_NAMED = 3
 
 
 def findings_in(facts: Facts) -> Iterator[Finding]:
     """What the log says of prompts that were cut, answers that overran, and messages that were dropped."""
     cut = facts.events("prompt_truncated")
     if len(cut):
-        yield proves(_cut(facts, cut), *places(cut), span=span(cut, "at", "at"))
+        told, severity = _cut(facts, cut)
+        yield proves(told, *places(cut), span=span(cut, "at", "at"), severity=severity)
     dropped = facts.events("msgs_truncated")
     if len(dropped):
         messages = sum(int(fields.get("truncated", 0) or 0) for fields in dropped["fields"])
-        told = f"{len(dropped):,} chats were longer than the context: {messages:,} of their messages were dropped."
+        told = (
+            f"The server dropped {counted(messages, 'message')} of {counted(len(dropped), 'chat')} that went beyond "
+            "the context."
+        )
         yield proves(told, *places(dropped), span=span(dropped, "at", "at"))
     refused = facts.events("ctx_overflow_400")
     if len(refused):
-        yield supports(f"{len(refused):,} lines tell of requests refused because they are longer than the context.",
+        yield supports(f"By {counted(len(refused), 'line')}, requests were refused for being longer than the context.",
                        *places(refused), span=span(refused, "at", "at"))  # fmt: skip
     shifted = facts.events("ctx_shift", "ctx_shift_ls")
     if len(shifted):
-        yield supports(f"{len(shifted):,} times an answer overran the context, and the oldest half of it was dropped.",
+        times = counted(len(shifted), "time")
+        yield supports(f"An answer overran the context {times}, and the oldest half of it was dropped.",
                        *places(shifted), span=span(shifted, "at", "at"), severity="info")  # fmt: skip
     ended = facts.table("trials")
     ended = ended[ended["finish_reason"].eq("length")]
     if len(ended):
-        yield hints(f"{len(ended):,} of {len(facts.table('trials')):,} answers ended at a limit of length, that of the "
+        yield hints(f"{len(ended):,} of {counted(len(facts.table('trials')), 'answer')} ended at a limit of length, "
+                    "that of the "
                     "context or num_predict.", *places(ended))  # fmt: skip
     if len(cut) or len(dropped):
         return
@@ -72,7 +84,7 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
         yield unseen("a log with OLLAMA_DEBUG=1, which alone tells of dropped messages, or prompt_eval_count of each "
                      "answer beside the length of what was sent")  # fmt: skip
     else:
-        yield refutes(f"0 of {len(facts.requests):,} requests were truncated, by a log that would tell.",
+        yield refutes(f"The server truncated 0 of {counted(len(facts.requests), 'request')}, by a log that would tell.",
                       *facts.whole_log())  # fmt: skip
 
 
@@ -80,32 +92,43 @@ def _at_debug(facts: Facts) -> bool:
     return facts.has_debug_lines or facts.setting("OLLAMA_DEBUG") in _AT_DEBUG
 
 
-def _cut(facts: Facts, cut: pd.DataFrame) -> str:
-    """How many prompts were cut, to what, and what was lost; the oldest engine tells the context alone."""
+def _cut(facts: Facts, cut: pd.DataFrame) -> tuple[str, Severity]:
+    """How many prompts were cut, to what, and what was lost, and how bad that is.
+
+    The oldest engine tells the context alone.
+    """
     fields = pd.DataFrame(list(cut["fields"]), index=cut.index)
     numbers = fields.reindex(columns=["limit", "prompt", "keep", "new", "n_ctx"]).apply(pd.to_numeric, errors="coerce")
     limits = numbers["limit"].fillna(numbers["n_ctx"]).dropna()
-    told = f"{len(cut):,} prompts were truncated"
+    told = f"The server truncated {counted(len(cut), 'prompt')}"
     if len(facts.requests):
-        told += f" ({len(facts.requests):,} requests in all)"
+        told += f" ({counted(len(facts.requests), 'request')} in all)"
     if len(limits):
         least, most = int(limits.min()), int(limits.max())
         told += f", to {most:,} tokens" if least == most else f", to {least:,} to {most:,} tokens"
     known = numbers.dropna(subset=["prompt", "new"])
+    severity: Severity = "warning"
     if len(known):
-        lost = (known["prompt"] - known["new"]).clip(lower=0)
-        told += (f"; the longest had {int(known['prompt'].max()):,}, and {lost.sum() / known['prompt'].sum():.0%} of "
-                 f"what was sent in them was dropped, all but the first {int(known['keep'].fillna(0).min()):,} tokens "
-                 "and the end")  # fmt: skip
-    return f"{told}.{_whose(facts)}"
+        share = (known["prompt"] - known["new"]).clip(lower=0).sum() / known["prompt"].sum()
+        told += (f"; the longest had {int(known['prompt'].max()):,}, and {share:.0%} of what was sent in them was "
+                 f"dropped, all but the first {int(known['keep'].fillna(0).min()):,} tokens and the end")  # fmt: skip
+        if len(cut) < _SELDOM * len(facts.requests) and share < _LITTLE:
+            severity = "info"
+    return f"{told}.{_whose(facts, {int(limit) for limit in limits})}", severity
 
 
-def _whose(facts: Facts) -> str:
-    """Where the context comes from, as far as the server's settings tell."""
-    stated = facts.setting("OLLAMA_CONTEXT_LENGTH")
-    contexts = sorted({int(value) for value in facts.loads["context_length"].dropna()})
+def _whose(facts: Facts, limits: set[int]) -> str:
+    """Where the context comes from, as far as the server's settings tell: the loads with that context, else all."""
+    loaded = {int(value) for value in facts.loads["context_length"].dropna()}
+    contexts = sorted(loaded & limits or loaded)
     if not contexts:
         return ""
-    named = ", ".join(f"{context:,}" for context in contexts[:3])
-    source = f"OLLAMA_CONTEXT_LENGTH is {stated}" if stated not in ("", "0") else "OLLAMA_CONTEXT_LENGTH is not set"
-    return f" Models were loaded with a context of {named}; {source}."
+    named = ", ".join(f"{context:,}" for context in contexts)
+    if len(contexts) > _MOST_NAMED:
+        named = f"{contexts[0]:,} to {contexts[-1]:,}"
+    told = f" Models were loaded with a context of {named}"
+    stated = facts.setting("OLLAMA_CONTEXT_LENGTH")
+    if stated not in ("", "0"):
+        return f"{told}; OLLAMA_CONTEXT_LENGTH is {printable(stated)[:20]}."
+    # Without a start in the log, nothing tells whether it is set.
+    return f"{told}; OLLAMA_CONTEXT_LENGTH is not set." if len(facts.printed_settings) else f"{told}."

@@ -31,7 +31,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from ..proportions import rate_text
-from .facts import Facts, places, size_text
+from .facts import Facts, counted, places, size_text
 from .facts.devices import DROPS, found_devices, gpus_of_hosts
 from .facts.placements import placements
 from .facts.trouble import covers, trouble_times
@@ -75,14 +75,16 @@ def _by_devices(facts: Facts, devices: pd.DataFrame, gpu_there: pd.DataFrame) ->
     only_cpu = [own for _, own in starts if own["library"].eq("cpu").all()]
     none = facts.events("gpu_none")
     if devices.empty and len(none):
-        yield proves(f"The server found 0 compatible GPUs at {len(none):,} starts.", *places(none),
+        yield proves(f"The server found 0 compatible GPUs at {counted(len(none), 'start')}.", *places(none),
                      *places(gpu_there, 2), span=(_first(none), None), severity=_severity(gpu_there))  # fmt: skip
     if not only_cpu:
         return
     began = pd.concat(only_cpu)
-    sentence = f"{len(only_cpu):,} of {starts.ngroups:,} starts of the server found no device but the processor"
+    sentence = (
+        f"{len(only_cpu):,} of {counted(starts.ngroups, 'start')} of the server found no device but the processor"
+    )
     if len(gpu_there):
-        sentence += f", though {len(gpu_there):,} lines show a GPU"
+        sentence += f", though by {counted(len(gpu_there), 'line')} there is a GPU"
     yield proves(f"{sentence}.", *places(began), *places(gpu_there, 2), span=(_first(began), None),
                  severity=_severity(gpu_there))  # fmt: skip
 
@@ -95,10 +97,10 @@ def _by_loads(facts: Facts, loads: pd.DataFrame, gpu_there: pd.DataFrame) -> Ite
     asked, none = known[known["asked_for_cpu"]], known[~on_gpu & ~known["asked_for_cpu"]]
     part = known[on_gpu & known["layers_gpu"].lt(known["layers_total"])]
     if len(asked):
-        yield supports(f"{len(asked):,} of {len(known):,} loads were asked to stay on the processor (num_gpu 0).",
-                       *places(asked), severity="info")  # fmt: skip
+        yield supports(f"With num_gpu 0, {len(asked):,} of {counted(len(known), 'load')} had to stay on the "
+                       "processor.", *places(asked), severity="info")  # fmt: skip
     if len(none):
-        yield proves(f"{len(none):,} of {len(known):,} loads put the whole model on the processor "
+        yield proves(f"{len(none):,} of {counted(len(known), 'load')} put the whole model on the processor "
                      f"({', '.join(none['model'].unique()[:3])}).", *places(none),
                      span=(_first(none), None), severity=_severity(gpu_there))  # fmt: skip
     if len(part):
@@ -106,13 +108,13 @@ def _by_loads(facts: Facts, loads: pd.DataFrame, gpu_there: pd.DataFrame) -> Ite
         first = worst.iloc[0]
         slow = facts.with_verdict(*_SLOW)
         many = len(slow) + len(facts.lost_trials)
-        rate = f" {many:,} requests were slow, failed or lost." if many else ""
-        yield proves(f"{len(part):,} of {len(known):,} loads left layers on the processor; at worst "
-                     f"{first['layers_gpu']:.0f} of {first['layers_total']:.0f} layers of {first['model']} are on the "
+        rate = f" Slow, failed or lost: {counted(many, 'request')}." if many else ""
+        yield proves(f"{len(part):,} of {counted(len(known), 'load')} left layers on the processor; at worst "
+                     f"{first['layers_gpu']:.0f} of {first['layers_total']:.0f} layers of {first['model']} on the "
                      f"GPU.{rate}", *places(worst), *places(slow, 1), span=(_first(part), None),
                      severity="warning" if many else "info")  # fmt: skip
     if not (len(asked) or len(none) or len(part)):
-        yield refutes(f"All {len(known):,} loads put every layer on a GPU "
+        yield refutes(f"Of {counted(len(known), 'load')}, each put every layer on a GPU "
                       f"(at least {known['layers_total'].min():.0f} layers each).", *places(known))  # fmt: skip
 
 
@@ -120,6 +122,7 @@ def _by_looks(facts: Facts, gpu_there: pd.DataFrame, has_loads: bool) -> Iterato
     looks = facts.table("resident_models").dropna(subset=["vram_fraction"])
     if looks.empty:
         return
+    whole = f"In each of {counted(len(looks), 'look')}, /api/ps shows the model wholly on the GPU."
     spilled = looks[looks["vram_fraction"].lt(_ALL)]
     if len(spilled):
         worst = spilled.sort_values("vram_fraction").iloc[0]
@@ -132,12 +135,13 @@ def _by_looks(facts: Facts, gpu_there: pd.DataFrame, has_loads: bool) -> Iterato
                        severity="warning" if len(slow) and len(gpu_there) else serious)  # fmt: skip
     elif facts.counts.get("vram_unparsed"):
         rows = facts.events("vram_unparsed")
-        yield weakens(f"/api/ps says 100 % GPU in all {len(looks):,} looks, but the runner printed no buffer sizes "
-                      f"{len(rows):,} times, and it then says so of anything.", *places(rows))  # fmt: skip
+        yield weakens(f"/api/ps says 100 % GPU in each of {counted(len(looks), 'look')}, but the runner printed no "
+                      f"buffer sizes {counted(len(rows), 'time')}, and it then says so of anything.",
+                      *places(rows))  # fmt: skip
     elif has_loads or covers(looks["at"], trouble_times(facts)):
-        yield refutes(f"All {len(looks):,} looks at /api/ps show the model wholly on the GPU.", *places(looks))
+        yield refutes(whole, *places(looks))
     else:
-        yield weakens(f"All {len(looks):,} looks at /api/ps show the model wholly on the GPU.", *places(looks))
+        yield weakens(whole, *places(looks))
         yield unseen(_PS)
 
 

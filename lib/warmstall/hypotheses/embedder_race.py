@@ -31,7 +31,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from ..parse.plain_text import printable
-from .facts import Facts, clock_text, places, seconds_text
+from .facts import Facts, clock_text, counted, places, seconds_text
 from .facts.services import NO_SERVICE, covers_trouble, embedder_logs, has_services, is_in, service_events, whole_logs
 from .findings import Evidence, Finding, hints, proves, refutes, supports, unseen
 
@@ -50,7 +50,7 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     forked = found[found["text"].str.contains("Cannot re-initialize CUDA in forked subprocess", regex=False)]
     empty = found[found["text"].str.contains("Cannot copy out of meta tensor", regex=False)]
     if len(forked):
-        yield proves(f"{len(forked):,} workers used CUDA after a fork that had inherited it, first at "
+        yield proves(f"{counted(len(forked), 'worker')} used CUDA after a fork that had inherited it, first at "
                      f"{_time(forked['at'].iloc[0])}.", *places(forked))  # fmt: skip
     if len(empty):
         shown = _race(facts, empty)
@@ -116,8 +116,9 @@ def _no_race(facts: Facts, tracebacks: pd.DataFrame) -> Iterator[Finding]:
         yield unseen(_COLLECT)
         return
     own = tracebacks[is_in(tracebacks, logs)]
-    yield refutes(f"0 of {len(own):,} tracebacks in the embedder's log are of an empty model, over {len(starts):,} "
-                  "starts of the service or its workers.", *whole_logs(facts, logs))  # fmt: skip
+    yield refutes(f"0 tracebacks in the embedder's log are of an empty model ({len(own):,} of something else), over "
+                  f"{counted(len(starts), 'start')} of the service or its workers.",
+                  *whole_logs(facts, logs))  # fmt: skip
 
 
 def _time(at: pd.Timestamp) -> str:

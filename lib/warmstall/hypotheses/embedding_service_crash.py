@@ -33,7 +33,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from ..parse.plain_text import printable
-from .facts import Facts, clock_text, places, seconds_text, size_text
+from .facts import Facts, clock_text, counted, places, seconds_text, size_text
 from .facts.services import (
     EMBEDDER_ROLES,
     NO_SERVICE,
@@ -85,7 +85,8 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     gone = where(gone, (not store_of(str(image)) for image in gone["image"]))
     if native.empty and near.empty and len(kernel):
         yield hints(
-            f"The kernel tells of {len(kernel):,} crashes of Python; whose it was is not told.", *places(kernel)
+            f"The kernel tells of {counted(len(kernel), 'crash', 'crashes')} of Python; whose is not told.",
+            *places(kernel),
         )
         yield unseen(_COLLECT_LOG)
     if native.empty and near.empty and gone.empty:
@@ -115,23 +116,25 @@ def _crashes(
     span = (times.iloc[0].to_pydatetime(), times.iloc[-1].to_pydatetime()) if len(times) else (None, None)
     if count:
         signals = ", ".join(sorted(native["signal"].unique())) or "SIGSEGV"
-        sentence = f"{count:,} processes of a service beside Ollama were ended by {signals}"
+        sentence = f"{signals} ended {counted(count, 'process', 'processes')} of a service beside Ollama"
         if len(times):
             sentence += f", the first at {clock_text(times.iloc[0])}"
         if len(times) > 1:
             sentence += f", one every {seconds_text(times.diff().median().total_seconds())} (median)"
         pids = {fields.get("pid") for fields in kernel["fields"]} & set(native["pid"].dropna())
         if pids:
-            sentence += f"; the kernel and the service's log tell it of the same {len(pids):,} processes"
+            same = counted(len(pids), "process", "processes")
+            sentence += f"; the kernel and the service's log tell it of the same {same}"
         show = proves if pids or is_in(native, logs).any() else supports
         yield show(f"{sentence}.", *places(native, 2), *places(kernel, 2), span=span)
     libraries = pd.Series([str(fields.get("library") or "") for fields in kernel["fields"]], dtype=str)
     if (named := libraries[libraries != ""].value_counts()).size:
         shown = ", ".join(f"{printable(name)[:40]} {times}" for name, times in list(named.items())[:3])
-        yield hints(f"Where they broke, by the kernel: {shown} of {len(kernel):,} times.", *places(kernel))
+        yield hints(f"Where they broke, by the kernel: {shown} of {counted(len(kernel), 'time')}.", *places(kernel))
     for row in gone.to_dict("records"):
+        restarts = counted(int(row["restarts"] or 0), "restart")
         yield supports(f"Container {printable(str(row['container']))[:60]} exited with code {row['exit_code']:.0f}, "
-                       f"after {row['restarts'] or 0:.0f} restarts.", *places([row]))  # fmt: skip
+                       f"after {restarts}.", *places([row]))  # fmt: skip
 
 
 def _threads(facts: Facts, deaths: pd.DataFrame) -> Iterator[Finding]:
@@ -140,7 +143,8 @@ def _threads(facts: Facts, deaths: pd.DataFrame) -> Iterator[Finding]:
     rows = rows[rows["role"].isin(EMBEDDER_ROLES)]
     busy = rows.dropna(subset=["threads"]).sort_values("threads", ascending=False)
     if len(busy):
-        yield hints(f"{rows['pid'].nunique():,} processes of the service, up to {busy['threads'].iloc[0]:.0f} threads "
+        processes = counted(int(rows["pid"].nunique()), "process", "processes")
+        yield hints(f"{processes} of the service, up to {busy['threads'].iloc[0]:.0f} threads "
                     f"and {size_text(busy['rss_bytes'].max())} in one.", *places(busy, 2))  # fmt: skip
     settings = facts.table("settings")
     pids = set(rows["pid"].dropna().astype(int).astype(str))
@@ -153,9 +157,8 @@ def _threads(facts: Facts, deaths: pd.DataFrame) -> Iterator[Finding]:
     for (host, source, subject), captured in own.groupby(["host", "source", "subject"], sort=True):
         limits = captured[captured["name"].isin(_THREAD_LIMITS)]
         shown = ", ".join(f"{row['name']}={printable(row['value'])[:20]}" for row in limits.to_dict("records"))
-        sentence = (
-            f"{len(limits):,} limits of threads ({shown or 'of ' + ', '.join(_THREAD_LIMITS)}) are set for {subject}"
-        )
+        shown = shown or "of " + ", ".join(_THREAD_LIMITS)
+        sentence = f"{counted(len(limits), 'limit')} of threads ({shown}) set for {subject}"
         container = starts[starts["container"].eq(subject) & starts["host"].eq(host)].drop_duplicates("started_at")
         began = container["started_at"][container["source"].eq(source)]
         if len(began):
@@ -163,7 +166,7 @@ def _threads(facts: Facts, deaths: pd.DataFrame) -> Iterator[Finding]:
             ends = deaths["at"][deaths["at"] >= began.iloc[0]]
             count = (ends < after.iloc[0]).sum() if len(after) else len(ends)
             sentence += (
-                f", started at {clock_text(began.iloc[0])}: {count:,} of the {len(deaths):,} ends came after that"
+                f", started at {clock_text(began.iloc[0])}: {count:,} of {counted(len(deaths), 'end')} came after that"
             )
             sentence += " and before its next start" if len(after) else ""
         yield hints(f"{sentence}.", *places(captured, 2))
@@ -172,7 +175,7 @@ def _threads(facts: Facts, deaths: pd.DataFrame) -> Iterator[Finding]:
 def _no_crash(facts: Facts, ended: pd.DataFrame, logs: frozenset[tuple[str, str]]) -> Iterator[Finding]:
     killed = ended[ended["signal"].eq("SIGKILL")]
     if len(killed):
-        yield weakens(f"{len(killed):,} workers were ended by SIGKILL: by memory or by their supervisor, not by "
+        yield weakens(f"SIGKILL ended {counted(len(killed), 'worker')}: by memory or by their supervisor, not by "
                       "their own code.", *places(killed))  # fmt: skip
     watched = service_events(facts, "app_start", "app_worker_start", "app_restart", "app_request", "app_worker_crash")
     watched = watched[is_in(watched, logs)]
@@ -183,6 +186,6 @@ def _no_crash(facts: Facts, ended: pd.DataFrame, logs: frozenset[tuple[str, str]
     if supervised.empty or not covers_trouble(facts, watched):
         yield unseen(_COLLECT_LOG)
     elif seen:
-        yield refutes(f"0 of {len(ended[is_in(ended, logs)]):,} tracebacks and ends of workers in the embedder's log "
-                      "are by a signal of the processor or allocator, and none is in the kernel's log.",
+        yield refutes("0 ends of workers in the embedder's log are by a signal of the processor or allocator "
+                      f"({len(ended[is_in(ended, logs)]):,} are by something else), and none is in the kernel's log.",
                       *whole_logs(facts, logs), *facts.whole("kernel-log"))  # fmt: skip

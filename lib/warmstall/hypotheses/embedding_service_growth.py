@@ -32,7 +32,7 @@ import numpy as np
 import pandas as pd
 
 from ..slopes import seconds_and_values, slope
-from .facts import Facts, clock_text, places, seconds_text, size_text
+from .facts import Facts, clock_text, counted, places, seconds_text, size_text
 from .facts.services import EMBEDDER_ROLES, NO_SERVICE, has_services
 from .findings import Finding, proves, refutes, supports, unseen
 
@@ -78,7 +78,8 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     watched = "1 process of the service was" if len(long) == 1 else f"{len(long):,} processes of the service were"
     yield refutes(f"{watched} watched for {seconds_text(longest.lasted_s)}, the longest from "
                   f"{size_text(looks.iloc[0])} to {size_text(looks.iloc[-1])}, with "
-                  f"{'no' if later <= 0 else size_text(later)} gain an hour in its second half ({len(looks):,} looks).",
+                  f"{'no' if later <= 0 else size_text(later)} gain an hour in its second half "
+                  f"({counted(len(looks), 'look')}).",
                   *places(longest.rows, 1), *places(longest.rows.tail(1), 1))  # fmt: skip
     if len(long) < len(lives) or not (len(facts.requests) or facts.has("trials")):
         yield unseen(_COLLECT)

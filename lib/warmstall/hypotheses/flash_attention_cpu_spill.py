@@ -36,7 +36,7 @@ import pandas as pd
 
 from ..analysis import IDLE_CPU_PERCENT
 from ..parse.plain_text import printable
-from .facts import Facts, places
+from .facts import Facts, counted, places
 from .facts.devices import found_devices, gpus_of_hosts
 from .findings import Finding, Place, hints, refutes, supports, unseen, weakens
 
@@ -72,7 +72,7 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     devices = found_devices(facts)
     gpus = devices[devices["library"].ne("cpu")]
     if len(devices) and gpus.empty:
-        yield refutes(f"The {len(devices):,} devices found are processors: 0 steps can fall back from a GPU.",
+        yield refutes(f"Processors are the only devices ({len(devices):,}) found: 0 steps can fall back from a GPU.",
                       *places(devices))  # fmt: skip
         return
     models = _models(facts)
@@ -82,7 +82,7 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     # A request to a model that is known by its digest alone, or not at all, may have been to any.
     asked = pd.concat([facts.requests["model"], facts.loads["model"]]).fillna("").astype(str)
     if len(facts.requests) and not family and not (asked.eq("") | asked.str.startswith("sha256:")).any():
-        yield refutes(f"0 of the {len(models):,} models in use are of the gemma family "
+        yield refutes(f"0 models of the gemma family are in use, and {counted(len(models), 'other')} "
                       f"({', '.join(printable(model) for model in sorted(models)[:3])}).",
                       *places(facts.requests))  # fmt: skip
         return
@@ -102,7 +102,7 @@ def _at_work(facts: Facts, family: str, force: _Force, apple: bool) -> Iterator[
     """What the runner did while requests stood still."""
     spans, samples = _spans(facts), _samples(facts)
     during = samples[_inside(samples["at"], spans)] if len(spans) else samples[:0]
-    counted = pd.Series(spans["started_at"].searchsorted(during["at"], side="right")).nunique()
+    seen = pd.Series(spans["started_at"].searchsorted(during["at"], side="right")).nunique()
     if during.empty:
         if force.on and family:
             yield hints(f"{force.why}, and {family} is in use; what the runner did while requests stood still is not "
@@ -110,21 +110,22 @@ def _at_work(facts: Facts, family: str, force: _Force, apple: bool) -> Iterator[
         yield unseen(_SAMPLES)
         return
     cpu, running = during["cpu_percent"].median(), during["state"].fillna("").str.startswith("R")
-    told = f"While requests stood still, the runner used {cpu:.1f} % of a core (middle of {len(during):,} samples"
+    of = counted(len(during), "sample")
+    told = f"While requests stood still, the runner used {cpu:.1f} % of a core (middle of {of}"
     told += f", {running.sum():,} in state R)" if during["state"].notna().any() else ")"
     if cpu < _BUSY_PERCENT:
         if cpu < IDLE_CPU_PERCENT:
             yield refutes(f"{told}: it did not compute.", *places(during))
         else:
             yield weakens(f"{told}: less than one step that never ends would use.", *places(during))
-        if counted < len(spans) or cpu >= IDLE_CPU_PERCENT:
+        if seen < len(spans) or cpu >= IDLE_CPU_PERCENT:
             yield unseen(_SAMPLES)
         return
     looks = facts.table("resident_models").dropna(subset=["vram_fraction"])
     whole = looks[looks["vram_fraction"].ge(1)]
     if len(looks) and whole.empty:
         yield weakens(
-            f"{told}, but 0 of {len(looks):,} looks at /api/ps say 100 % GPU.", *places(during), *places(looks)
+            f"{told}, but 0 of {counted(len(looks), 'look')} at /api/ps say 100 % GPU.", *places(during), *places(looks)
         )
         yield unseen(_SAMPLES)
         return
@@ -133,7 +134,7 @@ def _at_work(facts: Facts, family: str, force: _Force, apple: bool) -> Iterator[
     affected = apple or (family == "gemma4" and _before(facts, _KERNELS_SINCE))
     if force.on and family and affected and len(whole):
         newer = "" if _before(facts, _KERNELS_SINCE) else " (a version that has kernels for gemma4)"
-        yield supports(f"{told}{usual}, with {family} 100 % on the GPU by {len(whole):,} looks at /api/ps. "
+        yield supports(f"{told}{usual}, with {family} 100 % on the GPU by {counted(len(whole), 'look')} at /api/ps. "
                        f"{force.why}{newer}.", *places(during, 2), *places(whole, 1), *force.where[:1],
                        span=(during["at"].min().to_pydatetime(), during["at"].max().to_pydatetime()))  # fmt: skip
         return
@@ -157,11 +158,9 @@ def _force(facts: Facts, family: str) -> _Force:
     on = rows["key"].eq("fa_enabled") | said.str.contains(_ON, regex=True)
     off = rows["key"].eq("fa_unsupported") | said.str.contains(_OFF, regex=True)
     if on.any():
-        return _Force(True, f"Flash attention is in force by {on.sum():,} lines", places(rows[on]))
+        return _Force(True, f"{_lines(on)} that flash attention is in force", places(rows[on]))
     if off.any():
-        return _Force(
-            False, f"Flash attention is off by {off.sum():,} lines of the log, and on by 0.", places(rows[off])
-        )
+        return _Force(False, f"{_lines(off)} that flash attention is off, and 0 that it is on.", places(rows[off]))
     printed = facts.printed_settings
     own = printed[printed["name"].eq("OLLAMA_FLASH_ATTENTION")]
     value = facts.setting("OLLAMA_FLASH_ATTENTION").lower()
@@ -182,6 +181,10 @@ def _force(facts: Facts, family: str) -> _Force:
         return _Force(True, f"Flash attention is on by default for {family or 'every model'} in {versions[-1]}", where)
     return _Force(False, f"OLLAMA_FLASH_ATTENTION is {value}, and {versions[-1]} does not turn it on by default for "
                   f"{family or 'this model'}.", where)  # fmt: skip
+
+
+def _lines(told: pd.Series) -> str:
+    return f"{counted(int(told.sum()), 'line')} of the log {'says' if told.sum() == 1 else 'say'}"
 
 
 def _before(facts: Facts, version: tuple[int, ...]) -> bool:

@@ -26,8 +26,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..observed.facts import ghost_gpu_tools
-from .facts import Facts, places
-from .facts.devices import found_devices, gpus_of_hosts
+from .facts import Facts, counted, places
+from .facts.devices import found_devices, found_text, gpus_of_hosts
 from .findings import Finding, Severity, proves, refutes, unseen
 
 # Outcomes of the step that say that the program is not there.
@@ -46,7 +46,7 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
         others = seen[seen["host"].eq(host) & seen["vendor"].ne("NVIDIA")]["vendor"].unique()
         served = devices[devices["host"].eq(host) & devices["library"].eq("rocm")]
         vulkan = devices[devices["host"].eq(host) & devices["library"].eq("vulkan")]
-        has = f", and {len(others):,} other vendor's GPU ({', '.join(others)})" if len(others) else ""
+        has = f", and a GPU of {counted(len(others), 'other vendor')} ({', '.join(others)})" if len(others) else ""
         # With the GPU's own backend in use, nobody was misled.
         severity: Severity = "info" if len(served) and vulkan.empty else "warning"
         yield proves(f"nvidia-smi is installed, but the kernel has 0 NVIDIA devices{has}.",
@@ -57,14 +57,16 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     nvidia, cuda = gpus_of_hosts(facts, "NVIDIA"), devices[devices["library"].eq("cuda")]
     metal = devices[devices["library"].eq("metal")]
     if len(metal):
-        yield refutes(
-            f"The server found {len(metal):,} Metal devices: on a Mac nothing asks nvidia-smi.", *places(metal)
-        )
+        yield refutes(f"The server found {found_text(metal, 'Metal device', devices)}: on a Mac nothing asks "
+                      "nvidia-smi.", *places(metal))  # fmt: skip
     elif len(cuda):
-        yield refutes(f"The server found {len(cuda):,} CUDA devices.", *places(cuda))
+        yield refutes(f"The server found {found_text(cuda, 'CUDA device', devices)}.", *places(cuda))
     elif len(nvidia):
-        yield refutes(f"{len(nvidia):,} lines show an NVIDIA GPU.", *places(nvidia))
+        yield refutes(f"An NVIDIA GPU stands in {counted(len(nvidia), 'line')}.", *places(nvidia))
     elif len(asked) and asked["outcome"].isin(_ABSENT).all():
-        yield refutes(f"nvidia-smi is not there: {len(asked):,} tries, {asked['outcome'].iloc[0]}.", *places(asked))
+        yield refutes(
+            f"nvidia-smi is not there: {counted(len(asked), 'try', 'tries')}, {asked['outcome'].iloc[0]}.",
+            *places(asked),
+        )
     else:
         yield unseen(_COLLECT)

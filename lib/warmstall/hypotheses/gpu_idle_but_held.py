@@ -25,7 +25,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from .facts import Facts, clock_text, places, seconds_text, size_text, span
+from .facts import Facts, clock_text, counted, places, seconds_text, size_text, span
 from .facts.hangs import hangs_of
 from .findings import Finding, hints, proves, refutes, supports, unseen
 
@@ -62,7 +62,8 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     idle = each[each["busy"].eq(0) & each["held"].ge(_HELD_BYTES)]
     calls = during["call"].nunique()
     sentence = (
-        f"While {calls:,} of {len(waits):,} requests hung, the GPUs were at 0 % in {len(idle):,} of {len(each):,} looks"
+        f"While {calls:,} of {counted(len(waits), 'request')} hung, the GPUs were at 0 % in {len(idle):,} of "
+        f"{counted(len(each), 'look')}"
     )
     when = span(idle if len(idle) else each, "at", "at")
     if len(idle) < _HARDLY_ANY * len(each):
@@ -70,8 +71,8 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
         told = (
             f"{size_text(each['held'].median())} was taken" if free else f"their use was {each['busy'].median():.0f} %"
         )
-        yield refutes(f"While {calls:,} of {len(waits):,} requests hung, in {len(each):,} looks at the GPUs, {told} "
-                      "(middle).", *places(each))  # fmt: skip
+        yield refutes(f"While {calls:,} of {counted(len(waits), 'request')} hung, in {counted(len(each), 'look')} at "
+                      f"the GPUs, {told} (middle).", *places(each))  # fmt: skip
         if calls < _HARDLY_ANY * len(waits):
             yield unseen(_COLLECT)
         return
@@ -124,5 +125,6 @@ def _without_hangs(facts: Facts, looks: pd.DataFrame) -> Iterator[Finding]:
         yield unseen("the clients' records (tokens, durations, errors): they tell which of the slow requests hung")
     if first > requests["ended_at"].max() or last < requests["started_at"].min():
         yield unseen(_COLLECT)
-    yield refutes(f"0 of {len(requests):,} requests hung, with {len(looks):,} looks at GPUs from {clock_text(first)} "
-                  f"on, over {seconds_text((last - first).total_seconds())}.", *places(looks, 1))  # fmt: skip
+    yield refutes(f"Of {counted(len(requests), 'request')} 0 hung, with {counted(len(looks), 'look')} at GPUs from "
+                  f"{clock_text(first)} on, over {seconds_text((last - first).total_seconds())}.",
+                  *places(looks, 1))  # fmt: skip

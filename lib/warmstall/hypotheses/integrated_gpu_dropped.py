@@ -9,6 +9,7 @@ Shown by:
     - an earlier start of an older version that found this GPU
 Ruled out by:
     - starts of 0.30.0 or later without that line, or starts of older versions only
+    - a line that drops one backend's view of a GPU that another backend drives
 Mistaken for it:
     - a GPU without ROCm libraries for it, which is dropped with another line
     - a discrete GPU beside it that serves: then nothing is lost
@@ -25,9 +26,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import pandas as pd
+
 from ..parse.plain_text import printable
-from .facts import Facts, places, version_numbers
-from .facts.devices import found_devices
+from .facts import Facts, counted, places, version_numbers
+from .facts.devices import found_devices, found_text
 from .findings import Finding, proves, refutes, unseen
 
 # The first version that drops integrated GPUs.
@@ -46,17 +49,47 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
             yield refutes(f"At the starts of {', '.join(versions)} 0 lines say that an integrated GPU was dropped.",
                           *places(devices))  # fmt: skip
         return
+    served = _served_otherwise(facts, dropped, devices)
+    if served.all():
+        names = ", ".join(sorted({printable(_name(fields))[:60] for fields in dropped["fields"]}))
+        yield refutes(f"By {counted(len(dropped), 'line')}, one backend's view of {names} was dropped as integrated; "
+                      "another backend serves it.", *places(dropped),
+                      *places(devices[devices["library"].ne("cpu")], 1))  # fmt: skip
+        return
+    dropped = dropped[~served]
     fields = dropped["fields"].iloc[0]
-    name = printable(str(fields.get("description") or fields.get("name") or "an integrated GPU"))[:60]
+    name = printable(_name(fields) or "an integrated GPU")[:60]
     gpus = devices[devices["library"].ne("cpu")]
     numbers = gpus["version"].map(version_numbers)
     serving, before = gpus[numbers.map(lambda of: of >= _SINCE)], gpus[numbers.map(lambda of: () < of < _SINCE)]
-    sentence = f"{len(dropped):,} lines say that {name} was dropped because it is integrated"
-    sentence += f"; {before['version'].iloc[-1]} had used {len(before):,} GPUs" if len(before) else ""
+    sentence = f"By {counted(len(dropped), 'line')}, {name} was dropped because it is integrated"
+    if len(before):
+        sentence += f"; {before['version'].iloc[-1]} had found {found_text(before, 'GPU', devices)}"
     if len(serving):
-        yield proves(f"{sentence}; {len(serving):,} other GPUs serve.", *places(dropped), *places(serving, 1),
+        yield proves(f"{sentence}; what serves is {found_text(serving, 'other GPU', devices)}.",
+                     *places(dropped), *places(serving, 1),
                      severity="info")  # fmt: skip
     else:
         began = dropped["at"].min()
         yield proves(f"{sentence}; 0 other GPUs are left.", *places(dropped), *places(before, 1),
                      span=(began.to_pydatetime() if began is not None and began == began else None, None))  # fmt: skip
+
+
+def _name(fields: dict[str, object]) -> str:
+    return str(fields.get("description") or fields.get("name") or "")
+
+
+def _served_otherwise(facts: Facts, dropped: pd.DataFrame, devices: pd.DataFrame) -> pd.Series:
+    """Which dropped devices are GPUs that another backend found at the same start: by their address, or their name."""
+    begun = facts.events("server_listening")
+    kept = []
+    for row in dropped.to_dict("records"):
+        own = begun[begun["host"].eq(row["host"]) & begun["source"].eq(row["source"]) & begun["line"].lt(row["line"])]
+        same = devices["host"].eq(row["host"]) & devices["source"].eq(row["source"]) & devices["start"].eq(len(own))
+        library, address = str(row["fields"].get("library", "")).lower(), str(row["fields"].get("pci_id") or "")
+        other = devices[same & ~devices["library"].isin(["cpu", library])]
+        if address and other["pci_id"].ne("").all():
+            kept.append(bool(other["pci_id"].eq(address).any()))
+        else:
+            kept.append(bool(other["name"].eq(_name(row["fields"]) or None).any()))
+    return pd.Series(kept, dropped.index, dtype=bool)

@@ -13,6 +13,8 @@ Ruled out by:
 Mistaken for it:
     - a load that failed at once, for want of memory or of a readable file
     - a client that leaves in the middle of an answer: 500 or a broken stream, and no load is under way
+    - a client that left while it waited for others: its load begins when it has gone, and is stopped at once
+    - somebody who presses Ctrl-C during a load, once
     - "waiting for server to become available … llm server not responding", which every load logs
 Severity: warning
 Runbook: none
@@ -29,10 +31,12 @@ from collections.abc import Iterator
 import pandas as pd
 
 from ..parse.plain_text import printable
-from .facts import Facts, places, seconds_text, span
+from .facts import Facts, counted, places, seconds_text, span
 from .facts.calls import calls_of
 from .findings import Finding, hints, proves, refutes, supports, unseen
 
+# A load that is stopped sooner began when its client had already gone: nothing was read yet, and no client waited.
+_AT_ONCE_S = 1.0
 _SERVER_GAVE_UP = r"timed out waiting for (?:llama|server)"
 
 
@@ -42,37 +46,61 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     left = facts.requests[facts.requests["status"].eq("499")]
     if not facts.has_server_log or not (facts.has_starts or len(facts.loads)):
         if len(left):
-            yield supports(f"{len(left):,} requests ended with 499: their clients left while their model was loaded, "
-                           f"after {_range(left['wall_s'])}.", *places(left), span=span(left))  # fmt: skip
+            yield _left(left)
         yield unseen("the server's whole log, not its access lines alone: it tells which loads came to their end")
         return
     loads = facts.loads
     took_s = (loads["ended_at"] - loads["spawned_at"]).dt.total_seconds()
-    timed_out, abandoned = loads["outcome"].eq("timed_out"), loads["outcome"].eq("abandoned")
+    timed_out, stopped = loads["outcome"].eq("timed_out"), loads["outcome"].eq("abandoned")
+    at_once = stopped & took_s.lt(_AT_ONCE_S)
+    abandoned = stopped & ~at_once
     if timed_out.any():
         limit = facts.setting("OLLAMA_LOAD_TIMEOUT")
-        yield proves(f"The server gave up {timed_out.sum():,} of {len(loads):,} loads after {_range(took_s[timed_out])}"
+        every = counted(len(loads), "load")
+        yield proves(f"The server gave up {timed_out.sum():,} of {every} after {_range(took_s[timed_out])}"
                      f"{f' (OLLAMA_LOAD_TIMEOUT is {printable(limit)[:20]})' if limit else ''}.",
                      *places(loads[timed_out]), span=span(loads[timed_out], "spawned_at", "ended_at"))  # fmt: skip
     if abandoned.any():
-        answered = f"; {len(left):,} requests ended with 499 after {_range(left['wall_s'])}" if len(left) else ""
-        yield proves(
-            f"{abandoned.sum():,} of {len(loads):,} loads were stopped because the client left first, after up to "
-            f"{seconds_text(took_s[abandoned].max())}{_otherwise(loads[abandoned], loads)}{answered}.",
+        waited = f"{counted(len(left), 'request')} ended with 499 after {_range(left['wall_s'])}" if len(left) else ""
+        once = abandoned.sum() == 1
+        yield (supports if once else proves)(
+            f"The client left first in {abandoned.sum():,} of {counted(len(loads), 'load')}, which the server then "
+            f"stopped, after up to {seconds_text(took_s[abandoned].max())}{_otherwise(loads[abandoned], loads)}"
+            f"{'; ' if waited else ''}{waited}{' (once: whoever presses Ctrl-C leaves the same)' if once else ''}.",
             *places(loads[abandoned], 2),
             *places(left, 1),
             span=span(loads[abandoned], "spawned_at", "ended_at"),
+            severity="info" if once else None,
         )
-    elif len(left):
-        yield supports(f"{len(left):,} requests ended with 499: their clients left before their model was ready, after "
-                       f"{_range(left['wall_s'])}.", *places(left), span=span(left))  # fmt: skip
+    elif len(left) > at_once.sum():
+        yield _left(left)
+    elif stopped.any():
+        yield hints(
+            f"Of {counted(len(loads), 'load')}, {at_once.sum():,} began when their client had already gone, and ended "
+            f"within {seconds_text(took_s[at_once].max())}: the wait was before them.", *places(loads[at_once]),
+            span=span(loads[at_once], "spawned_at", "ended_at"),
+        )  # fmt: skip
+        yield unseen("the clients' timeouts, and what they waited for before the load of their model could begin")
     cut = loads[loads["outcome"].eq("unfinished") & loads["ended_at"].isna()]
     if len(cut):
-        yield hints(f"{len(cut):,} of {len(loads):,} loads had not ended when the log does.", *places(cut))
+        yield hints(f"Of {counted(len(loads), 'load')}, {len(cut):,} had not ended when the log does.", *places(cut))
         yield unseen("the server's log from its last line on: a load was still under way there")
-    if not (timed_out | abandoned).any() and left.empty:
-        yield refutes(f"0 of {len(loads):,} loads were given up, and 0 of {len(facts.requests):,} requests ended with "
-                      "499.", *facts.whole_log())  # fmt: skip
+    if loads.empty or facts.requests.empty:
+        yield unseen("the server's log of a time with requests, and with the loads that they brought")
+    elif not (timed_out | stopped).any() and left.empty:
+        yield refutes(f"The log holds {counted(len(loads), 'load')} and {counted(len(facts.requests), 'request')}: 0 "
+                      "loads were given up, and 0 requests ended with 499.", *facts.whole_log())  # fmt: skip
+
+
+def _left(left: pd.DataFrame) -> Finding:
+    """Requests that ended with 499; of one alone it may have been somebody who had enough."""
+    return supports(
+        f"{counted(len(left), 'request')} ended with 499, because the client left before the model was ready, after "
+        f"{_range(left['wall_s'])}.",
+        *places(left),
+        span=span(left),
+        severity="info" if len(left) == 1 else None,
+    )
 
 
 def _by_the_clients(facts: Facts) -> Iterator[Finding]:
@@ -80,8 +108,9 @@ def _by_the_clients(facts: Facts) -> Iterator[Finding]:
     trials = calls_of(facts)
     told = trials[trials["error"].str.contains(_SERVER_GAVE_UP, case=False)]
     if len(told):
-        yield proves(f"{len(told):,} of {len(trials):,} calls were answered that the server timed out waiting for its "
-                     f"runner to start, after {_range(told['wall_s'])}.", *places(told), span=span(told))  # fmt: skip
+        yield proves(f"The server answered {len(told):,} of {counted(len(trials), 'call')} that it timed out waiting "
+                     f"for its runner to start, after {_range(told['wall_s'])}.", *places(told),
+                     span=span(told))  # fmt: skip
     lost = facts.lost_trials
     loads = facts.loads.dropna(subset=["began_at", "ended_at"]).sort_values("ended_at")
     if lost.empty or loads.empty:
@@ -95,8 +124,9 @@ def _by_the_clients(facts: Facts) -> Iterator[Finding]:
     calls = pd.merge_asof(calls, next_load, left_on="ended_at", right_on="load_ended_at", by=by, direction="forward")
     during = calls[calls["began_at"].between(calls["started_at"], calls["ended_at"])]
     if len(during):
-        yield supports(f"{len(during):,} calls without an access line were given up after {_range(during['wall_s'])}, "
-                       "while the load of their model was under way.", *places(during), span=span(during))  # fmt: skip
+        yield supports(f"{counted(len(during), 'call')} without an access line ended after "
+                       f"{_range(during['wall_s'])}, while the load of the model was under way.", *places(during),
+                       span=span(during))  # fmt: skip
 
 
 def _range(seconds: pd.Series) -> str:

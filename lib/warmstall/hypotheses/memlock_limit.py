@@ -34,7 +34,7 @@ import pandas as pd
 
 from ..parse.go_values import size_bytes
 from ..proportions import fisher, rate_text
-from .facts import Facts, places, size_text, span
+from .facts import Facts, counted, places, size_text, span
 from .facts.server_starts import server_starts
 from .findings import Finding, Severity, hints, proves, refutes, supports, unseen
 
@@ -78,13 +78,15 @@ def _lines(facts: Facts) -> Iterator[Finding]:
     refused = facts.events("mlock_fail")
     if len(refused):
         severity: Severity = "warning" if len(_hung(facts)) else "info"
-        yield proves(f"{len(refused):,} buffers could not be pinned: the limit is too small for what was asked for. "
+        yield proves(f"The server could not pin {counted(len(refused), 'buffer')}: the limit is too small for what "
+                     "was asked for. "
                      "Their pages can be swapped out, and all else goes on.", *places(refused),
                      span=span(refused, "at", "at"), severity=severity)  # fmt: skip
     pageable = facts.events("pinned_failed")
     if len(pageable):
         largest = max(float(fields.get("mib", 0)) for fields in pageable["fields"])
-        yield hints(f"{len(pageable):,} buffers of pinned memory, up to {size_text(largest * 2**20)}, could not be "
+        yield hints(f"{counted(len(pageable), 'buffer')} of pinned memory, up to {size_text(largest * 2**20)}, could "
+                    "not be "
                     "had: for this limit, or because memory was full.", *places(pageable))  # fmt: skip
 
 
@@ -99,7 +101,7 @@ def _judged(facts: Facts, row: dict[str, object], hung: pd.DataFrame, model: flo
         yield supports(f"{told}, on an AMD card; with the model in memory, {rate_text(n, of)} of the requests never "
                        "came back.", *places([row]), *places(own, 2), span=span(own))  # fmt: skip
     elif n:
-        yield hints(f"{told}; {n:,} of {of:,} requests hung, which this limit explains on AMD cards only.",
+        yield hints(f"{told}; {n:,} of {counted(of, 'request')} hung, which this limit explains on AMD cards only.",
                     *places([row]), *places(own, 2))  # fmt: skip
         yield unseen("the rate of hangs after a restart with LimitMEMLOCK=infinity, over as many requests")
     elif libraries and libraries <= {"cpu", "metal"}:
@@ -107,7 +109,7 @@ def _judged(facts: Facts, row: dict[str, object], hung: pd.DataFrame, model: flo
         yield refutes(f"{told}, and no line says that pinning failed.", *places([row]),
                       *places(facts.events("gpu_inventory"), 1))  # fmt: skip
     elif of >= _REQUESTS and facts.has("trials"):
-        yield refutes(f"{told}, and 0 of {of:,} requests hung.", *places([row]), *facts.whole_log())
+        yield refutes(f"{told}, and 0 of {counted(of, 'request')} hung.", *places([row]), *facts.whole_log())
     else:
         yield unseen("the clients' own records of their calls: one that hangs leaves no line in the server's log")
 
@@ -115,7 +117,8 @@ def _judged(facts: Facts, row: dict[str, object], hung: pd.DataFrame, model: flo
 def _compared(low: pd.DataFrame, high: pd.DataFrame) -> Iterator[Finding]:
     counts = [int(value) for frame in (low, high) for value in (frame["hung"].sum(), frame["requests"].sum())]
     if fisher(*counts) < _BY_CHANCE and counts[0] * counts[3] > counts[2] * counts[1]:
-        yield proves(f"With at most {_amount(low['limit'].max())} to pin {counts[0]:,} of {counts[1]:,} requests hung, "
+        yield proves(f"With at most {_amount(low['limit'].max())} to pin {counts[0]:,} of "
+                     f"{counted(counts[1], 'request')} hung, "
                      f"with {_amount(high['limit'].min())} {counts[2]:,} of {counts[3]:,}.",
                      *places(low), *places(high))  # fmt: skip
 

@@ -34,7 +34,7 @@ import pandas as pd
 from ..observed.memory import MemoryFinding, pressure, rates
 from ..parse.go_values import duration_s
 from ..proportions import fisher
-from .facts import Facts, places, seconds_text
+from .facts import Facts, counted, places, seconds_text
 from .facts.trouble import covers, trouble_times, within
 from .findings import Finding, Place, hints, proves, refutes, supports, unseen, weakens
 
@@ -78,7 +78,8 @@ def _judged(facts: Facts, looks: pd.DataFrame, times: pd.DataFrame) -> Iterator[
         yield supports(found.sentence, *where, severity="warning")
     elif found.state in ("historical", "calm"):
         if covers(looks.loc[looks[_COUNTERS].notna().any(axis=1), "at"], times):
-            yield refutes(f"{found.sentence} These looks reach over all {len(times):,} requests in question.", *where)
+            yield refutes(f"{found.sentence} These looks reach over "
+                          f"{counted(len(times), 'request')} in question, and miss 0.", *where)  # fmt: skip
         else:
             yield weakens(found.sentence, *where)
             yield unseen(_COLLECT)
@@ -100,10 +101,10 @@ def _growing(facts: Facts, looks: pd.DataFrame, found: MemoryFinding, times: pd.
     inside, bad = len(within(calls, began, ended)), within(times, began, ended)
     outside, bad_outside = len(calls) - inside, len(times) - len(bad)
     if bad.empty:
-        yield hints(f"{found.sentence} None of the {len(times):,} requests in trouble ran then.", *where, span=span)
+        yield hints(f"{found.sentence} Of {counted(len(times), 'request')} in trouble 0 ran then.", *where, span=span)
         yield unseen(_COLLECT)
         return
-    sentence = f"{found.sentence} {len(bad):,} of {inside:,} requests of that time were in trouble"
+    sentence = f"{found.sentence} In trouble: {len(bad):,} of {counted(inside, 'request')} of that time"
     told = f"{sentence}, {bad_outside:,} of {outside:,} of the other time." if outside else f"{sentence}."
     more = inside and outside and len(bad) / inside > bad_outside / outside
     show = proves if more and fisher(len(bad), inside, bad_outside, outside) < _CHANCE else supports

@@ -27,7 +27,7 @@ import pandas as pd
 
 from ..parse.plain_text import printable
 from ..proportions import fisher, rate_text, wilson
-from .facts import Facts, places, span
+from .facts import Facts, counted, places, span
 from .facts.calls import calls_of
 from .facts.hangs import hangs_of, too_late_for_answers
 from .findings import Finding, hints, proves, refutes, supports, unseen
@@ -72,6 +72,11 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     said = "; ".join(f"{printable(str(name))[:60]} {rate_text(int(hung), int(of))}" for name, hung, of in
                      sorted(rates.itertuples(name=None), key=lambda row: -row[1] / row[2])[:4])  # fmt: skip
     where = places(rows[rows["model"].eq(odd)].sort_values("hung", ascending=False))
+    if chance < _UNLIKELY and not rows["sure"].all():
+        yield hints(f"Of {len(rates):,} models, {printable(odd)[:60]} has more calls given up than chance explains "
+                    f"(p = {chance:.2g}): {said}. The log alone does not tell that they hung.", *where)  # fmt: skip
+        yield unseen(_TOKENS)
+        return
     if chance < _UNLIKELY:
         show = proves if chance < _HARDLY_CHANCE else supports
         yield show(f"Of {len(rates):,} models, {printable(odd)[:60]} differs from the others by more than chance "
@@ -79,7 +84,9 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
         return
     intervals = [wilson(int(hung), int(of)) for _, hung, of in rates.itertuples(name=None)]
     if max(high - low for low, high in intervals) <= _NARROW:
-        yield refutes(f"{len(rates):,} models hung alike (p = {chance:.2g}): {said}.", *where)
+        yield refutes(
+            f"Of {counted(len(rates), 'model')} each hangs as often as the others (p = {chance:.2g}): {said}.", *where
+        )
     else:
         yield hints(f"The rates of {len(rates):,} models do not differ by more than chance (p = {chance:.2g}), but the "
                     f"calls are few: {said}.", *where)  # fmt: skip
@@ -89,9 +96,10 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
 def _calls(facts: Facts) -> pd.DataFrame:
     """Calls of known models that hung or came to their end, by the clients' records, else by the access lines.
 
-    Those that were given up are hangs only where they can hardly have been long answers.
+    Those that were given up are hangs only where they can hardly have been long answers, and then `sure` only where
+    a client's record tells what was asked for.
     """
-    columns = ["host", "source", "line", "model", "hung", "started_at", "ended_at"]
+    columns = ["host", "source", "line", "model", "hung", "sure", "started_at", "ended_at"]
     hangs = hangs_of(facts)
     cut = hangs["how"].eq("cut")
     sure = cut if cut.any() and too_late_for_answers(facts, hangs[cut]) else ~cut
@@ -104,10 +112,11 @@ def _calls(facts: Facts) -> pd.DataFrame:
         timed_out = calls["outcome"].str.contains("timeout") | calls["error"].str.contains(_TIMED_OUT, case=False)
         rows = calls.assign(hung=calls["status"].eq("") & timed_out)
     answered = rows["status"].eq("200") | rows["eval_count"].gt(0) | rows["outcome"].eq("ok")
-    rows = rows[rows["hung"] | answered]
+    rows = rows[rows["hung"] | answered].assign(sure=True)
     if rows.empty:  # no client's record, or one whose times do not fit the log's
         ended = facts.requests[facts.requests["verdict"].isin(_ENDED)]
-        parts = [part for part in (hung.assign(hung=True), ended.assign(hung=False)) if len(part)]
+        hung = hung.assign(hung=True, sure=hung["how"].ne("cut"))
+        parts = [part for part in (hung, ended.assign(hung=False, sure=True)) if len(part)]
         rows = pd.concat([part[columns] for part in parts], ignore_index=True) if parts else rows
     return rows.loc[rows["model"].ne(""), columns]
 

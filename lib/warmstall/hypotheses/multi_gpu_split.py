@@ -9,7 +9,7 @@ Shown by:
     - calls to the same model that are much slower where its load was split than where it was not
 Ruled out by:
     - loads that each put their weights on one GPU, or a machine with one GPU
-    - links that are all NVLink
+    - a split over links that are all NVLink
 Mistaken for it:
     - several models, each on a GPU of its own
     - a model that needs all of them: the split is the only way it runs at all
@@ -30,8 +30,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from .facts import Facts, places, seconds_text
-from .facts.devices import found_devices
+from .facts import Facts, counted, places, seconds_text
+from .facts.devices import found_devices, found_text
 from .facts.placements import placements
 from .findings import Finding, Place, hints, proves, refutes, supports, unseen, weakens
 
@@ -65,32 +65,33 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     devices, loads, links = found_devices(facts), placements(facts), facts.table("gpu_links")
     gpus = devices[devices["library"].ne("cpu")]
     if len(devices) and not gpus.groupby(["host", "source", "start"]).size().gt(1).any():
-        yield refutes(f"No start of the server found more than 1 GPU ({len(gpus):,} in {_starts(devices):,} starts).",
+        yield refutes(f"No start of the server found more than 1 GPU ({found_text(gpus, 'GPU', devices)}).",
                       *places(devices))  # fmt: skip
         return
     known = loads[loads["gpus"].map(len).gt(0)]
     split = known[known["gpus"].map(len).gt(1)]
     fast = len(links) > 0 and bool(links["nvlink"].eq(True).all())
-    if fast:
-        yield refutes(f"All {len(links):,} links between the GPUs are NVLink.", *places(links))
     if split.empty:
+        if len(links):
+            whole = f"{int(links['nvlink'].eq(True).sum()):,} of {counted(len(links), 'link')} between the GPUs"
+            show = weakens if fast else hints
+            yield show(f"By NVLink go {whole}, and 0 loads over several are known.", *places(links))
         if len(known) and len(known) >= len(facts.loads):
-            yield refutes(f"All {len(known):,} loads put their weights on 1 GPU each.", *places(known))
-        elif not fast:
+            yield refutes(f"Of {counted(len(known), 'load')}, each put its weights on 1 GPU.", *places(known))
+        else:
             yield unseen(_LOG)
-            if len(links):
-                slow = links["nvlink"].ne(True).sum()
-                yield weakens(f"{slow:,} of {len(links):,} links between GPUs are not NVLink, and no load over several "
-                              "is known.", *places(links))  # fmt: skip
         return
+    if fast:
+        yield refutes(f"By NVLink go all of {counted(len(links), 'link')} between the GPUs.", *places(links))
     most = split.iloc[split["gpus"].map(len).argmax()]
-    sentence = f"{len(split):,} of {len(known):,} loads spread one model over up to {len(most['gpus'])} GPUs"
+    sentence = f"{len(split):,} of {counted(len(known), 'load')} spread one model over up to {len(most['gpus'])} GPUs"
     if fast:
         yield hints(f"{sentence}, over NVLink.", *places(split))
         return
     slow = links[links["nvlink"].ne(True)]
     kinds = ", ".join(sorted(slow["link"].dropna().unique()))
-    linked = f"; {len(slow):,} of {len(links):,} links between GPUs are PCIe or slower ({kinds})" if len(slow) else ""
+    is_slow = f"{'is' if len(slow) == 1 else 'are'} PCIe or slower"
+    linked = f"; {len(slow):,} of {counted(len(links), 'link')} between GPUs {is_slow} ({kinds})" if len(slow) else ""
     if len(links) == 0:
         yield unseen(_LINKS)
     costs = list(_costs(facts, known))
@@ -99,7 +100,7 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     yield supports(f"{sentence}{linked}.", *places(split, 2), *places(slow, 1), severity="info")
     for cost in dear:
         yield proves(
-            f"{cost.model} took {seconds_text(cost.split_s)} (middle of {cost.n_split:,} calls) split over "
+            f"{cost.model} took {seconds_text(cost.split_s)} (middle of {counted(cost.n_split, 'call')}) split over "
             f"several GPUs and {seconds_text(cost.whole_s)} (of {cost.n_whole:,}) on one: {cost.times:.1f} times "
             f"as long{linked}.",
             *places(split, 2), *cost.places, *places(slow, 1),
@@ -107,11 +108,7 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     if costs and not dear:
         best = max(costs, key=lambda cost: cost.times)
         yield weakens(f"{best.model} took {best.times:.1f} times as long split as on one GPU "
-                      f"({best.n_split:,} calls against {best.n_whole:,}).", *best.places)  # fmt: skip
-
-
-def _starts(devices: pd.DataFrame) -> int:
-    return len(devices[["host", "source", "start"]].drop_duplicates())
+                      f"({counted(best.n_split, 'call')} against {best.n_whole:,}).", *best.places)  # fmt: skip
 
 
 def _costs(facts: Facts, loads: pd.DataFrame) -> Iterator[_Cost]:

@@ -30,7 +30,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from .facts import Facts, places
+from .facts import Facts, counted, places
 from .facts.calls import calls_of
 from .facts.server_starts import server_starts
 from .findings import Finding, hints, proves, refutes, unseen
@@ -50,16 +50,19 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     if len(of_server):
         at = of_server["at"].dropna()
         span = (at.min().to_pydatetime(), at.max().to_pydatetime()) if len(at) else (None, None)
-        yield proves(f"The server said {len(of_server):,} times that it has too many open files.", *places(of_server),
+        yield proves(f"The server said {counted(len(of_server), 'time')} that it has too many open files.",
+                     *places(of_server),
                      span=span)  # fmt: skip
     elsewhere = said.drop(of_server.index)
     if len(elsewhere):
-        yield hints(f"Another service said {len(elsewhere):,} times that it has too many open files: that is its own "
+        yield hints(f"Another service said {counted(len(elsewhere), 'time')} that it has too many open files: that "
+                    "is its own "
                     "limit.", *places(elsewhere))  # fmt: skip
     trials = calls_of(facts)
     refused = trials[trials["error"].fillna("").str.lower().str.contains(_WORDS)]
     if len(refused):
-        yield hints(f"{len(refused):,} of {len(trials):,} calls failed for too many open files; whether that was the "
+        yield hints(f"{len(refused):,} of {counted(len(trials), 'call')} failed for too many open files; whether "
+                    "that was the "
                     "client's limit or the server's they do not tell.", *places(refused))  # fmt: skip
     limits = _in_force(facts)
     if limits.empty:
@@ -71,7 +74,8 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     most, limit = most_open(facts), float(limits["hard"].min())
     needed = _FILES_PER_REQUEST * most + _FILES_AT_REST
     allowed = "any number of" if math.isinf(limit) else f"{limit:,.0f}"
-    told = f"The server may open {allowed} files; at most {most:,} requests were open at once, which takes {needed:,}."
+    open_at_once = f"never more than {counted(most, 'request')} open at once"
+    told = f"The server may open {allowed} files; by the access lines, {open_at_once}, which takes {needed:,}."
     if limit < needed:
         yield hints(told, *places(limits))
         yield unseen("the files open while it fails (ls /proc/PID/fd | wc -l) and the server's whole log")

@@ -30,7 +30,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from ..parse.plain_text import printable
-from .facts import Facts, clock_text, places, size_text, span
+from .facts import Facts, clock_text, counted, places, size_text, span
 from .findings import Finding, hints, proves, refutes, unseen
 
 _KILLS = ("kernel_oom_kill", "kernel_oom", "service_oom")
@@ -64,7 +64,7 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
         return
     lines = sum(int(log["lines"]) for log in logs)
     reach = f"from {clock_text(first.min())} to {clock_text(last.max())}"
-    yield refutes(f"0 of {lines:,} lines of the kernel's log, {reach}, tell of a kill for want of memory.",
+    yield refutes(f"The kernel's log, {counted(lines, 'line')} {reach}, tells of 0 kills for want of memory.",
                   *facts.whole("kernel-log"))  # fmt: skip
 
 
@@ -92,7 +92,8 @@ def _kills(facts: Facts) -> Iterator[Finding]:
     cgroup = kills["fields"].map(lambda fields: fields.get("scope") == "memcg" or "Memory cgroup" in str(fields)).any()
     names = ", ".join(f"{printable(str(name))[:30]} {count:,}×" for name, count in whom.value_counts().head(3).items())
     when = f", first at {clock_text(first['at'])}" if pd.notna(first["at"]) else ""
-    yield proves(f"The kernel killed {len(kills):,} processes for want of memory: {names}{held}{when}"
+    many = counted(len(kills), "process", "processes")
+    yield proves(f"The kernel killed {many} for want of memory: {names}{held}{when}"
                  f"{'; a limit of a cgroup was reached, not that of the host' if cgroup else ''}.",
                  *places(kills), span=span(kills, "at", "at"),
                  severity=None if whom.str.contains(_OURS).any() else "info")  # fmt: skip
@@ -104,7 +105,7 @@ def _containers(facts: Facts) -> Iterator[Finding]:
     if len(killed):
         named = ", ".join(printable(str(name))[:40] for name in killed["container"].head(3))
         ours = killed["container"].str.contains(_OURS).any() or killed["image"].str.contains(_OURS).any()
-        yield proves(f"{len(killed):,} containers were killed for want of memory (OOMKilled): {named}.",
+        yield proves(f"Killed for want of memory (OOMKilled): {counted(len(killed), 'container')}, {named}.",
                      *places(killed), severity=None if ours else "info")  # fmt: skip
 
 
@@ -118,11 +119,11 @@ def _counters(facts: Facts) -> Iterator[Finding]:
         )
         if rise:
             grown = own[own["oom_kills"].diff().gt(0)]
-            yield proves(f"The counter oom_kill of {where} rose by {rise:.0f} in {len(own):,} looks.", *places(grown),
-                         span=span(own, "at", "at"))  # fmt: skip
+            yield proves(f"The counter oom_kill of {where} rose by {rise:.0f} in {counted(len(own), 'look')}.",
+                         *places(grown), span=span(own, "at", "at"))  # fmt: skip
         elif own["oom_kills"].max() > 0:
             yield hints(f"The counter oom_kill of {where} stands at {own['oom_kills'].max():.0f} since it began, in "
-                        f"all of {len(own):,} looks.", *places(own))  # fmt: skip
+                        f"all of {counted(len(own), 'look')}.", *places(own))  # fmt: skip
             yield unseen(_KERNEL_LOG)
 
 
@@ -131,6 +132,6 @@ def _sigkills(facts: Facts) -> Iterator[Finding]:
     ends = facts.events("runner_gone", "runner_died_load", "service_exited", "app_worker_crash")
     ends = ends[ends["text"].str.contains(_SIGKILL)]
     if len(ends):
-        yield hints(f"{len(ends):,} lines tell of an end by SIGKILL, which the kernel sends when memory runs out, and "
-                    "anybody else may send.", *places(ends))  # fmt: skip
+        yield hints(f"An end by SIGKILL stands in {counted(len(ends), 'line')}; the kernel sends it when memory runs "
+                    "out, and anybody else may send it.", *places(ends))  # fmt: skip
         yield unseen(_KERNEL_LOG)

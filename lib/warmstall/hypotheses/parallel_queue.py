@@ -31,7 +31,7 @@ import numpy as np
 import pandas as pd
 
 from ..analysis import default_parallel
-from .facts import Facts, places, seconds_text, span
+from .facts import Facts, counted, places, seconds_text, span
 from .findings import Finding, Severity, hints, proves, refutes, supports, unseen
 from .nofile_limit import most_open
 
@@ -51,37 +51,41 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     refused = requests[requests["status"].eq("503")]
     if len(refused):
         limit = facts.setting("OLLAMA_MAX_QUEUE") or "512, the default"
-        yield proves(f"{len(refused):,} of {len(requests):,} requests were refused with 503: OLLAMA_MAX_QUEUE "
-                     f"({limit}) were waiting for a model already.", *places(refused), span=span(refused))  # fmt: skip
+        yield proves(f"The server refused {len(refused):,} of {counted(len(requests), 'request')} with 503: "
+                     f"OLLAMA_MAX_QUEUE ({limit}) were waiting for a model already.",
+                     *places(refused), span=span(refused))  # fmt: skip
     waited = facts.with_verdict("queue_wait")
     stuck = _behind_one_that_stood_still(facts, waited)
     if stuck.any():
-        yield hints(f"{int(stuck.sum()):,} requests waited while another stood still or was given up: that one is the "
+        yield hints(f"{counted(int(stuck.sum()), 'request')} waited while another stood still or was given up: that "
+                    "one is the "
                     "cause, not their number.", *places(waited[stuck]))  # fmt: skip
         waited = waited[~stuck]
     slots, most = slots_of(facts), most_open(facts)
     if len(waited) and most <= slots:
-        yield hints(f"{len(waited):,} requests waited for the scheduler, not for a slot: at most {most:,} were open at "
-                    f"once, and a model serves {slots:,}.", *places(waited))  # fmt: skip
+        yield hints(f"{counted(len(waited), 'request')} waited for the scheduler, not for a slot: never more than "
+                    f"{most:,} open at once, and a model serves {slots:,}.", *places(waited))  # fmt: skip
         waited = waited.head(0)
     if len(waited):
         yield from _waited(facts, waited, len(refused))
     aborted = facts.with_verdict("client_abort", "warm_stall")
     behind = aborted[aborted["queue_s"].ge(_MOSTLY * aborted["wall_s"])]
     if len(behind):
-        yield hints(f"{len(behind):,} requests that failed had waited behind others most of their time; what held "
+        yield hints(f"{counted(len(behind), 'request')} that failed had waited behind others most of their time; "
+                    "what held "
                     "those others is the cause.", *places(behind))  # fmt: skip
     if not facts.has("trials"):
         yield unseen("the clients' records of their calls: those that still wait have no line in the server's log")
     if len(waited) or len(refused):
         return
     others = len(facts.troubled) + len(facts.lost_trials)
-    told = f"At most {most:,} requests were open at once, and a model serves {slots:,}"
+    by = "access lines and the clients' records" if facts.has("trials") else "access lines"
+    told = f"By the {by}, never more than {counted(most, 'request')} at once, and a model serves {slots:,}"
     if most <= slots:
         yield refutes(f"{told}.", *facts.whole_log(), *facts.whole_table("trials"))
     elif behind.empty and not requests["model"].eq("").any():
-        yield refutes(f"{told}, but 0 of {len(requests):,} requests mostly waited ({others:,} were in trouble).",
-                      *facts.whole_log())  # fmt: skip
+        yield refutes(f"{told}, but 0 of {counted(len(requests), 'request')} mostly waited (in trouble: "
+                      f"{others:,}).", *facts.whole_log())  # fmt: skip
     else:
         yield unseen("the server's log with its loads, or the clients' records with the model of each call")
 
@@ -94,13 +98,13 @@ def _waited(facts: Facts, waited: pd.DataFrame, refused: int) -> Iterator[Findin
     share_s = waited["queue_s"].sum() / max(waited["wall_s"].sum() + lost_s, 1e-9)
     served_s = float((waited["wall_s"] - waited["queue_s"]).median())
     told = (
-        f"{len(waited):,} of {len(facts.requests):,} requests mostly waited for a slot, "
+        f"{len(waited):,} of {counted(len(facts.requests), 'request')} mostly waited for a slot, "
         f"{seconds_text(waited['queue_s'].sum())} in all and up to {seconds_text(waited['queue_s'].max())}; "
         f"then they took {seconds_text(served_s)} (median). A model serves {slots_of(facts):,} at once."
     )
     slowest = waited.sort_values("queue_s", ascending=False)
     if share < _ONE_IN_TWENTY and share_s < _ONE_IN_TWENTY and not refused:
-        told += f" The other {others:,} slow or failed requests did not."
+        told += f" {counted(others, 'other slow or failed request')} did not."
         yield refutes(told, *places(slowest), *places(other))
         return
     is_long = waited["queue_s"].sum() >= _LONG_QUEUE * (waited["wall_s"] - waited["queue_s"]).sum()

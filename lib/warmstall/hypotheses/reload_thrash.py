@@ -17,6 +17,7 @@ Mistaken for it:
     - a server that was restarted, or a runner that died: its models are loaded again too
     - a keep_alive of 0 that a request brings itself: the log shows it at DEBUG only
     - the first load of each of several models
+    - somebody who tries options, once or twice, before the work begins
 Severity: warning
 Runbook: free-vram
 Mitigation: Let all clients send the same options, raise keep_alive, and keep only as many models as fit in memory.
@@ -37,11 +38,13 @@ import pandas as pd
 
 from ..parse.plain_text import printable
 from ..timeline import model_key
-from .facts import Facts, places, seconds_text, span
+from .facts import Facts, counted, places, seconds_text, span
 from .findings import Finding, Severity, hints, proves, refutes, supports, unseen
 
 # Once is a change of plan; twice is a pattern.
 _PATTERN = 2
+# Twice is also what somebody leaves who tries options, or a second model, before the work begins.
+_HABIT = 3
 # The share of all requests' time below which nobody would notice.
 _ONE_IN_TWENTY = 0.05
 _THREADS = re.compile(r"(?:--threads |NumThreads:| -t )(\d+)")
@@ -60,6 +63,8 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     if not facts.has_server_log or not (facts.has_starts or len(facts.loads)):
         yield unseen("the server's whole log with its loads, not access lines alone: it tells what was loaded again")
         return
+    if facts.loads.empty or facts.requests.empty:
+        yield unseen("the server's log of a time with requests, and with the loads that they brought")
     back = _brought_back(facts)
     kinds = {kind: back[back["why"] == kind] for kind in ("evicted", "options", "expired", "unclear")}
     if len(kinds["evicted"]) >= _PATTERN:
@@ -73,19 +78,19 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
         yield _shown(facts, kinds["expired"], supports, "whose keep_alive had run out between two requests", "info")
     unclear = kinds["unclear"]
     if len(unclear):
-        yield hints(f"{len(unclear):,} of {len(facts.loads):,} loads brought back a model before its keep_alive had "
-                    "run out, and the log does not say why it had gone.", *places(unclear))  # fmt: skip
+        yield hints(f"Of {counted(len(facts.loads), 'load')}, {len(unclear):,} brought back a model before its "
+                    "keep_alive had run out, and the log does not say why it had gone.", *places(unclear))  # fmt: skip
         yield unseen(_DEBUG)
-    if all(len(kinds[kind]) < _PATTERN for kind in ("evicted", "options", "expired")):
-        yield refutes(f"{len(back):,} of {len(facts.loads):,} loads brought back a model that had been there before.",
-                      *(places(back) or facts.whole_log()))  # fmt: skip
+    if len(facts.loads) and all(len(kinds[kind]) < _PATTERN for kind in ("evicted", "options", "expired")):
+        yield refutes(f"Of {counted(len(facts.loads), 'load')}, {len(back):,} brought back a model that had been there "
+                      "before.", *(places(back) or facts.whole_log()))  # fmt: skip
 
 
 def _shown(facts: Facts, rows: pd.DataFrame, show: Callable[..., Finding], gone: str, severity: Severity | None = None
            ) -> Finding:  # fmt: skip
     load_s = float(rows["load_s"].sum())
     all_s = float(facts.requests["wall_s"].sum())
-    if all_s and load_s < _ONE_IN_TWENTY * all_s:
+    if len(rows) < _HABIT or not all_s or load_s < _ONE_IN_TWENTY * all_s:
         severity = "info"
     models = rows["model"].value_counts()
     named = ", ".join(f"{printable(str(name))[:40]} {count:,}×" for name, count in models.head(4).items())

@@ -6,6 +6,7 @@ people do to end a trouble: a start after which all is well is the cure, not the
 Shown by:
     - more trouble after a start than before it, by more than chance
     - requests that were cut off by a start
+    - a start that lost the GPU, and requests that took longer after it
     - a service manager that starts the server again and again
 Ruled out by:
     - one start only, and that before the first request
@@ -30,14 +31,18 @@ from itertools import pairwise
 
 import pandas as pd
 
-from .facts import Facts, clock_text, places, seconds_text
-from .facts.server_starts import change_of_rate, counts_text, trouble_by_start
+from .facts import Facts, clock_text, counted, places, seconds_text
+from .facts.server_starts import change_of_rate, counts_text, libraries_of, trouble_by_start
 from .findings import Evidence, Finding, hints, proves, refutes, supports, unseen, weakens
 
 # A stopped service is started again after RestartSec, 3 s in the installer's unit; a stop by hand takes a little more.
 _BEFORE_A_START_S = 10.0
 # Once is chance, twice may be an operator's; a manager that does it three times does it by itself.
 _OVER_AND_OVER = 3
+# Between the middles of a few requests, less than this is prompts and luck.
+_SLOWER = 1.5
+_REQUESTS = "a log that holds requests before and after a restart: journalctl -u ollama, or server-1.log beside it"
+_TOKENS = "eval_count and eval_duration of each answer: they tell slow answers after a restart from long ones"
 
 
 def findings_in(facts: Facts) -> Iterator[Finding]:
@@ -46,7 +51,7 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     failed = facts.events("service_failed", "service_restart", "service_oom")
     if len(failed[failed["key"] != "service_oom"]) >= _OVER_AND_OVER:
         span = (failed["at"].min().to_pydatetime(), failed["at"].max().to_pydatetime())
-        told = f"The service manager noted {len(failed):,} failures and restarts of the service."
+        told = f"The service manager noted {counted(len(failed), 'failure')} and restarts of the service."
         yield proves(told, *places(failed), span=span)
     if runs.empty:
         yield unseen("the server's log from its start on (journalctl -u ollama, docker logs), with the lines of its "
@@ -61,9 +66,11 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
         first = runs.iloc[0]
         early = int(facts.requests["started_at"].lt(first["at"]).sum())
         if early:
-            yield hints(f"{early:,} requests had begun before the only start that the log shows, at "
+            yield hints(f"{counted(early, 'request')} had begun before the only start that the log shows, at "
                         f"{clock_text(first['at'])}.", *places(runs))  # fmt: skip
             yield unseen("the log of before the start: server-1.log, or journalctl -u ollama --since yesterday")
+        elif not first["requests"]:
+            yield unseen(_REQUESTS)
         else:
             told = f"The log shows 1 start of the server, at {clock_text(first['at'])}, and no request before it."
             yield refutes(told, *places(runs))
@@ -73,9 +80,27 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
         for finding in _judged(facts, before, after):
             found = found or finding.strength == "strong"
             yield finding
-    if not found:
-        yield refutes(f"{len(restarts):,} restart{'s' * (len(restarts) > 1)}: none brought more trouble than was there "
-                      "before, and none cut a request off.", *places(runs.iloc[1:]))  # fmt: skip
+    if found:
+        return
+    if any(_cannot_tell(facts, before, after) for before, after in restarts):
+        yield unseen(_REQUESTS)
+    if facts.with_verdict("unknown")["started_at"].ge(restarts[0][1]["at"]).any():
+        yield unseen(_TOKENS)
+    yield refutes(f"After {counted(len(restarts), 'restart')} no more trouble is known than before, and none cut a "
+                  "request off.", *places(runs.iloc[1:]))  # fmt: skip
+
+
+def _cannot_tell(facts: Facts, before: pd.Series, after: pd.Series) -> bool:
+    """Whether there is nothing to hold what came after a restart against."""
+    if _lost(facts, before, after) and _times(facts, after) is None:
+        return True
+    return not after["requests"] or bool(after["troubled"] and not before["requests"])
+
+
+def _lost(facts: Facts, before: pd.Series, after: pd.Series) -> set[str]:
+    """The libraries of GPUs that were found at a start and not at the next one, which found other devices."""
+    found, finds = libraries_of(facts, before) - {"cpu"}, libraries_of(facts, after)
+    return found - finds if finds else set()
 
 
 def _judged(facts: Facts, before: pd.Series, after: pd.Series) -> Iterator[Evidence]:
@@ -90,11 +115,41 @@ def _judged(facts: Facts, before: pd.Series, after: pd.Series) -> Iterator[Evide
         yield weakens(f"{told} It ended the trouble.", *here)
     elif changed:
         yield hints(told, *here, span=(at.to_pydatetime(), None))
+    if lost := _lost(facts, before, after):
+        yield _without(facts, before, after, lost)
     cut = _cut_off(facts, at)
     if len(cut):
-        yield supports(f"The restart at {clock_text(at)} cut off {len(cut):,} requests that were open, the oldest of "
-                       f"them {seconds_text(cut['wall_s'].max())} old.", *here, *places(cut, 2),
+        yield supports(f"The restart at {clock_text(at)} cut off {counted(len(cut), 'request')}, the oldest of them "
+                       f"{seconds_text(cut['wall_s'].max())} old.", *here, *places(cut, 2),
                        span=(at.to_pydatetime(), at.to_pydatetime()), severity="info")  # fmt: skip
+
+
+def _without(facts: Facts, before: pd.Series, after: pd.Series, lost: set[str]) -> Evidence:
+    """A start that did not find a GPU any more, and what answers took then beside those at other times."""
+    left = ", ".join(sorted(libraries_of(facts, after)))
+    told = f"The start at {clock_text(after['at'])} found {left} in place of {', '.join(sorted(lost))}"
+    where = places([before.to_dict(), after.to_dict()])
+    if (times := _times(facts, after)) is None:
+        return hints(f"{told}; 0 answers of the same models, from then and from other times, are known.", *where)
+    own, others = times
+    slow_s, usual_s = float(own["wall_s"].median()), float(others["wall_s"].median())
+    told += (
+        f": {counted(len(own), 'answer')} took {seconds_text(slow_s)} then, and {seconds_text(usual_s)} at other times "
+        f"(median; of the same models, {len(others):,})."
+    )
+    if slow_s < _SLOWER * usual_s:
+        return weakens(told, *where)
+    slowest = own.sort_values("wall_s", ascending=False)
+    return supports(told, *where, *places(slowest, 2), span=(after["at"].to_pydatetime(), None))
+
+
+def _times(facts: Facts, start: pd.Series) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+    """Answers between this start and the next one, and those of the same models at other times; None without both."""
+    requests = facts.requests[facts.requests["host"].eq(start["host"]) & facts.requests["status"].str.startswith("2")]
+    then = requests["started_at"].between(start["at"], start["until"])
+    own = requests[then]
+    others = requests[~then & requests["model"].isin(own["model"])]
+    return (own, others) if len(own) and len(others) else None
 
 
 def _cut_off(facts: Facts, at: pd.Timestamp) -> pd.DataFrame:

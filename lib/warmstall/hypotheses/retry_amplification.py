@@ -27,7 +27,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from .facts import Facts, places, seconds_text, span
+from .facts import Facts, counted, places, seconds_text, span
 from .facts.calls import calls_of
 from .findings import Finding, Severity, hints, proves, refutes, unseen
 
@@ -49,11 +49,12 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
         return
     yield from _by_access_lines(facts)
     if len(trials) and trials["attempts"].notna().all():
-        yield refutes(f"{len(trials):,} calls of clients were sent once each, by their own count.",
+        yield refutes(f"By the clients' own count, each of {counted(len(trials), 'call')} was sent once.",
                       *facts.whole_table("trials"))  # fmt: skip
     elif len(trials) and len(facts.requests) and facts.lost_trials.empty:
-        yield refutes(f"Each of {len(trials):,} calls of clients is one of the {len(facts.requests):,} requests in the "
-                      "log.", *facts.whole_table("trials"), *facts.whole_log())  # fmt: skip
+        yield refutes(f"Each of {counted(len(trials), 'call')} of clients is one of "
+                      f"{counted(len(facts.requests), 'request')} in the log.",
+                      *facts.whole_table("trials"), *facts.whole_log())  # fmt: skip
     else:
         yield unseen("the clients' records, with a row and the number of attempts of each call, and the server's log")
 
@@ -77,8 +78,9 @@ def _told(facts: Facts, calls: pd.DataFrame, again: pd.DataFrame) -> Finding:
     factor = requests / len(meanwhile)
     waits_s = float(again["waits_s"].sum())
     told = (
-        f"{len(again):,} of {len(calls):,} calls were sent more than once, up to {again['attempts'].max():,} times: "
-        f"while they ran, {len(meanwhile):,} calls made {requests:,} requests, {factor:.1f} times the load."
+        f"Clients sent {len(again):,} of {counted(len(calls), 'call')} more than once, up to "
+        f"{again['attempts'].max():,} times: while they ran, {counted(len(meanwhile), 'call')} made {requests:,} "
+        f"requests, {factor:.1f} times the load."
     )
     if waits_s:
         told += f" {seconds_text(waits_s)} of their time were waits between attempts."

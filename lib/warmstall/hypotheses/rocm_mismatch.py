@@ -35,8 +35,15 @@ from collections.abc import Iterator
 import pandas as pd
 
 from ..parse.plain_text import printable
-from .facts import Facts, places, version_numbers
-from .facts.devices import SILENT_REFUSALS_FROM, found_devices, gpus_of_hosts, shows_gpu_devices
+from .facts import Facts, counted, places, version_numbers
+from .facts.devices import (
+    SILENT_REFUSALS_FROM,
+    found_devices,
+    found_text,
+    gpus_of_hosts,
+    shows_gpu_devices,
+    starts_of,
+)
 from .findings import Evidence, Finding, Place, Severity, hints, proves, refutes, supports, unseen
 
 _OVERRIDE = "HSA_OVERRIDE_GFX_VERSION"
@@ -59,11 +66,13 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     if devices.empty:
         yield unseen(_START)
     elif len(rocm):
-        yield refutes(f"The last start found {len(rocm):,} ROCm devices, and 0 lines tell of an error of ROCm.",
+        yield refutes(f"The last start found {counted(len(rocm), 'ROCm device')}, and 0 lines tell of an error of "
+                      "ROCm.",
                       *places(rocm))  # fmt: skip
     elif len(gpus) and not gpus["library"].isin(["vulkan"]).any() and amd.empty:
         kinds = ", ".join(sorted(gpus["library"].unique()))
-        yield refutes(f"The {len(gpus):,} GPUs found are of another kind ({kinds}).", *places(gpus))
+        yield refutes(f"What was found is of another kind ({kinds}): {found_text(gpus, 'GPU', devices)}.",
+                      *places(gpus))  # fmt: skip
     elif shows_gpu_devices(facts) and amd.empty:
         steps = facts.table("collection")
         yield refutes("The kernel has 0 AMD GPUs.", *places(steps[steps["step"].eq("GPU devices")]))
@@ -72,11 +81,12 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
         and (versions := [version_numbers(each) for each in devices["version"].unique() if each])
         and all(version < SILENT_REFUSALS_FROM for version in versions)
     ):
-        yield refutes(f"0 AMD GPUs stand in the search of {len(devices):,} starts, which names what it leaves out.",
-                      *places(devices))  # fmt: skip
+        yield refutes(f"0 AMD GPUs stand in the search of {counted(starts_of(devices), 'start')}, which names "
+                      "what it leaves out.", *places(devices))  # fmt: skip
     else:
         if len(amd):
-            yield hints(f"{len(amd):,} lines show an AMD GPU, and the server found 0 ROCm devices.", *places(amd))
+            yield hints(f"An AMD GPU stands in {counted(len(amd), 'line')}, and the server found 0 ROCm devices.",
+                        *places(amd))  # fmt: skip
         yield unseen(_GPUS)
 
 
@@ -87,7 +97,7 @@ def _drops(facts: Facts, devices: pd.DataFrame) -> Iterator[Evidence]:
     served = devices[devices["library"].ne("cpu")]
     for rows, minor in ((dropped[~aside], False), (dropped[aside], True)):
         if len(rows):
-            sentence = f"{len(rows):,} lines say that ROCm leaves an AMD GPU out: {_said(rows)}"
+            sentence = f"By {counted(len(rows), 'line')}, ROCm leaves an AMD GPU out: {_said(rows)}"
             if minor and len(served):
                 yield hints(f"{sentence}; another GPU serves.", *places(rows))
             else:
@@ -96,9 +106,8 @@ def _drops(facts: Facts, devices: pd.DataFrame) -> Iterator[Evidence]:
                 yield proves(f"{sentence}.", *places(rows), span=_since(rows), severity=severity)
     denied = facts.events("rocm_denied")
     if len(denied):
-        yield hints(
-            f"{len(denied):,} lines say that AMD GPUs could not be opened: rights, not libraries.", *places(denied)
-        )
+        yield hints(f"By {counted(len(denied), 'line')}, an AMD GPU could not be opened: rights, not libraries.",
+                    *places(denied))  # fmt: skip
 
 
 def _crashes(facts: Facts, devices: pd.DataFrame) -> Iterator[Evidence]:
@@ -113,16 +122,17 @@ def _crashes(facts: Facts, devices: pd.DataFrame) -> Iterator[Evidence]:
     named = rows["text"].fillna("").astype(str).str.contains("ROCR_VISIBLE_DEVICES:", regex=False).any()
     if not seen and not named:
         # The libraries are tried on machines without an AMD GPU too.
-        yield hints(f"The search for GPUs failed {len(rows):,} times with ROCm's libraries in its path, and 0 captures "
-                    "show an AMD GPU.", *places(rows))  # fmt: skip
+        yield hints(f"The search for GPUs failed {counted(len(rows), 'time')} with ROCm's libraries in its path, and 0 "
+                    "captures show an AMD GPU.", *places(rows))  # fmt: skip
         return
     error = printable(str(rows["fields"].iloc[0].get("error", "")))[:80]
     rocm, amd = devices[devices["library"].eq("rocm")], gpus_of_hosts(facts, "AMD")
     runtimes = ", ".join(sorted(amd["runtime"].dropna().astype(str).unique()))[:80]
-    beside = f"; {len(amd):,} captures show the AMD GPU" if len(amd) else ""
+    beside = f"; the AMD GPU stands in {counted(len(amd), 'capture')}" if len(amd) else ""
     beside += f" (the system has {printable(runtimes)})" if runtimes else ""
-    yield supports(f"The search for GPUs failed {len(rows):,} times with ROCm's libraries in its path ({error}), and "
-                   f"{len(rocm):,} ROCm devices were found{beside}.", *places(rows), *places(amd, 2),
+    yield supports(f"The search for GPUs failed {counted(len(rows), 'time')} with ROCm's libraries in its path "
+                   f"({error}), and the starts found {counted(len(rocm), 'ROCm device')}{beside}.",
+                   *places(rows), *places(amd, 2),
                    span=_since(rows))  # fmt: skip
 
 
@@ -133,7 +143,7 @@ def _errors(facts: Facts) -> Iterator[Evidence]:
         said.str.contains("invalid device function", regex=False) & ~said.str.contains("CUDA error", regex=False)
     ]
     if len(rows):
-        yield proves(f"ROCm says {len(rows):,} times: invalid device function. It has no code for this GPU.",
+        yield proves(f"ROCm says {counted(len(rows), 'time')}: invalid device function. It has no code for this GPU.",
                      *places(rows), span=_since(rows), severity="critical")  # fmt: skip
 
 
@@ -147,7 +157,8 @@ def _overrides(facts: Facts, devices: pd.DataFrame) -> Iterator[Evidence]:
     if not _VERSION.fullmatch(value):
         yield proves(f"{_OVERRIDE} is {shown!r}, which is not of the form 10.3.0: it cannot work.", *where)
     elif len(serving):
-        yield supports(f"{_OVERRIDE} is {shown}: ROCm runs code for another GPU on {len(serving):,} devices found.",
+        yield supports(f"{_OVERRIDE} is {shown}: ROCm runs code for another GPU on what was found, "
+                       f"{found_text(serving, 'device', devices)}.",
                        *where, *places(serving, 1), severity="info")  # fmt: skip
     elif len(devices):
         yield supports(f"{_OVERRIDE} is {shown}, but 0 ROCm devices were found: it has no effect.", *where,

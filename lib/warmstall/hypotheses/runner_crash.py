@@ -8,11 +8,12 @@ request to end from somebody else.
 Shown by:
     - a crash dump, a failed assertion or a device error in the log, or a runner gone by such a signal
     - a segfault of the runner in the kernel's log; the server's words to the client that its runner stopped
+    - requests that fail when their runner is ended by SIGTERM: from outside, no crash of its own (warning)
 Ruled out by:
     - a log in which every load came to its end and nothing of a crash stands
 Mistaken for it:
     - an ordinary unload: 0.32 logs "llama-server terminated … signal: killed" for it
-    - SIGTERM from a supervisor, a script or an operator
+    - SIGTERM from a supervisor, a script or an operator, with which no request fails
     - a load that fails with an error of its own: the model cannot be read, or does not fit
     - another program of the host that crashes
 Severity: critical
@@ -31,7 +32,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from ..parse.plain_text import printable
-from .facts import Facts, clock_text, places, span
+from .facts import Facts, clock_text, counted, places, span
 from .facts.calls import calls_of
 from .findings import Finding, hints, proves, refutes, supports, unseen
 
@@ -59,21 +60,24 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     said = calls_of(facts)
     said = said[said["error"].str.contains(_DIED_SAID, case=False)]
     if len(said):
-        yield supports(f"{len(said):,} calls were told that the runner had died: "
+        yield supports(f"The server told {counted(len(said), 'call')} that the runner had died: "
                        f"{printable(said['error'].iloc[0])[:80]}.", *places(said), span=span(said))  # fmt: skip
     broken = facts.with_verdict("runner_crash")
     if len(broken) and not any(_is_for(item) for item in found) and said.empty:
-        yield hints(f"{len(broken):,} of {len(facts.requests):,} requests were cut short: "
+        yield hints(f"Cut short, {len(broken):,} of {counted(len(facts.requests), 'request')}: "
                     f"{printable(broken['reason'].iloc[0])[:80]}.", *places(broken), span=span(broken))  # fmt: skip
         yield unseen("why they were cut: the server's lines of that moment, or its own end (journalctl -u ollama)")
     if not facts.has_server_log or not (facts.has_starts or len(facts.loads)):
         yield unseen("the server's whole log: a runner that dies leaves its dump or its signal there")
         return
+    if facts.loads.empty or facts.requests.empty:
+        yield unseen("the server's log of a time with requests and loads: only a runner at work can die")
+        return
     if facts.with_verdict("unknown")["status"].str.startswith("5").any() or len(facts.lost_trials):
         yield unseen("the clients' errors, and journalctl -k over that time: some requests failed without a reason")
     if not len(broken) + len(said) and not any(_is_for(item) for item in found):
-        yield refutes(f"0 of {len(facts.requests):,} requests lost their runner, and 0 dumps or signals of a crash "
-                      "stand in the log.", *facts.whole_log())  # fmt: skip
+        yield refutes(f"0 of {counted(len(facts.requests), 'request')} lost the runner, and 0 dumps or signals of a "
+                      "crash stand in the log.", *facts.whole_log())  # fmt: skip
 
 
 def _is_for(item: Finding) -> bool:
@@ -88,28 +92,49 @@ def _by_the_log(facts: Facts) -> Iterator[Finding]:
     crashes = pd.concat([part for part in (dumps, own) if len(part)]) if len(dumps) + len(own) else dumps
     broken = facts.with_verdict("runner_crash", "load_failure")
     if len(crashes):
-        # One death leaves several lines: a dump, its signal, the request's error.
-        deaths = crashes.sort_values(["at", "line"])
-        deaths = deaths[~deaths["at"].diff().dt.total_seconds().lt(_ONE_DEATH_S)]
+        deaths = _deaths(crashes)
+        every = counted(len(facts.requests), "request")
         yield proves(f"A runner crashed {len(deaths):,}×, first at {clock_text(deaths['at'].iloc[0])}: "
-                     f"{_words(deaths.iloc[0])}; {len(broken):,} of {len(facts.requests):,} requests failed with it.",
+                     f"{_words(deaths.iloc[0])}; {len(broken):,} of {every} failed with it.",
                      *places(deaths), span=span(deaths, "at", "at"))  # fmt: skip
-    asked = ends[ends["text"].str.contains(_ASKED)]
+    asked = _deaths(ends[ends["text"].str.contains(_ASKED)])
     if len(asked):
-        yield hints(f"{len(asked):,} lines tell that a runner was asked to end (SIGTERM), first at "
-                    f"{clock_text(asked['at'].iloc[0])}: no crash, somebody ended it.", *places(asked))  # fmt: skip
+        failed = _failed_with(facts, asked)
+        told = (
+            f"A runner was ended by SIGTERM {len(asked):,}×, first at {clock_text(asked['at'].iloc[0])}: that comes "
+            f"from outside and is no crash of its own; {counted(failed, 'request')} failed with it."
+        )
+        when = span(asked, "at", "at")
+        yield supports(told, *places(asked), span=when, severity="warning") if failed else hints(told, *places(asked))
         yield unseen("who sent SIGTERM: the log of the supervisor, container or script that starts Ollama")
     # 0.32 logs runner_terminated with "signal: killed" for an ordinary unload; the other lines are of real ends.
     killed = ends[ends["text"].str.contains(_KILLED) & ends["key"].ne("runner_terminated")]
     if len(killed):
-        yield supports(f"{len(killed):,} lines tell that a runner was killed (SIGKILL), first at "
+        yield supports(f"By {counted(len(killed), 'line')} of the log a runner was killed (SIGKILL), first at "
                        f"{clock_text(killed['at'].iloc[0])}; that comes from outside, as a rule from the kernel.",
                        *places(killed), span=span(killed, "at", "at"))  # fmt: skip
     status = ends[ends["text"].str.contains(_STATUS) & ~ends["text"].str.contains(_OWN)]
     if len(status) and crashes.empty:
-        yield hints(f"{len(status):,} lines tell that a runner ended with an error: {_words(status.iloc[0])}.",
+        yield hints(f"By {counted(len(status), 'line')} of the log a runner ended with an error: "
+                    f"{_words(status.iloc[0])}.",
                     *places(status))  # fmt: skip
         yield unseen("the lines around it: the server's log with OLLAMA_DEBUG=1, and journalctl -k over that time")
+
+
+def _deaths(rows: pd.DataFrame) -> pd.DataFrame:
+    """The first line of each death: it leaves several, a dump, its signal, the request's error."""
+    rows = rows.sort_values(["at", "line"])
+    return rows[~rows["at"].diff().dt.total_seconds().lt(_ONE_DEATH_S)]
+
+
+def _failed_with(facts: Facts, deaths: pd.DataFrame) -> int:
+    """How many requests were answered with an error when a runner ended."""
+    failed = facts.requests[facts.requests["status"].str.startswith("5")].sort_values("ended_at")
+    ends = failed["ended_at"].astype("datetime64[us, UTC]").to_frame()
+    times = deaths["at"].dropna().astype("datetime64[us, UTC]").sort_values().to_frame()
+    within = pd.Timedelta(seconds=_ONE_DEATH_S)
+    near = pd.merge_asof(ends, times, left_on="ended_at", right_on="at", direction="nearest", tolerance=within)
+    return int(near["at"].notna().sum())
 
 
 def _words(row: pd.Series) -> str:
@@ -126,6 +151,6 @@ def _by_the_kernel(facts: Facts) -> Iterator[Finding]:
     ours = faults[[bool(_RUNNERS.search(str(fields.get("process", "")))) for fields in faults["fields"]]]
     if len(ours):
         first = ours["fields"].iloc[0]
-        yield proves(f"The kernel logged {len(ours):,} faults of {printable(str(first.get('process')))[:40]} "
+        yield proves(f"The kernel logged {counted(len(ours), 'fault')} of {printable(str(first.get('process')))[:40]} "
                      f"({str(ours['key'].iloc[0]).removeprefix('kernel_')}).", *places(ours),
                      span=span(ours, "at", "at"))  # fmt: skip

@@ -2,8 +2,8 @@
 
 By Little's law the calls that are open at once are the rate times the time that one takes. A client that waits for
 each answer before it asks again has one open, whatever the server could do beside it: with free slots its throughput
-is a fraction of what the server would give, and every slow call delays all that follow. For a person at a keyboard
-that is as it should be.
+is a fraction of what the server would give, and every slow call delays all that follow. For a person at a keyboard,
+and for work that nobody waits for, that is as it should be: no log tells whether the client ought to be faster.
 
 Shown by:
     - never two calls open at once, each sent as the last one ended, against a model with free slots
@@ -28,19 +28,15 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from .facts import Facts, places, seconds_text, span
+from .facts import Facts, counted, places, seconds_text, span
 from .facts.calls import calls_of
-from .findings import Finding, Severity, refutes, supports, unseen
+from .findings import Finding, refutes, supports, unseen
 from .parallel_queue import slots_of
 
 # Fewer calls show no habit.
 _CALLS = 20
 # A client that waits for answers less than half of its time would gain less than twice from asking ahead.
 _MOSTLY = 0.5
-# Busy nine tenths of the time is back to back; the rest is the client's own work between two calls.
-_BACK_TO_BACK = 0.9
-# What a run has to last to be worth a change of the client: a coffee, not a page load.
-_LONG_S = 300.0
 # No program pauses for a minute between the calls of one run, save on purpose.
 _REST_S = 60.0
 # Access lines are true to a second at most, so that some calls seem to overlap the next by as much.
@@ -91,7 +87,5 @@ def _judged(facts: Facts, calls: pd.DataFrame, wall_s: pd.Series, law: str) -> F
     )
     if share < _MOSTLY:
         return refutes(f"{told}, and took its own time in the rest.", *places(calls))
-    free = f"the model has {slots:,} slots" if slots > 1 else "the model has 1 slot: more calls would have waited there"
-    is_bound = slots > 1 and share >= _BACK_TO_BACK and at_work_s >= _LONG_S
-    severity: Severity = "warning" if is_bound else "info"
-    return supports(f"{told}; {free}.", *places(calls), span=span(calls), severity=severity)
+    free = f"the model has {counted(slots, 'slot')}" + (": more calls would have waited there" if slots == 1 else "")
+    return supports(f"{told}; {free}.", *places(calls), span=span(calls))

@@ -29,7 +29,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from .facts import Facts, places, seconds_text
+from .facts import Facts, counted, places, seconds_text
 from .facts.services import NO_SERVICE, has_services
 from .findings import Finding, hints, proves, refutes, supports, unseen
 
@@ -113,10 +113,10 @@ def _sequential(spans: pd.DataFrame, questions: pd.DataFrame) -> Iterator[Findin
     part = spans[spans["chain"].isin(questions.index)]
     low_s, high_s = part["wall_s"].quantile(0.05), part["wall_s"].quantile(0.95)
     sentence = (
-        f"In {len(questions):,} questions {questions['collections'].median():.0f} collections (median) were asked one "
-        f"after another, each in {seconds_text(low_s)} to {seconds_text(high_s)}: {seconds_text(whole_s.median())} in "
-        f"all (median), {100 * share:.0f} % of it the sum of the queries. Asked at once they would take "
-        f"{seconds_text(questions['longest_s'].median())}, {seconds_text(saved_s)} less."
+        f"In {counted(len(questions), 'question')} {questions['collections'].median():.0f} collections (median) were "
+        f"asked one after another, each in {seconds_text(low_s)} to {seconds_text(high_s)}: "
+        f"{seconds_text(whole_s.median())} in all (median), {100 * share:.0f} % of it the sum of the queries. Asked at "
+        f"once they would take {seconds_text(questions['longest_s'].median())}, {seconds_text(saved_s)} less."
     )
     show = proves if len(questions) >= _FEWEST_QUESTIONS else supports
     span = (questions["began"].min().to_pydatetime(), questions["ended"].max().to_pydatetime())

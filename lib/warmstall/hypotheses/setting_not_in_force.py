@@ -36,11 +36,13 @@ import pandas as pd
 
 from ..parse.ollama_settings import INSTEAD, fault, same
 from ..parse.plain_text import printable
-from .facts import Facts, places
+from .facts import Facts, counted, places
 from .findings import Finding, Place, proves, refutes, supports, unseen
 
 # Limits that change how Ollama serves; others, such as TasksMax, have defaults that nobody chose.
 _LIMITS = ("MEMLOCK", "NOFILE", "MemoryMax", "MemoryHigh")
+# What a client may send as the name of an option; lines of two writers that ran into each other give longer ones.
+_OPTION = re.compile(r"[a-z][a-z0-9]{0,15}(?:_[a-z0-9]{1,15}){0,3}")
 # How `overrode` lists what lost: "file: value, file: value".
 _ONE_OVERRODE = re.compile(
     r"(?P<file>[^\s:]+\.(?:conf|service)): (?P<value>.*?)(?:, (?=[^\s:]+\.(?:conf|service): )|$)"
@@ -67,12 +69,14 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     if len(refused):
         fields = refused["fields"].iloc[0]
         named = printable(f"{fields.get('key', '')}={fields.get('value', '')}")[:80]
-        yield proves(f"The server refused {len(refused):,} values of its environment and took its default instead, the "
-                     f"first {named}.", *places(refused))  # fmt: skip
+        yield proves(f"The server refused {counted(len(refused), 'value')} of its environment and took its default "
+                     f"instead, the first {named}.", *places(refused))  # fmt: skip
     ignored = facts.events("option_invalid")
     if len(ignored):
-        named = ", ".join(sorted({printable(str(fields.get("option", "")))[:40] for fields in ignored["fields"]})[:3])
-        yield proves(f"{len(ignored):,} requests sent options that this version does not know and ignores: {named}.",
+        sent = {str(fields.get("option", "")) for fields in ignored["fields"]}
+        options = sorted(option for option in sent if _OPTION.fullmatch(option))
+        named = f": {', '.join(options[:3])}{', …' * (len(options) > 3)}" if options else ""
+        yield proves(f"This version ignored options that it does not know {counted(len(ignored), 'time')}{named}.",
                      *places(ignored), severity="info")  # fmt: skip
     # What is to be unlimited is so by default.
     finite = limits[limits["intended_hard"].lt(math.inf)]
@@ -87,8 +91,9 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     elif not facts.has_starts:
         yield unseen("the server's log from its start on: it prints its settings, and warns of values it refuses")
     if len(intended) and facts.has_starts and not open_ones and not (len(wrong) or len(lower) or overridden):
-        yield refutes(f"All {len(intended) + len(limits):,} settings and limits of the unit that were captured are in "
-                      "force.", *places(facts.table("settings")), *places(facts.printed_settings, 1))  # fmt: skip
+        every = len(intended) + len(limits)
+        yield refutes(f"In force: {every:,} of {every:,} settings and limits of the unit that were captured.",
+                      *places(facts.table("settings")), *places(facts.printed_settings, 1))  # fmt: skip
 
 
 def _of_ollama(frame: pd.DataFrame) -> pd.DataFrame:

@@ -11,7 +11,9 @@ Ruled out by:
     - loads that took less than 10 s, or whose bytes per second are those of an SSD
 Mistaken for it:
     - a load that waits until another model has left memory
-    - memory that runs out: what was read is dropped again and read once more
+    - memory that runs out: what was read is dropped again and read once more, and a large cache is swapped out
+    - other options: a longer context, or fewer layers on the GPU, take longer without reading more
+    - a file that a faster load before had already brought into the page cache
     - weights that are repacked for the processor, or copied over a narrow bus: every load is slow then, not the first
 Severity: warning
 Runbook: none
@@ -28,7 +30,8 @@ from collections.abc import Iterator
 import pandas as pd
 
 from ..parse.go_values import size_bytes
-from .facts import Facts, places, seconds_text, size_text
+from .facts import Facts, counted, places, seconds_text, size_text
+from .facts.placements import placements
 from .findings import Finding, hints, proves, refutes, supports, unseen
 
 # What a SATA SSD reads; any slower disk is a network volume, an SD card or a spinning one.
@@ -55,22 +58,70 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     slow = loads[loads["took_s"] >= _UNNOTICED_S]
     if slow.empty:
         worst = loads.sort_values("took_s", ascending=False)
-        yield refutes(f"The longest of {len(loads):,} loads took {seconds_text(worst['took_s'].iloc[0])}.",
-                      *places(worst, 1))  # fmt: skip
+        yield refutes(f"The longest of {counted(len(loads), 'load')} took {seconds_text(worst['took_s'].iloc[0])} to "
+                      "read its weights.", *places(worst, 1))  # fmt: skip
     first = loads.drop_duplicates(["host", "model"])
     fast = first[first["rate"].ge(_SSD_BYTES_PER_S) & first["weights_bytes"].ge(_TELLING_BYTES)]
-    for (host, model), own in loads[loads["model"].isin(slow["model"])].groupby(["host", "model"], sort=False):
-        yield from _judged(facts, own, fast[fast["host"].eq(host) & fast["model"].ne(model)])
+    for (host, model), own in loads.groupby(["host", "model"], sort=False):
+        if own["took_s"].ge(_UNNOTICED_S).any():
+            yield from _judged(facts, own, fast[fast["host"].eq(host) & fast["model"].ne(model)])
 
 
 def _timed(facts: Facts) -> pd.DataFrame:
-    """Completed loads, with what they took once they had the memory, the bytes of their weights, and their rate."""
+    """Completed loads: what they took until the weights were read, their bytes, their rate, and what else they needed.
+
+    `options` are those that make loads comparable; `cramped` loads had less memory free than they took: what they
+    waited for may have been swap.
+    """
     loads = facts.loads[facts.loads["load_s"].notna()].copy()
     began_s = (loads["ended_at"] - loads["began_at"]).dt.total_seconds()
     loads["took_s"] = loads["load_s"].where(~loads["evicted"].astype(bool), began_s).astype(float)
     loads["weights_bytes"] = _weights(facts, loads)
+    placed = _placed(facts, loads)
+    # At DEBUG the log tells when the last of the weights was on the GPU; what comes after it is not the disk. Those
+    # of the processor are mapped, and read later.
+    read_s = (_read_at(facts, loads) - loads["began_at"]).dt.total_seconds()
+    on_gpu = placed["layers_gpu"].eq(placed["layers_total"]) & read_s.lt(loads["took_s"])
+    loads["took_s"] = loads["took_s"].where(~on_gpu, read_s)
+    loads["options"] = [f"{context} {layers}" for context, layers in zip(loads["context_length"], placed["layers_gpu"],
+                                                                         strict=True)]  # fmt: skip
+    kv_bytes, free_bytes = placed["kv_bytes"].fillna(0), placed["system_free_bytes"]
+    room_bytes = free_bytes + placed["free_bytes"].fillna(0)
+    loads["large_cache"] = kv_bytes > loads["weights_bytes"]
+    loads["cramped"] = (
+        (loads["large_cache"] & free_bytes.isna())
+        | (free_bytes < loads["weights_bytes"])
+        | (room_bytes < loads["weights_bytes"] + kv_bytes)
+    )
     loads["rate"] = loads["weights_bytes"] / loads["took_s"].clip(lower=1e-3)
     return loads
+
+
+def _of_loads(facts: Facts, rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows with `load`: the first line of the load in whose lines they stand."""
+    starts = facts.loads[["host", "source", "line"]].assign(load=facts.loads["line"]).sort_values("line")
+    by = ["host", "source"]
+    rows, starts = (each.astype(dict.fromkeys(by, object) | {"line": "int64"}) for each in (rows, starts))
+    return pd.merge_asof(rows.sort_values("line"), starts, on="line", by=by)
+
+
+def _read_at(facts: Facts, loads: pd.DataFrame) -> pd.Series:
+    """When all weights of each load were read, where the log tells of the progress."""
+    told = facts.events("load_progress")
+    told = told[told["text"].str.contains("progress 1.00", regex=False)]
+    first = _of_loads(facts, told).drop_duplicates(["host", "source", "load"])
+    keys = ["host", "source", "load"]
+    found = loads[["host", "source", "line"]].set_axis(keys, axis=1).merge(first[[*keys, "at"]], on=keys, how="left")
+    return pd.to_datetime(pd.Series(found["at"].to_numpy(), loads.index), utc=True)
+
+
+def _placed(facts: Facts, loads: pd.DataFrame) -> pd.DataFrame:
+    """What each load says of its place, a row for each; empty cells where it says nothing."""
+    keys = ["host", "source", "load"]
+    columns = ["layers_gpu", "layers_total", "kv_bytes", "free_bytes", "system_free_bytes"]
+    last = _of_loads(facts, placements(facts)).drop_duplicates(keys, keep="last")
+    found = loads[["host", "source", "line"]].set_axis(keys, axis=1).merge(last[[*keys, *columns]], on=keys, how="left")
+    return found[columns].astype(float).set_axis(loads.index)
 
 
 def _weights(facts: Facts, loads: pd.DataFrame) -> pd.Series:
@@ -84,11 +135,7 @@ def _weights(facts: Facts, loads: pd.DataFrame) -> pd.Series:
         size=[float(fields["mib"]) * 2**20 if "mib" in fields else size_bytes(fields.get("size", ""))
               for fields in told["fields"]],
     )  # fmt: skip
-    told = told[told["kind"].eq("model")].sort_values("line")
-    starts = facts.loads[["host", "source", "line"]].assign(load=facts.loads["line"]).sort_values("line")
-    by = ["host", "source"]
-    told, starts = (rows.astype(dict.fromkeys(by, object) | {"line": "int64"}) for rows in (told, starts))
-    told = pd.merge_asof(told, starts, on="line", by=by)
+    told = _of_loads(facts, told[told["kind"].eq("model")])
     # Probing for what fits prints them before; the last of each device counts. The two shapes tell of the same bytes.
     last = told.drop_duplicates(["source", "load", "key", "device"], keep="last")
     by_load = last.groupby(["source", "load", "key"])["size"].sum().groupby(["source", "load"]).max()
@@ -99,7 +146,18 @@ def _weights(facts: Facts, loads: pd.DataFrame) -> pd.Series:
 
 def _judged(facts: Facts, own: pd.DataFrame, fast: pd.DataFrame) -> Iterator[Finding]:
     """One model: its slowest load, what it says of the disk, and what is still to be collected."""
-    slowest, quickest = own.loc[own["took_s"].idxmax()], own.loc[own["took_s"].idxmin()]
+    every, own = own, own[~own["cramped"]]
+    if own["took_s"].lt(_UNNOTICED_S).all():
+        longest = every.loc[every["took_s"].idxmax()]
+        took = f"{longest['model']} took {seconds_text(longest['took_s'])} to load"
+        yield hints(f"{took}, and its weights and cache may have been more than the memory that was free: swap, or the "
+                    "disk.", *places([longest.to_dict()]))  # fmt: skip
+        yield unseen(_IOSTAT)
+        return
+    slowest = own.loc[own["took_s"].idxmax()]
+    before = every.loc[every["spawned_at"] < slowest["spawned_at"], "took_s"].min()
+    own = own[own["options"].eq(slowest["options"])]
+    quickest = own.loc[own["took_s"].idxmin()]
     rate, took_s, best_s = slowest["rate"], slowest["took_s"], quickest["took_s"]
     here = places([slowest.to_dict(), quickest.to_dict()], 1 if len(own) == 1 else 2)
     speed = f", {size_text(rate)}/s of its {size_text(slowest['weights_bytes'])}" if rate > 0 else ""
@@ -121,8 +179,8 @@ def _judged(facts: Facts, own: pd.DataFrame, fast: pd.DataFrame) -> Iterator[Fin
         other = fast.iloc[0]
         yield hints(f"{sentence}, but the first load of {other['model']} read {size_text(other['rate'])}/s: "
                     "the disk can.", *here, *places(fast, 1), span=when)  # fmt: skip
-    elif faster and own.iloc[0]["took_s"] * _CACHED_FACTOR <= took_s:
-        yield hints(f"{sentence}, after a load of {seconds_text(best_s)}: what had been read before was gone from "
+    elif before * _CACHED_FACTOR <= took_s:
+        yield hints(f"{sentence}, after a load of {seconds_text(before)}: what had been read before was gone from "
                     "memory, or it was not the disk.", *here, span=when)  # fmt: skip
     elif faster and large:
         yield supports(f"{sentence}, and {seconds_text(best_s)} later, when its file was in the page cache.", *here,
@@ -131,10 +189,11 @@ def _judged(facts: Facts, own: pd.DataFrame, fast: pd.DataFrame) -> Iterator[Fin
         yield hints(f"{sentence}, and {seconds_text(best_s)} later, when its file was in the page cache.", *here,
                     span=when)  # fmt: skip
         yield unseen("curl -s http://127.0.0.1:11434/api/tags: the size of each model on disk")
-    elif large and rate < _SLOWEST_BYTES_PER_S:
+    elif large and rate < _SLOWEST_BYTES_PER_S and len(every) == 1 and not slowest["large_cache"]:
         yield supports(f"{sentence}, less than a spinning disk reads.", *here, span=when)
-    else:
-        yield hints(f"{sentence}; its fastest of {len(own):,} loads took {seconds_text(best_s)}.", *here, span=when)
+    else:  # what takes as long with the file in the page cache is not the disk, nor is the writing of a large cache
+        others = f"; the fastest of {len(every):,} took {seconds_text(every['took_s'].min())}" if len(every) > 1 else ""
+        yield hints(f"{sentence}{others}.", *here, span=when)
 
 
 def _samples(facts: Facts, load: pd.Series) -> pd.DataFrame:

@@ -31,7 +31,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from ..parse.plain_text import printable
-from .facts import Facts, clock_text, places, span
+from .facts import Facts, clock_text, counted, places, span
 from .facts.services import NO_SERVICE, has_services
 from .findings import Finding, excludes, hints, supports, unseen
 
@@ -59,7 +59,7 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
         return
     answered = _answered(facts)
     if facts.has_server_log and len(facts.requests) and answered.empty:
-        yield excludes(f"0 of {len(facts.requests):,} requests to the models ended in an answer in words.",
+        yield excludes(f"0 of {counted(len(facts.requests), 'request')} to the models ended in an answer in words.",
                        *places(facts.requests))  # fmt: skip
         return
     keys = [key for key in facts.counts if key in ("app_error", "app_slow_request", "app_traceback")]
@@ -72,19 +72,21 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
             continue
         after = answered[answered["started_at"] >= rows["at"].min()] if rows["at"].notna().any() else answered.head(0)
         sentence = (
-            f"The application tells of {what} {len(rows):,} times (“{printable(str(rows['text'].iloc[0]))[:80]}”)"
+            f"The application tells of {what} {counted(len(rows), 'time')} "
+            f"(“{printable(str(rows['text'].iloc[0]))[:80]}”)"
         )
         if len(after):
             first = clock_text(rows["at"].min())
             show = supports if what.endswith("documents") else hints
-            yield show(f"{sentence}; {len(after):,} answers were given after the first, at {first}.",
+            yield show(f"{sentence}; {counted(len(after), 'answer')} came after the first, at {first}.",
                        *places(rows, 2), *places(after, 1), span=span(after))  # fmt: skip
         else:
             yield hints(f"{sentence}.", *places(rows))
     reasoning = told[told["text"].str.contains(_REASONING)]
     if len(reasoning):
-        yield hints(f"{len(reasoning):,} messages of the application hold the model's reasoning (“<think>”): it does "
-                    "not take it out of the answers it handles.", *places(reasoning))  # fmt: skip
+        yield hints(f"The model's reasoning (“<think>”) stands in {counted(len(reasoning), 'message')} of the "
+                    "application, which does not take it out of the answers it handles.",
+                    *places(reasoning))  # fmt: skip
     for order in _COLLECT:
         yield unseen(order)
 

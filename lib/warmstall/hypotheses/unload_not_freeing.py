@@ -13,6 +13,7 @@ Ruled out by:
     - a machine without a GPU
 Mistaken for it:
     - one such warning now and then: a slow driver, and 5 s
+    - several of these warnings 250 ms apart: the ticks of one wait for one model
     - memory that another program holds
     - the next model, which takes memory before /api/ps lists it
 Severity: warning
@@ -32,7 +33,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from ..proportions import rate_text
-from .facts import Facts, clock_text, places, seconds_text, size_text
+from .facts import Facts, clock_text, counted, places, seconds_text, size_text
 from .facts.devices import found_devices
 from .facts.trouble import covers, trouble_times
 from .findings import Finding, Severity, proves, refutes, supports, unseen, weakens
@@ -41,6 +42,8 @@ from .findings import Finding, Severity, proves, refutes, supports, unseen, weak
 _WARNED_FROM, _WARNED_TO = (0, 1, 35), (0, 12, 5)
 # The server itself gives the memory 5 s; what is still there after twice that has stayed.
 _SETTLED_S = 10.0
+# One wait is warned of at each of its ticks of 250 ms, which agree on when it began; each wait lasts 5 s and more.
+_ONE_WAIT_S = 1.0
 # Of a model's memory, the part that stays from which on most of it did.
 _MOST = 0.5
 # The share of the slow requests' time below which nobody would call the waits a cause.
@@ -55,12 +58,12 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     """What the samples of GPUs and /api/ps show after unloads, and what the log warns of."""
     devices = found_devices(facts)
     if len(devices) and devices["library"].eq("cpu").all():
-        yield refutes(f"The {len(devices):,} devices found are processors: no GPU's memory can stay taken.",
+        yield refutes(f"No GPU's memory can stay taken: processors are the only devices ({len(devices):,}) found.",
                        *places(devices))  # fmt: skip
         return
     unloads = _unloads(facts)
     stayed = unloads[unloads["stayed_bytes"] >= _MOST * unloads["model_bytes"]] if len(unloads) else unloads
-    slow = facts.events("vram_slow")
+    slow = _waits(facts)
     if len(stayed):
         worst = stayed.sort_values("stayed_bytes", ascending=False).iloc[0]
         show = proves if len(stayed) > 1 else supports
@@ -79,7 +82,8 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
         times = trouble_times(facts)
         whole = times.empty or covers(facts.table("gpus")["at"], times)
         yield (refutes if whole else weakens)(
-            f"After all {len(unloads):,} unloads seen in the samples the GPU's memory came back.", *places(unloads)
+            f"In the samples the GPU's memory came back after {counted(len(unloads), 'unload')}, and stayed after 0.",
+            *places(unloads),
         )
         if not whole:
             yield unseen(_COLLECT)
@@ -87,18 +91,31 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     left = facts.residencies.dropna(subset=["unloaded_at"])
     discrete = len(devices) and not devices["library"].isin(["metal", "cpu"]).any()
     if discrete and warned and all(warned) and len(left):
-        yield refutes(f"{len(left):,} models left memory, and the log warns 0 times that it was not freed.",
+        yield refutes(f"Models left memory ({len(left):,}×), and the log warns 0 times that it was not freed.",
                       *facts.whole_log())  # fmt: skip
     elif not len(unloads):
         yield unseen(_COLLECT)
 
 
+def _waits(facts: Facts) -> pd.DataFrame:
+    """The waits that the server warns of, with waited_s: of the lines that belong to one wait, the first."""
+    slow = facts.events("vram_slow").copy()
+    told = [each.get("seconds") for each in slow["fields"]]
+    slow["waited_s"] = pd.to_numeric(pd.Series(told, slow.index, dtype=object), errors="coerce").astype(float)
+    slow["model"] = [str(each.get("model") or each.get("runner.model") or "") for each in slow["fields"]]
+    slow["began_at"] = slow["at"] - pd.to_timedelta(slow["waited_s"], unit="s")
+    slow = slow.sort_values(["host", "source", "model", "began_at", "line"])
+    since_s = slow.groupby(["host", "source", "model"], sort=False)["began_at"].diff().dt.total_seconds()
+    slow["wait"] = (~since_s.lt(_ONE_WAIT_S)).cumsum()
+    return slow.sort_values(["at", "line"]).drop_duplicates("wait")
+
+
 def _warned(facts: Facts, slow: pd.DataFrame) -> Iterator[Finding]:
     """The server's own warnings, weighed by what the waits cost."""
-    waited_s = pd.to_numeric(pd.Series([each.get("seconds") for each in slow["fields"]], dtype=object), errors="coerce")
+    waited_s = slow["waited_s"]
     lost_s = facts.troubled["wall_s"].sum() + facts.lost_trials["wall_s"].sum()
     loads = len(facts.loads)
-    sentence = f"The server waited {len(slow):,} times in vain for a GPU's memory to come back"
+    sentence = f"The server waited {counted(len(slow), 'time')} in vain for a GPU's memory to come back"
     if waited_s.notna().any():
         sentence += f", {seconds_text(waited_s.sum())} in all"
     much = loads > 0 and len(slow) >= _ONE_IN_TWENTY * loads and waited_s.sum() > 0
@@ -108,7 +125,7 @@ def _warned(facts: Facts, slow: pd.DataFrame) -> Iterator[Finding]:
         if slow["at"].notna().any()
         else (None, None)
     )
-    yield supports(f"{sentence}, over {loads:,} loads.", *places(slow), span=span, severity=severity)
+    yield supports(f"{sentence}, over {counted(loads, 'load')}.", *places(slow), span=span, severity=severity)
 
 
 def _unloads(facts: Facts) -> pd.DataFrame:

@@ -32,7 +32,7 @@ from typing import Any
 import pandas as pd
 
 from ..parse.plain_text import printable
-from .facts import Facts, clock_text, places, size_text
+from .facts import Facts, clock_text, counted, places, size_text
 from .facts.services import STORE_ROLE, has_services, service_events, store_containers, store_of, where
 from .findings import Finding, hints, proves, refutes, supports, unseen
 
@@ -60,7 +60,7 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
         at = kills["at"].dropna()
         largest = max((int(fields.get("anon_rss_bytes") or 0) for fields in kills["fields"]), default=0)
         span = (at.iloc[0].to_pydatetime(), at.iloc[-1].to_pydatetime()) if len(at) else (None, None)
-        yield proves(f"The kernel killed the vector store {len(kills):,} times because its container was full"
+        yield proves(f"The kernel killed the vector store {counted(len(kills), 'time')} because its container was full"
                      + (f", first at {clock_text(at.iloc[0])}" if len(at) else "")
                      + (f", with {size_text(largest)} resident" if largest else "") + ".",
                      *places(kills), span=span)  # fmt: skip
@@ -97,10 +97,10 @@ def _killed(container: dict[str, Any]) -> Iterator[Finding]:
         code = _number(container["exit_code"])
         exit_text = "" if code is None else f", exit code {code:.0f}"
         yield show(f"Container {name} was killed for want of memory (OOMKilled{exit_text}){when}; {of}, and it was "
-                   f"restarted {restarts:.0f} times.", *places([container]), span=span)  # fmt: skip
+                   f"restarted {counted(int(restarts), 'time')}.", *places([container]), span=span)  # fmt: skip
     elif _number(container["exit_code"]) == _KILLED and restarts and limited:
         yield supports(f"Container {name} was ended by SIGKILL (exit code {_KILLED}){when} and restarted "
-                       f"{restarts:.0f} times; {of}.", *places([container]), span=span)  # fmt: skip
+                       f"{counted(int(restarts), 'time')}; {of}.", *places([container]), span=span)  # fmt: skip
 
 
 def _near_limit(facts: Facts, stores: pd.DataFrame) -> Iterator[Finding]:
@@ -115,7 +115,8 @@ def _near_limit(facts: Facts, stores: pd.DataFrame) -> Iterator[Finding]:
         near = own[own["rss_bytes"].between(_NEAR * limit, limit)].sort_values("rss_bytes", ascending=False)
         if len(near):
             yield supports(f"The vector store held {size_text(near['rss_bytes'].iloc[0])} of its limit of "
-                           f"{size_text(limit)} ({len(near):,} of {len(own):,} looks above {100 * _NEAR:.0f} %).",
+                           f"{size_text(limit)} ({len(near):,} of {counted(len(own), 'look')} above "
+                           f"{100 * _NEAR:.0f} %).",
                            *places(near, 2), severity="warning")  # fmt: skip
 
 
@@ -135,7 +136,7 @@ def _not_killed(facts: Facts, stores: pd.DataFrame) -> Iterator[Finding]:
                              "(warmstall watch CASE)")  # fmt: skip
         else:
             if restarts:
-                yield hints(f"Container {name} was restarted {restarts:.0f} times; why is not told.",
+                yield hints(f"Container {name} was restarted {counted(int(restarts), 'time')}; why is not told.",
                             *places([container]))  # fmt: skip
             yield unseen(f"why {name} ended: docker events --filter container={name} --since 24h, and journalctl -k")
 

@@ -35,7 +35,7 @@ from pathlib import PurePosixPath
 import pandas as pd
 
 from ..parse.plain_text import printable
-from .facts import Facts, places, version_numbers
+from .facts import Facts, counted, places, version_numbers
 from .facts.services import has_services, mounts_of, store_containers
 from .findings import Finding, hints, proves, refutes, supports, unseen
 
@@ -82,12 +82,13 @@ def _judged(facts: Facts, container: pd.Series) -> Iterator[Finding]:
         if not known:
             yield unseen(f"the environment and the arguments of {name}, unabridged: docker inspect {name}")
     elif len(held) < len(where):
-        yield hints(f"{told} has {len(mounts):,} mounts ({shown}); whether it writes to {' or to '.join(where)} "
+        yield hints(f"{told} has {counted(len(mounts), 'mount')} ({shown}); whether it writes to "
+                    f"{' or to '.join(where)} "
                     "depends on its version or configuration, which are not told.", *place)  # fmt: skip
         yield unseen(f"where {name} writes: docker logs {name} | grep -iE 'saving data to|persist_path'")
     else:
         path, mount = next(iter(held.items()))
-        of = f"which is 1 of its {len(mounts):,} mounts"
+        of = f"where something is mounted (1 of {len(mounts):,})"
         if mount.get("rw") is False:
             yield supports(f"{told} writes to {path}, {of} and read-only.", *place)
         elif mount.get("type") == "tmpfs" or _ANONYMOUS.search(str(mount.get("source"))):

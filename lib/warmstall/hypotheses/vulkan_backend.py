@@ -31,8 +31,8 @@ from collections.abc import Iterator
 import pandas as pd
 
 from ..proportions import fisher, rate_text
-from .facts import Facts, places, seconds_text, version_numbers
-from .facts.devices import DROPS, found_devices, gpus_of_hosts, shows_gpu_devices
+from .facts import Facts, counted, places, seconds_text, version_numbers
+from .facts.devices import DROPS, found_devices, found_text, gpus_of_hosts, shows_gpu_devices, starts_of
 from .findings import Finding, proves, refutes, supports, unseen
 
 # When Vulkan came to be built in, and when it came to be on by default.
@@ -53,7 +53,7 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     calls = _calls(facts, devices)
     lost = facts.events("device_lost")
     if len(lost):
-        yield supports(f"Vulkan lost its device {len(lost):,} times.", *places(lost), severity="critical")
+        yield supports(f"Vulkan lost its device {counted(len(lost), 'time')}.", *places(lost), severity="critical")
     if len(vulkan):
         yield from _in_use(facts, devices, vulkan, native, calls)
         return
@@ -73,7 +73,8 @@ def _in_use(
         other = same["library"].iloc[0]
         speed, slower = _speed(calls, other)
         sentence = (
-            f"The GPU is a Vulkan device at {len(vulkan):,} starts and a {_NATIVE[other]} device at {len(same):,}"
+            f"The GPU is a Vulkan device at {counted(starts_of(vulkan), 'start')} and a {_NATIVE[other]} device at "
+            f"{starts_of(same):,}"
             f"{speed}{_hangs(calls, other)}."
         )
         show = proves if slower else supports
@@ -84,23 +85,31 @@ def _in_use(
             f"; answered calls took {seconds_text(took['vulkan'])} with Vulkan and {seconds_text(took['cpu'])} on the "
             "processor (middle)" if {"vulkan", "cpu"} <= set(took.dropna().index) else ""
         )  # fmt: skip
-        yield supports(f"Vulkan serves the GPU at {len(vulkan):,} starts where {len(processor):,} starts found only "
-                       f"the processor{speed}.", *places(vulkan, 1), *places(processor, 1),
+        yield supports(f"Vulkan serves the GPU at {counted(starts_of(vulkan), 'start')} where "
+                       f"{counted(starts_of(processor), 'start')} found only the processor{speed}.",
+                       *places(vulkan, 1), *places(processor, 1),
+                       severity="info")  # fmt: skip
+    elif len(native):
+        kinds = ", ".join(sorted(_NATIVE[each] for each in native["library"].unique()))
+        yield supports(f"Vulkan drives {found_text(vulkan, 'device', devices)}; {kinds} drives others, "
+                       f"{found_text(native, 'device', devices)}.", *places(vulkan, 2), *places(native, 1),
                        severity="info")  # fmt: skip
     else:
         nvidia = gpus_of_hosts(facts, "NVIDIA")
         if len(nvidia):
-            yield supports(f"{len(vulkan):,} Vulkan devices were found, and {len(nvidia):,} captures show an NVIDIA GPU"
-                           ", which CUDA would serve.", *places(vulkan, 2), *places(nvidia, 1))  # fmt: skip
+            yield supports(f"Vulkan drives {found_text(vulkan, 'device', devices)}, and by "
+                           f"{counted(len(nvidia), 'capture')} there is an NVIDIA GPU, which CUDA would serve.",
+                           *places(vulkan, 2), *places(nvidia, 1))  # fmt: skip
             return
-        yield supports(f"Vulkan drives the GPU ({len(vulkan):,} devices found), and 0 devices of another backend are "
-                       "known here.", *places(vulkan), severity="info")  # fmt: skip
+        yield supports(f"Vulkan drives the GPU ({found_text(vulkan, 'device', devices)}), and 0 devices of another "
+                       "backend are known here.", *places(vulkan), severity="info")  # fmt: skip
 
 
 def _not_in_use(facts: Facts, devices: pd.DataFrame, native: pd.DataFrame) -> Iterator[Finding]:
     if len(native) and not (devices["library"].eq("cpu")).any():
         kinds = ", ".join(sorted(native["library"].unique()))
-        yield refutes(f"0 of {len(devices):,} devices found are Vulkan's; {kinds} serves.", *places(devices))
+        yield refutes(f"Vulkan has 0 of what was found, {found_text(native, 'device', devices)}; {kinds} serves.",
+                      *places(devices))  # fmt: skip
         return
     versions = [version_numbers(version) for version in devices["version"].unique() if version]
     # An integrated GPU that is dropped is another cause, whatever its backend.
@@ -108,15 +117,15 @@ def _not_in_use(facts: Facts, devices: pd.DataFrame, native: pd.DataFrame) -> It
     seen = pd.concat([rows[["host", "source", "line"]] for rows in there])
     tried = versions and all(version >= _DEFAULT_SINCE for version in versions)
     if versions and all(version < _SINCE for version in versions):
-        yield refutes(
-            f"0 of {len(devices):,} devices found are Vulkan's; its backend came with 0.12.11.", *places(devices)
-        )
+        yield refutes(f"Vulkan has 0 devices at {counted(starts_of(devices), 'start')}; its backend came with 0.12.11.",
+                      *places(devices))  # fmt: skip
     elif len(seen) and not tried:
-        yield supports(f"{len(devices):,} starts found nothing but the processor and Vulkan is off, though "
-                       f"{len(seen):,} lines show a GPU that it might serve.", *places(devices, 2), *places(seen, 1),
-                       severity="info")  # fmt: skip
+        processor = devices[devices["library"].eq("cpu")]
+        yield supports(f"{counted(starts_of(processor), 'start')} found nothing but the processor and Vulkan is off, "
+                       f"though by {counted(len(seen), 'line')} there is a GPU that it might serve.",
+                       *places(processor, 2), *places(seen, 1), severity="info")  # fmt: skip
     elif tried or shows_gpu_devices(facts):
-        yield refutes(f"0 of {len(devices):,} devices found are Vulkan's"
+        yield refutes(f"Vulkan has 0 devices at {counted(starts_of(devices), 'start')}"
                       + (", which was looked for." if tried else ", and the kernel has no AMD GPU."),
                       *places(devices))  # fmt: skip
     else:
@@ -146,7 +155,7 @@ def _speed(calls: pd.DataFrame, other: str) -> tuple[str, bool]:
         return "", False
     slow, fast = rate.loc["vulkan", "median"], rate.loc[other, "median"]
     words = (
-        f": {slow:.0f} tokens a second (middle of {rate.loc['vulkan', 'count']:,} calls) against {fast:.0f} "
+        f": {slow:.0f} tokens a second (middle of {counted(rate.loc['vulkan', 'count'], 'call')}) against {fast:.0f} "
         f"(of {rate.loc[other, 'count']:,})"
     )
     return words, bool(fast >= _SLOWER * slow)

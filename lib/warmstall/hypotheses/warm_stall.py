@@ -33,7 +33,7 @@ import pandas as pd
 
 from ..budget import BASELINE_MIN_N
 from ..proportions import rate_text
-from .facts import Facts, places, seconds_text, span
+from .facts import Facts, counted, places, seconds_text, span
 from .facts.hangs import PATIENCE_S, hangs_of, too_late_for_answers
 from .findings import Finding, hints, proves, refutes, supports, unseen
 
@@ -68,25 +68,27 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
         if not sure:
             yield unseen(_TOKENS)
     if len(lost):
-        yield supports(f"{len(lost):,} calls ended without an answer after {seconds_text(lost['wall_s'].median())} "
-                       "(middle) while their model was in memory, and the server wrote no line for them.",
+        middle = seconds_text(lost["wall_s"].median())
+        yield supports(f"{counted(len(lost), 'call')} ended without an answer, after {middle} (middle) with the model "
+                       "in memory, and the server wrote 0 lines for them.",
                        *places(lost), span=span(lost))  # fmt: skip
     if len(long):
-        yield hints(f"{len(long):,} of {len(requests):,} requests took {_middles(long)} is usual, without a load or a "
-                    "queue: long answers look the same.", *places(long), span=span(long))  # fmt: skip
+        yield hints(f"{len(long):,} of {counted(len(requests), 'request')} took {_middles(long)} is usual, without a "
+                    "load or a queue: long answers look the same.", *places(long), span=span(long))  # fmt: skip
     before = requests["wall_s"] - requests["load_s"]
     reloaded = requests["flags"].str.contains("reload")
     pinged = requests[reloaded & before.ge(PATIENCE_S) & requests["verdict"].ne("unknown")]
     if len(pinged):
-        yield hints(f"{len(pinged):,} requests waited {seconds_text(before[pinged.index].median())} (middle) beside "
-                    "the reload of their model: a runner that does not answer is pinged for 10 s, then replaced.",
-                    *places(pinged), span=span(pinged))  # fmt: skip
+        middle = seconds_text(before[pinged.index].median())
+        yield hints(f"{counted(len(pinged), 'request')} waited {middle} (middle) beside the reload of the model: a "
+                    "runner that does not answer is pinged for 10 s, then replaced.", *places(pinged),
+                    span=span(pinged))  # fmt: skip
         yield unseen("samples of the runner's state and CPU before its reload (warmstall watch CASE)")
     yield from _open(facts, len(lost))
     if not len(told) + len(given_up) and len(requests):
         yield refutes(
-            f"0 of {len(requests):,} requests stood still, or were given up when {PATIENCE_S:.0f} s or more had passed "
-            "and their model was in memory.",
+            f"Of {counted(len(requests), 'request')}, 0 stood still, and 0 were given up when {PATIENCE_S:.0f} s or "
+            "more had passed with the model in memory.",
             *(facts.whole_log() or places(requests)),
         )
 
@@ -104,7 +106,7 @@ def _open(facts: Facts, lost: int) -> Iterator[Finding]:
     if requests["verdict"].eq("unknown").any():
         yield unseen(_TOKENS)
     if len(requests) and requests["status"].eq("200").sum() < BASELINE_MIN_N:
-        yield unseen(f"more requests: {len(requests):,} do not show what is usual for their model")
+        yield unseen(f"more requests than {len(requests):,}, to show what is usual for their model")
     if len(facts.lost_trials) > lost:
         yield unseen("/api/ps while calls hang (warmstall watch CASE): it tells whether their model was in memory")
     if not facts.has("trials") and not facts.counts.get("ls_task_start"):

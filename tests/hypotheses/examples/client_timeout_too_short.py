@@ -54,7 +54,7 @@ EXAMPLES = [
         "loads cut at a minute",
         "confirmed",
         {"server.log": loads_thrown_away(60.0, 3)},
-        ("3 calls were given up after 60.0 s while their model was still being loaded",),
+        ("Clients gave up 3 calls after 60.0 s while the model was still being loaded",),
         severity="warning",
     ),
     Example(
@@ -67,7 +67,7 @@ EXAMPLES = [
         "a timeout far above what calls take",
         "ruled_out",
         {"server.log": log([*ORDINARY, *[60.0] * 5], 60.0), "trials.csv": trials([*ORDINARY, *[60.0] * 5], 60.0)},
-        ("5 calls were given up after 60.0 s; 95 of 100 answered calls of the same model take at most 4.6 s",),
+        ("Clients gave up 5 calls after 60.0 s; 95 of 100 answered calls of the same model take at most 4.6 s",),
     ),
     Example(
         "nobody gave up",

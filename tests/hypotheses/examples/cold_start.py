@@ -1,6 +1,6 @@
 """Examples of `cold_start`."""
 
-from hypotheses.example import Example, ServerLog
+from hypotheses.example import BLOB, Example, ServerLog
 
 ACCESS_ONLY = ServerLog().request(10, 9.0).request(30, 0.5)
 
@@ -8,12 +8,18 @@ PRELOADED = ServerLog().start().load(10, 2.0)
 for number in range(12):
     PRELOADED.request(60 + 10 * number, 0.5 + number / 100)
 
+# Usual requests, then one of 7 minutes that came during a load of another model, or of its own.
+BESIDE = ServerLog().start().load(10, 2.0)
+for number in range(20):
+    BESIDE.request(60 + 10 * number, 0.5 + number / 100)
+BESIDE.load(340, 100.0, BLOB.replace("ab", "cd"), 40002).request(380, 420.0)
+
 EXAMPLES = [
     Example(
         "the first request waits for the load",
         "confirmed",
         {"server.log": ServerLog().start().load(10, 8.0).request(10, 9.0).request(30, 1.0).text()},
-        ("1 of 1 slow, failed or lost requests waited",),
+        ("1 of 1 slow, failed or lost request waited",),
         "info",
     ),
     Example(
@@ -30,5 +36,12 @@ EXAMPLES = [
         {"server.log": PRELOADED.text()},
         ("0 of 12 requests waited",),
     ),
+    Example(
+        "a long request beside a load, and no reason for it",
+        "not_observable",
+        {"server.log": BESIDE.text()},
+        ("1 of 21 requests ran beside loads", "load_duration"),
+    ),
+    Example("no load in the log", "not_observable", {"server.log": ServerLog().start().request(9, 8.0).text()}),
     Example("access lines alone", "not_observable", {"server.log": ACCESS_ONLY.text()}, ("whole log",)),
 ]  # fmt: skip

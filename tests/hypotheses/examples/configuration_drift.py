@@ -27,6 +27,14 @@ EXAMPLES = [
     Example("the same settings", "ruled_out", {"server.log": two_runs(0, 10)}),
     Example("one start", "ruled_out", {"server.log": run(ServerLog(), 0, 10).text()}, ("1 start",)),
     Example(
+        "another setting, and no request before it",
+        "supported",
+        {"server.log": run(ServerLog().start(OLLAMA_KEEP_ALIVE="0s"), 60, 4).text()},
+        ("Nothing to compare: 0 requests before, 4 of 20 requests after",),
+        severity="info",
+    ),
+    Example("a start and no request", "not_observable", {"server.log": ServerLog().start().text()}),
+    Example(
         "a log without a start",
         "not_observable",
         {"server.log": ServerLog().request(10, 3.0).request(20, 3.0).text()},

@@ -30,6 +30,8 @@ def log(layers: int, kv_mib: int, *extra: tuple[str, str, str], weights_mib: int
 REDUCED = ("WARN", "sched.go:690", "llama-server load failed; reducing automatic context and retrying once")
 EVICTED = ("INFO", "server.go:1060", "model requires more gpu memory than is currently available, evicting a model to "
            "make space")  # fmt: skip
+TOO_LARGE = slog(NOON + timedelta(seconds=6), "WARN", "server.go:1058", "model request too large for system",
+                 requested="4.3 GiB", available="3.9 GiB", total="8.0 GiB", free="3.9 GiB", swap="0 B")  # fmt: skip
 KV_FAILED = "llama_init_from_model: failed to initialize the context: failed to allocate buffer for kv cache\n"
 BYTES_FAILED = "ggml_backend_cuda_buffer_type_alloc_buffer: failed to allocate buffer of size {}\n"
 
@@ -44,7 +46,7 @@ EXAMPLES = [
         "layers would fit without the cache",
         "supported",
         {"server.log": log(20, 4000)},
-        ("20 of 33", "7.8 GiB were free"),
+        ("20 of 33", "with 20 of 33 on it: 7.8 GiB free"),
     ),
     Example(
         "evicts others for a cache larger than the model",
@@ -57,6 +59,12 @@ EXAMPLES = [
         "supported",
         {"server.log": log(33, 300) + BYTES_FAILED.format(9 << 30) + KV_FAILED},
         ("9.0 GiB",),
+    ),
+    Example(
+        "the server refuses the load",
+        "supported",
+        {"server.log": ServerLog().start(device="cpu").request(5, 0.4, 500).text() + TOO_LARGE + "\n"},
+        ("refused 1 load: for model and context the first wanted 4.3 GiB where 3.9 GiB was available",),
     ),
     Example(
         "a small cache that finds no room",

@@ -37,7 +37,7 @@ EXAMPLES = [
         "the kernel has a GPU",
         "confirmed",
         {"server.log": log(0, "cpu").text(), "gpu-devices.txt": GPU},
-        ("1 lines show a GPU",),
+        ("by 1 line there is a GPU",),
         "warning",
     ),
     Example("a GPU was left out", "confirmed", {"server.log": MISSING.text() + log(0, "cpu").text()}, (), "warning"),
@@ -46,7 +46,7 @@ EXAMPLES = [
         "a split, and requests fail",
         "confirmed",
         {"server.log": log(20).text() + CUT.text()},
-        ("8 requests were slow, failed or lost",),
+        ("Slow, failed or lost: 8 requests",),
         "warning",
     ),
     Example(

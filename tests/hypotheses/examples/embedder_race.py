@@ -58,7 +58,7 @@ EXAMPLES = [
         "starts without such a failure",
         "ruled_out",
         {"server.log": SERVER, "app-embedder.log": STARTED + failed(9, "a", "OSError: no file model") + LATER},
-        ("0 of 1 tracebacks",),
+        ("0 tracebacks in the embedder's log are of an empty model (1 of",),
     ),
     Example(
         "the embedder's log ends before the trouble",

@@ -42,14 +42,14 @@ EXAMPLES = [
         "workers end by SIGSEGV, and the kernel names the library",
         "confirmed",
         {"server.log": SERVER, "app-embedder.log": embedder(SIGSEGV), "kernel.log": SEGFAULTS},
-        ("3 processes of a service beside Ollama were ended by SIGSEGV", "libgomp.so.1.0.0 3 of 3", "same 3 processes"),
+        ("SIGSEGV ended 3 processes of a service beside Ollama", "libgomp.so.1.0.0 3 of 3", "same 3 processes"),
     ),
     Example("the kernel's log alone", "supported", {"app-rag.log": embedder(""), "kernel.log": SEGFAULTS}),
     Example(
         "some other program in Python crashed",
         "not_observable",
         {"app-rag.log": embedder(""), "kernel.log": SEGFAULTS.replace("libgomp", "libgtk").replace("[2", "[92")},
-        ("whose it was is not told",),
+        ("whose is not told",),
     ),
     Example("the container exited with 139", "supported", {"containers.json": container()}, ("code 139",)),
     Example(

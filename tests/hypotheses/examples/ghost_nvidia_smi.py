@@ -24,6 +24,12 @@ def collection(outcome: str) -> str:
 
 EXAMPLES = [
     Example(
+        "the same GPU at each of two starts",
+        "ruled_out",
+        {"server.log": ServerLog().start().start(3600).text()},
+        ("1 CUDA device at 2 of 2 starts",),
+    ),
+    Example(
         "an AMD GPU, and nvidia-smi fails",
         "confirmed",
         {"collection.jsonl": collection("failed"), "gpu-devices.txt": DEVICES.format("1002")},
@@ -52,7 +58,12 @@ EXAMPLES = [
         {"collection.jsonl": collection("missing"), "gpu-devices.txt": DEVICES.format("1002")},
         ("not there",),
     ),
-    Example("a server with CUDA", "ruled_out", {"server.log": ServerLog().start().text()}, ("1 CUDA devices",)),
+    Example(
+        "a server with CUDA",
+        "ruled_out",
+        {"server.log": ServerLog().start().text()},
+        ("1 CUDA device at 1 of 1 start",),
+    ),
     Example(
         "nobody asked", "not_observable", {"server.log": ServerLog().start(device="cpu").text()}, ("warmstall collect",)
     ),

@@ -28,7 +28,9 @@ EXAMPLES = [
         "critical",
     ),
     Example("at work while requests hang", "ruled_out", HANGS | {"nvidia-smi.csv": looks(97, 18432)}, ("97 %",)),
-    Example("held between requests", "ruled_out", case() | {"nvidia-smi.csv": looks(0, 18432)}, ("0 of 30 requests",)),
+    Example(
+        "held between requests", "ruled_out", case() | {"nvidia-smi.csv": looks(0, 18432)}, ("Of 30 requests 0 hung",)
+    ),
     Example("no looks at the GPU", "not_observable", HANGS, ("watch",)),
     Example("looks of another time", "not_observable", HANGS | {"nvidia-smi.csv": looks(0, 18432, 0, 60)}, ("watch",)),
     Example("nothing held", "ruled_out", HANGS | {"nvidia-smi.csv": looks(0, 4)}, ("4.0 MiB was taken",)),

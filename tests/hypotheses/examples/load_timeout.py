@@ -36,6 +36,13 @@ def abandoned() -> Log:
     return log
 
 
+ONCE = Log().start().load(100, 42.0).request(100, 44.0)
+ONCE.begins(500).gives_up(530, "WARN", CLIENT_GONE).request(500, 30.0, 499)
+
+# The load begins when the request has waited for others and its client has gone.
+AT_ONCE = Log().start().load(10, 8.0).request(10, 60.0)
+AT_ONCE.begins(70).gives_up(70.012, "WARN", CLIENT_GONE).request(12, 58.0, 499)
+
 SERVER = Log()
 SERVER.start(OLLAMA_LOAD_TIMEOUT="5m0s")
 SERVER.begins(10).gives_up(310, "ERROR", "error loading llama server", error=TIMED_OUT).request(10, 300.0, 500)
@@ -57,15 +64,25 @@ EXAMPLES = [
         "the client leaves before the load is done",
         "confirmed",
         {"server.log": abandoned().text()},
-        ("2 of 3 loads were stopped because the client left first", "loaded in 42.0 s when they were let"),
+        ("The client left first in 2 of 3 loads", "loaded in 42.0 s when they were let"),
         "warning",
     ),
     Example(
         "the server gives up",
         "confirmed",
         {"server.log": SERVER.text()},
-        ("The server gave up 1 of 1 loads after 5.0 min (OLLAMA_LOAD_TIMEOUT is 5m0s)",),
+        ("The server gave up 1 of 1 load after 5.0 min (OLLAMA_LOAD_TIMEOUT is 5m0s)",),
     ),
+    Example(
+        "one load that one client left", "supported", {"server.log": ONCE.text()}, ("in 1 of 2 loads", "Ctrl-C"), "info"
+    ),
+    Example(
+        "the client had gone before its load began",
+        "not_observable",
+        {"server.log": AT_ONCE.text()},
+        ("1 began when their client had already gone", "within 12 ms"),
+    ),
+    Example("no request and no load", "not_observable", {"server.log": Log().start().text()}, ("time with requests",)),
     Example("access lines alone, with 499", "supported", {"server.log": Log().request(10, 60.0, 499).text()}, ("499",)),
     Example(
         "the client was told so, without a log",
@@ -74,7 +91,7 @@ EXAMPLES = [
                        "start - progress 0.41 -\n2026-03-14T12:06:00Z,2026-03-14T12:06:01Z,m,200,\n"},
         ("1 of 2 calls",),
     ),
-    Example("every load came to its end", "ruled_out", {"server.log": STATUS.text()}, ("0 of 1 loads were given up",)),
-    Example("the log ends during a load", "not_observable", {"server.log": CUT.text()}, ("1 of 2 loads had not",)),
+    Example("every load came to its end", "ruled_out", {"server.log": STATUS.text()}, ("1 load and 1 request",)),
+    Example("the log ends during a load", "not_observable", {"server.log": CUT.text()}, ("Of 2 loads, 1 had not",)),
     Example("access lines alone", "not_observable", {"server.log": Log().request(10, 9.0).text()}, ("whole log",)),
 ]  # fmt: skip

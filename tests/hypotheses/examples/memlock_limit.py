@@ -52,7 +52,7 @@ EXAMPLES = [
         "pinning was refused and nothing hung",
         "confirmed",
         {"server.log": log("CUDA", 0).text() + REFUSED + "\n"},
-        ("1 buffers could not be pinned",),
+        ("could not pin 1 buffer",),
         severity="info",
     ),
     Example(

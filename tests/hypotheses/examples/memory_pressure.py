@@ -37,7 +37,7 @@ EXAMPLES = [
         "swap-outs take off with the trouble",
         "confirmed",
         {"server.log": LOG, "memory.txt": looks(0, 1300, 540)},
-        ("went to swap", "10 of 10 requests of that time were in trouble, 0 of 20"),
+        ("went to swap", "In trouble: 10 of 10 requests of that time, 0 of 20"),
         "critical",
     ),
     Example(
@@ -56,7 +56,7 @@ EXAMPLES = [
         "it grew after the trouble was over",
         "not_observable",
         {"server.log": LOG, "memory.txt": looks(0, 3000, 2400)},
-        ("None of the 10 requests in trouble",),
+        ("Of 10 requests in trouble 0 ran then",),
     ),
     Example("no look at the memory", "not_observable", {"server.log": LOG}, ("vm_stat",)),
 ]

@@ -40,7 +40,7 @@ EXAMPLES = [
         "four times slower over PCIe",
         "confirmed",
         {"server.log": log(True, False), "trials.csv": trials(100, 25), "topo.txt": TOPOLOGY.format("SYS")},
-        ("4.0 times as long", "1 of 1 links"),
+        ("4.0 times as long", "1 of 1 link between GPUs is PCIe"),
         "warning",
     ),
     Example(
@@ -57,8 +57,9 @@ EXAMPLES = [
         ("1.0 times as long",),
         "info",
     ),
-    Example("each load on one GPU", "ruled_out", {"server.log": log(False, False)}, ("1 GPU each",)),
+    Example("each load on one GPU", "ruled_out", {"server.log": log(False, False)}, ("each put its weights on 1 GPU",)),
     Example("NVLink", "ruled_out", {"server.log": log(False), "topo.txt": TOPOLOGY.format("NV12")}, ("NVLink",)),
     Example("one GPU", "ruled_out", {"server.log": log(False, gpus=1)}),
+    Example("NVLink alone", "not_observable", {"topo.txt": TOPOLOGY.format("NV12")}, ("go 1 of 1 link", "of the load")),
     Example("links alone", "not_observable", {"topo.txt": TOPOLOGY.format("PHB")}, ("the server's log of the load",)),
 ]

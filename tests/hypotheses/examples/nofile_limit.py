@@ -25,7 +25,7 @@ EXAMPLES = [
         "the server says so",
         "confirmed",
         {"server.log": log().text() + FULL, "limits.txt": limits("64", "64")},
-        ("said 1 times",),
+        ("said 1 time ",),
         severity="critical",
     ),
     Example(
@@ -48,7 +48,7 @@ EXAMPLES = [
             "trials.csv": "started_at,ended_at,endpoint,status,error\n2026-03-14T12:00:10Z,2026-03-14T12:00:10.1Z,"
             "/api/chat,,OSError: [Errno 24] Too many open files\n",
         },
-        ("1 of 1 calls failed for too many open files",),
+        ("1 of 1 call failed for too many open files",),
     ),
     Example("no limits", "not_observable", {"server.log": log().text()}, ("/proc/PID/limits",)),
 ]

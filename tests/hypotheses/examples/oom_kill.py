@@ -30,13 +30,13 @@ EXAMPLES = [
         "confirmed",
         {"kernel.log": KILLED.format(second=30, name="chroma")},
         ("chroma 1×",),
-        "warning",
+        "info",
     ),
     Example(
         "a container with OOMKilled",
         "confirmed",
         {"containers.json": CONTAINERS.format(name="ollama", killed="true")},
-        ("1 containers",),
+        ("1 container",),
         "critical",
     ),
     Example("SIGKILL, and no kernel log", "not_observable", {"server.log": SIGKILL}, ("journalctl -k", "SIGKILL")),
@@ -56,6 +56,6 @@ EXAMPLES = [
         "segfaults only",
         "ruled_out",
         {"server.log": warm().request(20, 5.0, 500).text(), "kernel.log": AROUND},
-        ("tell of a kill",),
+        ("tells of 0 kills",),
     ),
 ]

@@ -45,13 +45,13 @@ EXAMPLES = [
         "the queue was full",
         "confirmed",
         {"server.log": log(REFUSED, OLLAMA_MAX_QUEUE="4"), "trials.csv": trials(REFUSED)},
-        ("6 of 27 requests were refused with 503: OLLAMA_MAX_QUEUE (4)",),
+        ("refused 6 of 27 requests with 503: OLLAMA_MAX_QUEUE (4)",),
     ),
     Example(
         "never more calls than slots",
         "ruled_out",
         {"server.log": log(ALONE), "trials.csv": trials(ALONE)},
-        ("At most 1 requests were open at once, and a model serves 1",),
+        ("By the access lines and the clients' records, never more than 1 request at once, and a model",),
     ),
     Example(
         "calls that hang may wait without a line",

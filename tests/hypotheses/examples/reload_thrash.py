@@ -101,7 +101,16 @@ EXAMPLES = [
         {"server.log": one_model(20, *[(4096, 4)] * 4).text()},
         ("OLLAMA_DEBUG=1",),
     ),
+    Example(
+        "options tried twice before the work begins",
+        "confirmed",
+        {"server.log": one_model(20, (1024, 4), (2048, 4), (1024, 4)).text()},
+        ("2 of 3 loads", "num_ctx 1024, then 2048"),
+        "info",
+    ),
     Example("one load for all requests", "ruled_out", {"server.log": Log().start().load(10).request(60, 1).text()}),
-    Example("a server that is restarted", "ruled_out", {"server.log": RESTARTS.text()}, ("0 of 4 loads",)),
+    Example("a server that is restarted", "ruled_out", {"server.log": RESTARTS.text()}, ("Of 4 loads, 0 brought",)),
+    Example("no request and no load", "not_observable", {"server.log": Log().start().text()}, ("time with requests",)),
+    Example("no access lines", "not_observable", {"server.log": Log().start().load(10).text()}, ("with requests",)),
     Example("access lines alone", "not_observable", {"server.log": ServerLog().request(10, 9.0).text()}),
 ]

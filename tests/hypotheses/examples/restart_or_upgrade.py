@@ -17,6 +17,15 @@ def two_runs(hung_before: int, hung_after: int, version: str = "0.13.5", **setti
     return run(found, 3600, hung_after, version=version, **settings).text()
 
 
+def two_starts(device: str, wall_s: float) -> str:
+    """The same requests after two starts, the second of which finds this device and takes so long for each."""
+    found = run(ServerLog(), 0, 0)
+    found.start(3600, device=device).load(3605, 2.0)
+    for number in range(6):
+        found.request(3610 + 400 * number, wall_s)
+    return found.text()
+
+
 FAILING = "".join(
     f"Mar 14 12:0{minute}:10 box systemd[1]: ollama.service: Failed with result 'core-dump'.\n" for minute in range(4)
 )
@@ -39,7 +48,32 @@ EXAMPLES = [
         "the restart ended the trouble",
         "ruled_out",
         {"server.log": two_runs(10, 0)},
-        ("It ended the trouble", "1 restart: none brought more trouble"),
+        ("It ended the trouble", "After 1 restart no more trouble"),
+    ),
+    Example(
+        "a start that lost the GPU",
+        "supported",
+        {"server.log": two_starts("cpu", 300.0)},
+        ("found cpu in place of cuda: 6 answers took 5.0 min then, and 4.0 s at other times",),
+        severity="warning",
+    ),
+    Example(
+        "another device, and nothing slower", "ruled_out", {"server.log": two_starts("cpu", 4.0)}, ("took 4.0 s then",)
+    ),
+    Example(
+        "slow answers after a restart, which may be long ones",
+        "not_observable",
+        {"server.log": two_starts("CUDA", 300.0)},
+        ("slow answers after a restart",),
+    ),
+    Example(
+        "restarts without a request",
+        "not_observable",
+        {"server.log": ServerLog().start(0).start(60).start(120).text()},
+        ("requests before and after a restart",),
+    ),
+    Example(
+        "a start without a request", "not_observable", {"server.log": ServerLog().start().text()}, ("holds requests",)
     ),
     Example("one start, and that first", "ruled_out", {"server.log": run(ServerLog(), 0, 10).text()}, ("1 start",)),
     Example(

@@ -35,7 +35,7 @@ EXAMPLES = [
         "each failing call was three requests",
         "confirmed",
         {"server.log": log(4), "trials.csv": trials(4)},
-        ("4 of 8 calls were sent more than once, up to 3 times", "3.0 times the load"),
+        ("Clients sent 4 of 8 calls more than once, up to 3 times", "3.0 times the load"),
         severity="warning",
     ),
     Example(

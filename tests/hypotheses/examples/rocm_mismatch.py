@@ -31,7 +31,7 @@ EXAMPLES = [
         "the search for GPUs crashes",
         "supported",
         {"server.log": log("cpu", CRASHED), "gpu-devices.txt": AMD},
-        ("failed 1 times", "runner crashed"),
+        ("failed 1 time ", "runner crashed"),
         "warning",
     ),
     Example(
@@ -75,7 +75,7 @@ EXAMPLES = [
         {"server.log": log("CUDA", ASIDE, version="0.9.6")},
         ("another GPU serves",),
     ),
-    Example("ROCm serves", "ruled_out", {"server.log": log("ROCm")}, ("1 ROCm devices",)),
+    Example("ROCm serves", "ruled_out", {"server.log": log("ROCm")}, ("1 ROCm device,",)),
     Example("the search for CUDA devices crashes", "ruled_out", {"server.log": log("CUDA", CUDA_FAILED)}, ("cuda",)),
     Example(
         "the kernel has no AMD GPU",

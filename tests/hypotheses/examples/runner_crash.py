@@ -53,7 +53,7 @@ EXAMPLES = [
         "a segfault in the kernel's log",
         "confirmed",
         {"server.log": warm().request(20, 5.0, 500).text(), "kernel.log": SEGFAULT.format(name="ollama")},
-        ("1 faults of ollama",),
+        ("1 fault of ollama",),
     ),
     Example(
         "killed from outside",
@@ -63,15 +63,23 @@ EXAMPLES = [
     ),
     Example(
         "asked to end by SIGTERM",
-        "not_observable",
+        "supported",
         {"server.log": warm().says(25, "ERROR", "error loading llama server", error=DIED).request(20, 5, 500).text()},
+        ("ended by SIGTERM 1×", "no crash of its own; 1 request failed", "who sent SIGTERM"),
+        "warning",
+    ),
+    Example(
+        "ended by SIGTERM, and no request failed",
+        "not_observable",
+        {"server.log": warm().says(25, "WARN", GONE, sys=15, string="signal: terminated").request(31, 1).text()},
         ("who sent SIGTERM",),
     ),
+    Example("no request and no load", "not_observable", {"server.log": Log().start().text()}, ("time with requests",)),
     Example(
         "an ordinary unload of 0.32",
         "ruled_out",
         {"server.log": warm("0.32.15").says(30, "ERROR", "llama-server terminated", error="signal: killed").text()},
-        ("0 of 1 requests",),
+        ("0 of 1 request",),
     ),
     Example(
         "another program's segfault",

@@ -31,7 +31,7 @@ EXAMPLES = [
         "supported",
         {"server.log": log(BACK_TO_BACK, 6.0, 4), "trials.csv": trials(BACK_TO_BACK, 6.0)},
         ("never two of them open at once (9.8 a minute", "the model has 4 slots"),
-        severity="warning",
+        severity="info",
     ),
     Example(
         "one slot",

@@ -19,7 +19,7 @@ EXAMPLES = [
         "retrieval without documents, and answers",
         "supported",
         {"server.log": CHATS, "app-rag.log": application("retrieved 0 documents from handbook")},
-        ("2 answers were given after the first",),
+        ("2 answers came after the first",),
     ),
     Example(
         "retrieval that fails",

@@ -11,17 +11,17 @@ GIB = 2**30
 BLOBS = (BLOB, BLOB.replace("ab", "cd"))
 
 
-def log(version: str, warned: int = 0, device: str = "CUDA") -> str:
-    """Two models that take turns, six times; some of the unloads are warned of."""
+def log(version: str, warned: int = 0, device: str = "CUDA", ticks: int = 1) -> str:
+    """Two models that take turns, six times; some of the unloads are warned of, once or at each tick of 250 ms."""
     found = ServerLog().start(version=version, device=device, OLLAMA_KEEP_ALIVE="10s")
     for turn in range(6):
         at_s = 10 + 100 * turn
         found.load(at_s, 6.0, BLOBS[turn % 2], 40001 + turn).request(at_s - 6, 40.0)
         if turn < warned:
-            at = NOON + timedelta(seconds=at_s - 1)
-            found.add(
-                at, slog(at, "WARN", "sched.go:687", "gpu VRAM usage didn't recover within timeout", seconds="5.2")
-            )
+            for tick in range(ticks):
+                at = NOON + timedelta(seconds=at_s - 1 + tick / 4)
+                message, waited = "gpu VRAM usage didn't recover within timeout", f"{5.2 + tick / 4:.3f}"
+                found.add(at, slog(at, "WARN", "sched.go:687", message, seconds=waited, model=BLOBS[turn % 2]))
     return found.text()
 
 
@@ -53,7 +53,20 @@ EXAMPLES = [
     ),
     Example("the server warns of it", "supported", {"server.log": log("0.9.6", 5)}, ("5 times in vain", "26.0 s")),
     Example(
-        "it comes back", "ruled_out", {"server.log": log("0.13.5"), "samples.jsonl": samples(False)}, ("all 6 unloads",)
+        "each wait is warned of three times",
+        "supported",
+        {"server.log": log("0.9.6", 5, ticks=3)},
+        ("5 times in vain", "26.0 s"),
+        "warning",
+    ),
+    Example(
+        "one wait, of three ticks", "supported", {"server.log": log("0.9.6", 1, ticks=3)}, ("1 time in vain",), "info"
+    ),
+    Example(
+        "it comes back",
+        "ruled_out",
+        {"server.log": log("0.13.5"), "samples.jsonl": samples(False)},
+        ("after 6 unloads, and stayed after 0",),
     ),
     Example(
         "another program holds the memory",

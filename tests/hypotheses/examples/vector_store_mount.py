@@ -45,7 +45,7 @@ EXAMPLES = [
         inspect("qdrant/qdrant", "/qdrant/storage", Source=f"/var/lib/docker/volumes/{'0a' * 32}/_data"),
         ("anonymous",),
     ),
-    Example("chroma 1.0 with its volume", "ruled_out", inspect(NEW, "/data"), ("which is 1 of its 1 mounts",)),
+    Example("chroma 1.0 with its volume", "ruled_out", inspect(NEW, "/data"), ("where something is mounted (1 of 1)",)),
     Example("chroma 0.6 with its volume", "ruled_out", inspect(OLD, "/chroma/chroma/")),
     Example("a mount above the directory", "ruled_out", inspect(OLD, "/chroma")),
     Example("moved by its setting", "ruled_out", inspect(OLD, "/vectors", env=("PERSIST_DIRECTORY=/vectors",))),

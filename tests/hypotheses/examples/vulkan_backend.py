@@ -35,6 +35,14 @@ def trials(*rates: float) -> str:
     return HEAD + "".join(lines)
 
 
+def beside(library: str, name: str) -> str:
+    """A start that finds two GPUs, each by its own backend and both with id 0."""
+    found = ServerLog().start(device="Vulkan")
+    found.add(NOON, slog(NOON, "INFO", "types.go:32", "inference compute", id=0, library=library, description=name,
+                         pci_id="0000:01:00.0"))  # fmt: skip
+    return found.text()
+
+
 LOST = "ggml_vulkan: device lost on Vulkan0\n"
 
 EXAMPLES = [
@@ -54,6 +62,13 @@ EXAMPLES = [
     ),
     Example(
         "Vulkan loses its device", "supported", {"server.log": log("Vulkan") + LOST}, ("lost its device",), "critical"
+    ),
+    Example(
+        "an integrated GPU beside one with CUDA",
+        "supported",
+        {"server.log": beside("CUDA", "NVIDIA GeForce RTX 2050")},
+        ("Vulkan drives 1 device at 1 of 1 start; CUDA drives others, 1 device at 1 of 1 start",),
+        "info",
     ),
     Example(
         "the only backend of this GPU", "supported", {"server.log": log("Vulkan")}, ("0 devices of another",), "info"

@@ -85,8 +85,8 @@ EXAMPLES = [
         case((60.0, "", "no answer"), (60.0, "", "no answer")),
         ("2 calls ended without an answer",),
     ),
-    Example("all requests as usual", "ruled_out", case(), ("0 of 30 requests",)),
-    Example("clients that leave after 2 s", "ruled_out", case(*[LEFT] * 6), ("0 of 36 requests",)),
+    Example("all requests as usual", "ruled_out", case(), ("Of 30 requests, 0 stood still",)),
+    Example("clients that leave after 2 s", "ruled_out", case(*[LEFT] * 6), ("Of 36 requests, 0 stood still",)),
     Example("no client's record", "not_observable", case(own=False), ("leaves no access line",)),
     Example(
         "long answers of all lengths, some of them cut",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from .facts import Facts
+from .facts import Facts, counted
 
 # Lines that say that a GPU is there and will not be used, and what they say in words.
 DROPS = {
@@ -41,6 +41,19 @@ def found_devices(facts: Facts) -> pd.DataFrame:
     rows["name"] = pd.Series(named, rows.index, dtype=str)
     columns = ["host", "source", "line", "at", "start", "version", "library", "name", "type", "pci_id", "compute"]
     return rows[columns]
+
+
+def starts_of(devices: pd.DataFrame) -> int:
+    """At how many starts of the server these devices were found."""
+    return len(devices[["host", "source", "start"]].drop_duplicates())
+
+
+def found_text(devices: pd.DataFrame, kind: str, every: pd.DataFrame) -> str:
+    """How many devices these are, each start finding them anew: 2 CUDA devices at 11 of 13 starts."""
+    each = devices.groupby(["host", "source", "start"]).size()
+    most, starts = int(each.max()) if len(each) else 0, starts_of(every)
+    up_to = "up to " if len(each) and most > each.min() else ""
+    return f"{up_to}{counted(most, kind)} at {len(each):,} of {counted(starts, 'start')}"
 
 
 def gpus_of_hosts(facts: Facts, vendor: str = "") -> pd.DataFrame:

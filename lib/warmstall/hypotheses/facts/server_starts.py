@@ -1,11 +1,12 @@
-"""The starts of the server, and how much trouble there was before and after each of them."""
+"""The starts of the server, what each of them found, and how much trouble there was before and after it."""
 
 from __future__ import annotations
 
 import pandas as pd
 
+from ...parse.plain_text import printable
 from ...proportions import fisher
-from .facts import Facts
+from .facts import Facts, counted
 
 # Two rates that differ by chance this seldom are taken to differ, as is usual.
 _BY_CHANCE = 0.05
@@ -24,7 +25,7 @@ def server_starts(facts: Facts) -> pd.DataFrame:
 
 
 def trouble_by_start(facts: Facts) -> pd.DataFrame:
-    """The starts with columns requests and troubled: what ended until the next start of that host.
+    """The starts with columns until, requests and troubled: what began before the next start of that host.
 
     Cold starts are no trouble here: every start makes some.
     """
@@ -40,8 +41,17 @@ def trouble_by_start(facts: Facts) -> pd.DataFrame:
                 mine = frame[frame["host"].eq(host) | (starts["host"].nunique() == 1)]
                 counts.append(int(mine["started_at"].ge(start["at"]).mul(mine["started_at"].lt(until)).sum()))
             n_lost = int((lost.ge(start["at"]) & lost.lt(until)).sum())
-            rows.append(start | {"requests": counts[0] + n_lost, "troubled": counts[1] + n_lost})
-    return pd.DataFrame(rows, columns=[*starts.columns, "requests", "troubled"])
+            rows.append(start | {"until": until, "requests": counts[0] + n_lost, "troubled": counts[1] + n_lost})
+    return pd.DataFrame(rows, columns=[*starts.columns, "until", "requests", "troubled"])
+
+
+def libraries_of(facts: Facts, start: pd.Series) -> set[str]:
+    """The libraries through which this start found devices; none where the log does not tell."""
+    rows = facts.events("gpu_inventory", "server_listening", "server_config")
+    rows = rows[rows["source"].eq(start["source"]) & rows["line"].gt(start["line"])]
+    following = rows["line"][rows["key"] != "gpu_inventory"].min()
+    rows = rows[rows["key"].eq("gpu_inventory") & ~rows["line"].gt(following)]
+    return {printable(str(fields.get("library", "")))[:20].lower() for fields in rows["fields"]}
 
 
 def change_of_rate(before: pd.Series, after: pd.Series) -> int:
@@ -58,4 +68,4 @@ def change_of_rate(before: pd.Series, after: pd.Series) -> int:
 
 def counts_text(run: pd.Series) -> str:
     """How much trouble a run had: 12 of 40 requests."""
-    return f"{run['troubled']:,} of {run['requests']:,} requests"
+    return f"{run['troubled']:,} of {counted(run['requests'], 'request')}" if run["requests"] else "0 requests"
