@@ -103,3 +103,11 @@ def test_lines_after_the_clocks_changed_stay_between_their_neighbours(tmp_path: 
     )
 
     assert analyze(log).requests()["ended_at"].dt.strftime("%H:%M").tolist() == ["06:10"]
+
+
+def test_a_call_that_needed_no_model_is_not_said_to_have_had_one(tmp_path: Path) -> None:
+    log = tmp_path / "server.log"
+    log.write_text('[GIN] 2026/11/20 - 20:49:03 | 200 | 12.1ms |  127.0.0.1 | POST     "/api/generate"\n')
+
+    assert "1 answered within a second" in answer(analyze(log))
+    assert "on a model in memory" not in answer(analyze(log))

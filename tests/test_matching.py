@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -9,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from warmstall.matching import Request, epoch, match_loads, match_trials, queue_by_overlap
-from warmstall.records import Load
+from warmstall.matching import Request, epoch, match_loads, match_tasks, match_trials, queue_by_overlap
+from warmstall.records import Load, SlotTask
 
 START = datetime(2026, 1, 1)
 ZERO = epoch(START)
@@ -127,3 +128,55 @@ def test_a_trial_finds_its_request_and_a_lost_one_stays_over() -> None:
     assert found[0].trial is None
     assert found[1].trial is trials[0]
     assert left == [trials[1]]
+
+
+def task(line: int, finished_line: int, total_s: float) -> SlotTask:
+    """A task of slot 0; its lines have no stamps, as those of llama-server have none."""
+    return SlotTask(
+        "box", "server.log", line, 0, line, None, None, finished_line, finished_line + 2, False, total_s / 4, 40,
+        3 * total_s / 4, 60, total_s, False,
+    )  # fmt: skip
+
+
+def access(line: int, start: float, wall_s: float) -> Request:
+    return replace(request(line, start, wall_s), line=line)
+
+
+def lines_of(found: Request) -> list[int]:
+    return [task.line for task in found.tasks]
+
+
+def test_a_timing_before_its_access_line_is_its_requests() -> None:
+    first, second = access(20, 0.0, 5.0), access(40, 10.0, 5.0)
+
+    match_tasks([first, second], [task(12, 18, 4.9), task(32, 38, 4.8)])
+
+    assert (lines_of(first), lines_of(second)) == ([12], [32])
+
+
+@pytest.mark.parametrize("finished_line", [21, 22, 24])
+def test_an_access_line_among_the_lines_of_its_timing_takes_it(finished_line: int) -> None:
+    """Two processes write one log: the request may be through before its runner's timing is."""
+    first, second = access(20, 0.0, 5.0), access(40, 10.0, 9.0)
+
+    match_tasks([first, second], [task(12, finished_line, 4.9), task(32, 38, 4.8)])
+
+    assert (lines_of(first), lines_of(second)) == ([12], [32])
+
+
+def test_a_timing_without_a_request_is_not_carried_forward() -> None:
+    """One that began before an access line cannot be of a request that came after it."""
+    first, second = access(20, 0.0, 1.0), access(40, 10.0, 9.0)
+
+    match_tasks([first, second], [task(12, 18, 4.9)])
+
+    assert (lines_of(first), lines_of(second)) == ([], [])
+
+
+def test_a_request_keeps_its_own_of_two_timings() -> None:
+    """The second answer of a request that took two is left over, and not the next request's."""
+    first, second = access(20, 0.0, 5.0), access(40, 10.0, 5.0)
+
+    match_tasks([first, second], [task(5, 9, 2.0), task(12, 18, 2.0), task(32, 38, 4.8)])
+
+    assert (lines_of(first), lines_of(second)) == ([5], [32])

@@ -123,6 +123,22 @@ def test_a_server_start_ends_everything_before_it() -> None:
     assert [run.version for run in timeline.runs] == ["0.13.5"]
 
 
+def test_an_engine_inside_the_server_holds_one_model() -> None:
+    """ "changing loaded model" is all it says of the one before; coming back to that one is a reload."""
+    swap = 'msg="changing loaded model"'
+    library = 'msg="Loading Dynamic llm server: /tmp/ollama1/runners/cuda_v11/libext_server.so"'
+    ready = 'msg="Starting llama main loop"'
+    log: list[tuple[float, str]] = []
+    for second, blob in ((0, BLOB_A), (10, BLOB_B), (20, BLOB_A)):
+        model = f"llama_model_loader: loaded meta data with 23 key-value pairs and 291 tensors from {blob} (version 3)"
+        log += [(second, swap), (second + 1, library), (second + 1, model), (second + 3, ready)]
+    timeline = lines(*log)
+
+    assert [(load.model, load.reload) for load in timeline.loads] == [(A, False), (B, False), (A, True)]
+    gone = [(r.model, r.unloaded_at) for r in timeline.residencies]
+    assert gone == [(A, START + timedelta(seconds=10)), (B, START + timedelta(seconds=20)), (A, None)]
+
+
 def test_slots_and_context_come_from_the_runners_command_line() -> None:
     command = f"/llama-server --model {BLOB_A} --port 7 -c 16384 -np 4 --flash-attn auto"
     timeline = lines(

@@ -24,6 +24,9 @@ UNEXPLAINED = {
     "abort_text": "",
     "shared_timeout_s": 0.0, "queued_first": True, "rest_s": 30.0, "beside": 0, "prefill_sure": True,
 }  # fmt: skip
+LONG = {
+    "triggered": True, "waited": True, "loads_seen": 1, "wall_s": 400.0, "usual_s": None, "usual_limit_s": None,
+}  # fmt: skip
 MEASURED = UNEXPLAINED | {
     "measured": True, "prefill_s": 0.2, "decode_s": 29.8, "decode_tokens": 150, "prompt_tokens": 40,
     "unexplained_s": 0.0,
@@ -55,6 +58,13 @@ SLOW_DECODE = MEASURED | {
             "queue_wait",
         ),
         ({"triggered": True, "waited": True, "load_s": 3.0, "rest_s": 27.0, "loads_seen": 1}, "unknown"),
+        # Of a minute or more, a load of a hundredth explains nothing when nobody knows what is usual …
+        ({**LONG, "load_s": 5.0, "rest_s": 395.0}, "unknown"),
+        ({**LONG, "load_s": 5.0, "rest_s": 395.0, "usual_limit_s": 500.0, "usual_s": 300.0}, "cold_start"),
+        ({**LONG, "load_s": 12.0, "rest_s": 388.0}, "cold_start"),
+        ({**LONG, "load_s": 0.5, "rest_s": 39.5, "wall_s": 40.0}, "cold_start"),
+        # … and what came after it must be noticeably longer than the load to be the reason.
+        ({"triggered": True, "waited": True, "load_s": 14.4, "rest_s": 15.3, "loads_seen": 1}, "cold_start"),
         ({"loads_seen": 1}, "unknown"),
         ({"queue_s": 20.0, "in_flight": 8}, "queue_wait"),
         ({"queue_s": 20.0, "in_flight": 8, "model": ""}, "unknown"),
@@ -101,6 +111,11 @@ def test_every_unknown_says_what_to_collect() -> None:
         verdict, reason = verdict_of(UNEXPLAINED | facts)
         assert verdict == "unknown"
         assert "Collect: " in reason
+
+
+def test_an_answer_at_once_names_no_model_where_none_is_known() -> None:
+    assert verdict_of(UNEXPLAINED | {"wall_s": 0.012, "model": ""})[1].endswith("by which model, if any")
+    assert verdict_of(UNEXPLAINED | {"wall_s": 0.012})[1] == "answered in 0.01 s"
 
 
 def test_every_reason_can_be_written_from_unknown_numbers() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -44,6 +44,8 @@ from .windows import find_windows
 IDLE_CPU_PERCENT = 1.0
 # Samples further apart than this say nothing of the time between them.
 LONGEST_SAMPLE_GAP_S = 10.0
+# Events that tell of a server's life: starts, loads, crashes, slots.
+_OF_A_SERVER = f"(key IN {USED_KEYS} OR starts_with(key, 'ls_'))"
 REQUEST_COLUMNS = (
     "host", "line", "started_at", "ended_at", "uncertainty_s", "wall_s", "status", "method", "path", "client",
     "model", "verdict", "flags", "queue_s", "load_s", "prefill_s", "decode_s", "unexplained_s", "reason",
@@ -86,19 +88,62 @@ class Analysis:
         self.clock_offsets_s = {**case.clocks.offsets_s, **clock_offsets_s}
 
     @cached_property
+    def _twins(self) -> dict[str, str]:
+        """Streams of access lines alone, each with the stream in which the same server wrote its events.
+
+        Where a service's stdout and stderr go to files of their own, GIN writes to one and all else to the
+        other. Two such files of one host belong together when their times overlap and no third one fits.
+        """
+        streams = self.case.streams()
+        lines = self.case.sql(
+            "SELECT host, source, min(ended_local - to_seconds(coalesce(wall_s, 0))) AS first, "
+            "max(ended_local) AS last FROM access_lines GROUP BY ALL"
+        )
+        events = self.case.sql(f"SELECT DISTINCT source FROM events WHERE {_OF_A_SERVER}")
+        spoken = {streams[source] for source in events["source"]}
+        heard: dict[tuple[str, str], list[datetime]] = defaultdict(list)
+        for row in lines.dropna().itertuples():
+            heard[row.host, streams[row.source]] += [row.first, row.last]
+        shown: dict[tuple[str, str], list[datetime]] = defaultdict(list)
+        for account in self.case.accounts:
+            if account["first_at"] and account["offsets_s"] and streams[account["path"]] in spoken:
+                zone = timedelta(seconds=account["offsets_s"][-1])  # access lines are in local time
+                span = (datetime.fromisoformat(account[end]).replace(tzinfo=None) for end in ("first_at", "last_at"))
+                shown[account["host"], streams[account["path"]]] += [at + zone for at in span]
+        pairs = [
+            (stream, other)
+            for (host, stream), at in heard.items()
+            for (other_host, other), there in shown.items()
+            if host == other_host and stream not in spoken and (host, other) not in heard
+            if min(at) <= max(there) and min(there) <= max(at)
+        ]
+        uses = Counter(stream for pair in pairs for stream in pair)
+        return {stream: other for stream, other in pairs if uses[stream] == uses[other] == 1}
+
+    @cached_property
+    def _streams(self) -> dict[str, str]:
+        """The stream of each source; the two files of one server are one."""
+        return {source: self._twins.get(stream, stream) for source, stream in self.case.streams().items()}
+
+    @cached_property
     def timelines(self) -> dict[str, Timeline]:
         """What the events of each log tell, by stream (a log with its rotations)."""
-        streams = self.case.streams()
+        streams = self._streams
         by_stream: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        keys = ", ".join(f"'{key}'" for key in USED_KEYS)
-        wanted = f"key IN ({keys}) OR starts_with(key, 'ls_') OR contains(fields, 'runner.name')"
-        for row in self.case.rows("events", wanted):
+        for row in self.case.rows("events", f"{_OF_A_SERVER} OR contains(fields, 'runner.name')"):
             by_stream[streams.get(row["source"], row["source"])].append(row)
         return {stream: build_timeline(events_of(rows)) for stream, rows in by_stream.items()}
 
     @cached_property
     def _clocked(self) -> pd.DataFrame:
-        return self.case.view("requests_on_clock", inference=INFERENCE_PATHS)
+        offsets_s = {self._streams[a["path"]]: a["offsets_s"][-1] for a in self.case.accounts if a["offsets_s"]}
+        twins = {
+            source: offsets_s[self._twins[stream]]
+            for source, stream in self.case.streams().items()
+            if stream in self._twins
+        }
+        return self.case.view("requests_on_clock", inference=INFERENCE_PATHS, twin_sources=list(twins),
+                              twin_offsets=list(twins.values()))  # fmt: skip
 
     @cached_property
     def unmatched_trials(self) -> list[dict[str, Any]]:
@@ -112,7 +157,7 @@ class Analysis:
     @cached_property
     def _judged(self) -> list[dict[str, Any]]:
         order = {account["path"]: number for number, account in enumerate(self.case.accounts)}
-        streams = self.case.streams()
+        streams = self._streams
         frame = self._clocked
         frame = frame.assign(order=frame["source"].map(order)).sort_values(["order", "line"], ignore_index=True)
         self._placed = frame
@@ -407,6 +452,8 @@ class Analysis:
         columns = ["path", "kind", "encoding", "lines", "recognized", "unrecognized", "undecodable", "first_at",
                    "last_at", "zone", "zone_from"]  # fmt: skip
         spans = self._requests.groupby("source").agg(first=("started_at", "min"), last=("ended_at", "max"))
+        used = {row.source: row for row in self._clocked.drop_duplicates("source", keep="last").itertuples()}
+        host_zones = self.case.zones()
         rows = []
         for account in self.case.accounts:
             first_at = [at for at in (pd.to_datetime(account["first_at"], utc=True),) if at]
@@ -414,12 +461,16 @@ class Analysis:
             if account["path"] in spans.index:
                 first_at.append(spans["first"][account["path"]])
                 last_at.append(spans["last"][account["path"]])
-            shifts = account["offsets_s"]
-            shown = shifts[-1] if shifts else self.case.clocks.assumed_s(account["host"])
-            sign = "-" if shown < 0 else "+"
-            zone = f"{sign}{abs(shown) // 3600:02d}:{abs(shown) % 3600 // 60:02d}"
+            shifts, lines = account["offsets_s"], used.get(account["path"])
+            if shifts:
+                shown_s, zone_from = shifts[-1], "slog"
+            elif lines and lines.zone_from:
+                shown_s, zone_from = int(lines.zone_s), lines.zone_from
+            else:
+                shown_s, zone_from = host_zones[account["host"]], self.case.clocks.zone_from(account["host"])
+            sign = "-" if shown_s < 0 else "+"
+            zone = f"{sign}{abs(shown_s) // 3600:02d}:{abs(shown_s) % 3600 // 60:02d}"
             span = {"first_at": min(first_at, default=None), "last_at": max(last_at, default=None)}
-            zone_from = "slog" if shifts else self.case.clocks.zone_from(account["host"])
             rows.append({**account, **span, "zone": zone, "zone_from": zone_from})
         return _utc(pd.DataFrame(rows)[columns], "first_at", "last_at")
 

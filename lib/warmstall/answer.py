@@ -15,6 +15,7 @@ from .hypotheses import Judgement, judge, stacked
 from .observed.facts import memory_findings, sentences
 from .parse.plain_text import printable
 from .postmortem import draft
+from .verdicts import NOTHING_TO_EXPLAIN_S
 from .writing import whole_file
 
 SCHEMA = 1
@@ -246,14 +247,17 @@ def _what_was_read(found: Analysis, requests: pd.DataFrame) -> str:
     named = f"Ollama {', '.join(versions)}" if versions else "Ollama (version not in the log)"
     files = str(logs["path"].iloc[0]) if len(logs) == 1 else f"{len(logs)} logs"
     text = f"{named}: {files}, {lines:,} lines"
+    first, last = logs["first_at"].min(), logs["last_at"].max()
     if len(requests):
         first, last = requests["started_at"].min(), requests["ended_at"].max()
+    if not pd.isna(first):
         text += f", {first:%Y-%m-%d %H:%M:%S} to {last:%Y-%m-%d %H:%M:%S} UTC"
-    zones = [zone for zone in logs["zone"].unique() if zone != "+00:00"]
-    if zones and not (logs["zone_from"] == "assumed").any():
+    # Lines that have no stamps of their own and no local times need no zone.
+    assumed = logs["zone_from"].eq("assumed") & logs["path"].isin(requests["source"])
+    if assumed.any():
+        text += f" (the log tells no zone; {' and '.join(logs['zone'][assumed].unique())} is assumed)"
+    elif zones := [zone for zone in logs["zone"][~logs["zone_from"].eq("assumed")].unique() if zone != "+00:00"]:
         text += f" (the log's own clock is at {' and '.join(zones)})"
-    if (logs["zone_from"] == "assumed").any() and len(requests):
-        text += f" (the log tells no zone; {logs['zone'].iloc[0]} is assumed)"
     return text + "."
 
 
@@ -288,7 +292,9 @@ def _headline(inference: pd.DataFrame, stalled: Judgement | None) -> list[str]:
         verdict += f" Most time went elsewhere: {troubles[most]:,} {_named(most, troubles[most])}."
     lines = [f"Cold start or warm stall? {verdict[0].upper()}{verdict[1:]}"]
     if ok:
-        told.insert(0, f"{ok:,} as usual on a model in memory")
+        fine = inference[inference["verdict"] == "warm_ok"]
+        by_a_model = (fine["model"].ne("") | fine["wall_s"].ge(NOTHING_TO_EXPLAIN_S)).any()
+        told.insert(0, f"{ok:,} {'as usual on a model in memory' if by_a_model else 'answered within a second'}")
     walls = f"median {_seconds_text(p50)}, 95 % within {_seconds_text(p95)}"
     requests = f"{n:,} requests to models, {walls}" if n > 1 else f"1 request to a model, {_seconds_text(p50)}"
     lines.append(f"{requests}: {', '.join(told)}.")

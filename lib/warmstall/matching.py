@@ -27,6 +27,11 @@ AT_ONCE_S = 0.05
 # From a request's arrival to the spawn of its runner: reading the model's header, asking the GPUs for
 # their memory. Seconds on slow disks, never the length of another request.
 SPAWN_SLACK_S = 0.25
+# An access line follows the timing of its task at once; a client that is slow to take its answer delays it.
+LATE_LINE_S = 5.0
+# Access lines and timings are written by two processes: one may come among the three lines of the other, which
+# another slot may have stretched.
+CROSSED_LINES = 6
 _TIMED_OUT_OR_FAILED = ("failed", "timed_out", "abandoned", "unfinished")
 
 
@@ -165,36 +170,60 @@ def _narrow(request: Request, trial: dict[str, Any], offset_s: float, uncertaint
 
 
 def match_tasks(requests: Sequence[Request], tasks: Sequence[SlotTask]) -> None:
-    """Give each generating request its llama-server task, in the order of the lines.
+    """Give each generating request of a file its llama-server task, by the order of the lines and their times.
 
-    A task that printed its timing belongs to the oldest-finished task's request: the next access line that
-    is long enough for it. One that never did was cut short: its access line comes while it is open.
+    A task that printed its timing belongs to the next access line that is long enough for it, of a request
+    that was there when it began and ended when it did; where lines of two writers crossed, to the one just
+    before. A task whose request is not found so is nobody's. One that never printed a timing was cut short:
+    its access line comes while it is open.
     """
     waiting: list[SlotTask] = []
+    lines = [request.line for request in requests]
     finished = sorted((task for task in tasks if task.total_s is not None), key=lambda task: task.finished_line)
     unfinished = sorted((task for task in tasks if task.total_s is None), key=lambda task: task.line)
     following, open_from = 0, 0
     taken: set[int] = set()
+
+    def between(line: int) -> tuple[float, float]:
+        """When the line was written: between the access lines around it, which have times where it has none."""
+        at = bisect_right(lines, line)
+        from_at = requests[at - 1].ended_from if at else float("-inf")
+        return from_at, max(from_at, requests[at].ended_to) if at < len(lines) else float("inf")
+
+    def began_during(task: SlotTask, request: Request) -> bool:
+        from_at, to_at = between(task.line)
+        from_at = max(from_at, epoch(task.started_from)) if task.started_from else from_at
+        to_at = min(to_at, epoch(task.started_to)) if task.started_to else to_at
+        return to_at >= request.started_from - CLOCK_SLACK_S and from_at <= request.ended_to
+
+    def fits(task: SlotTask, request: Request) -> bool:
+        # Whole seconds above a minute: the true wall may be up to a second more.
+        room_s = request.wall_s + (1.0 if request.wall_s >= 60 else 0.05)
+        return (task.total_s or 0.0) <= room_s and began_during(task, request)
+
     for request in requests:
         if request.ran and request.embedding:  # its tasks are released without a timing; they are nobody else's
             taken.update(task.line for task in unfinished if task.released_line and task.line < request.line)
         if not request.ran or request.embedding:
             continue
         while following < len(finished) and finished[following].finished_line < request.line:
-            waiting.append(finished[following])
+            if finished[following].line not in taken:
+                waiting.append(finished[following])
             following += 1
-        # Whole seconds above a minute: the true wall may be up to a second more.
-        room_s = request.wall_s + (1.0 if request.wall_s >= 60 else 0.05)
-        fitting = [
-            task
-            for task in waiting
-            if (task.total_s or 0.0) <= room_s
-            and (task.started_to is None or epoch(task.started_to) >= request.started_from - 1)
-            and (task.started_from is None or epoch(task.started_from) <= request.ended_to)
-        ]
+        waiting = [t for t in waiting if between(t.finished_line)[1] >= request.ended_from - LATE_LINE_S]
+        fitting = [task for task in waiting if fits(task, request)]
+        if not fitting and request.status == "200":  # its line may stand among those of its own timing
+            fitting = [
+                task
+                for task in finished[following : following + 2]
+                if task.line < request.line < task.finished_line <= request.line + CROSSED_LINES
+                and task.line not in taken
+                and fits(task, request)
+            ]
         if fitting and request.status != "499":
             request.tasks.append(fitting[0])
-            waiting.remove(fitting[0])
+            taken.add(fitting[0].line)
+            waiting = [task for task in waiting if task is not fitting[0]]
             continue
         while open_from < len(unfinished) and unfinished[open_from].line in taken:
             open_from += 1

@@ -42,6 +42,7 @@ _STEPS = {
     "runner_spawn": "_spawn",
     "mlx_spawn": "_spawn",
     "engine1_load": "_spawn",
+    "engine1_swap": "_swap",
     "model_file": "_model_file",
     "load_params": "_load_parameters",
     "evict_reason_mem": "_evicting",
@@ -232,10 +233,18 @@ class _Builder:
         if re.match(r"0\.1\.3[234]\b", version):
             self._ready(event)
 
+    def _swap(self, event: Event) -> None:
+        # An engine inside the server holds one model; this line is all that is said of the one before.
+        for model in list(self.resident):
+            self._unload(model, event.at, "another model was loaded in its place")
+
     def _model_file(self, event: Event) -> None:
         # An engine inside the server is started as a library; which model it is comes a line later.
         if self.open_loads and self.open_loads[-1]["model"].endswith("libext_server.so"):
-            self.open_loads[-1]["model"] = model_key(event.fields["path"])
+            model = model_key(event.fields["path"])
+            self.open_loads[-1] |= {"model": model, "reload": model in self.loaded_before}
+            if model in self.resident:
+                self._unload(model, event.at, "it was loaded again")
 
     def _evicting(self, event: Event) -> None:
         if self.open_loads:

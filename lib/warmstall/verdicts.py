@@ -34,6 +34,11 @@ _PAUSE_FACTOR = 5.0
 # The same factor from which on a speed is not usual (`budget.py`), for the phase that did not pause.
 _BOTH_SLOW_FACTOR = 3.0
 
+# Of a request of a minute or more, a load of less than a fiftieth is lost in the whole seconds of its access line:
+# whether its model was cold made no difference to it.
+_LONG_S = 60.0
+_HARDLY_ANY = 0.02
+
 _CLIENT_LEFT = re.compile(
     r"client timeout|closed connection|timed? ?out waiting for (?:the )?response|cancell?ed|ReadTimeout", re.I
 )
@@ -75,7 +80,14 @@ def _mostly_something_else(f: Facts) -> bool:
     """A load was there, but what came after it is longer than the load and beyond what is usual."""
     usual_s = f["usual_limit_s"]
     waited_s = f["load_s"] + f["queue_s"]
-    return bool(usual_s and not f["measured"] and f["rest_s"] > max(usual_s, waited_s, NOTHING_TO_EXPLAIN_S))
+    return bool(usual_s and not f["measured"] and f["rest_s"] > max(usual_s, waited_s + NOTHING_TO_EXPLAIN_S))
+
+
+def _hardly_a_load(f: Facts) -> bool:
+    """A load was there, but it is next to nothing of a long request, and nobody knows what the rest usually takes."""
+    unknown = f["usual_limit_s"] is None and not f["measured"]
+    # A load without a length may have been a long one.
+    return bool(unknown and f["wall_s"] >= _LONG_S and 0 < f["load_s"] + f["queue_s"] < _HARDLY_ANY * f["wall_s"])
 
 
 def _stood_still(f: Facts, still_s: str = "stopped_s") -> bool:
@@ -177,7 +189,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "cold_start",
-        lambda f: f["status"] == "200" and f["triggered"] and not _mostly_something_else(f),
+        lambda f: f["status"] == "200" and f["triggered"] and not _mostly_something_else(f) and not _hardly_a_load(f),
         "its model was not in memory: {load_text} (line {load_line}){beside_the_load}",
     ),
     Rule(
@@ -247,7 +259,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "warm_ok",
         lambda f: f["status"] == "200" and f["loads_seen"] == 0 and f["wall_s"] < NOTHING_TO_EXPLAIN_S,
-        "answered in {wall_s:.2f} s",
+        "answered in {wall_s:.2f} s{if_by_a_model}",
     ),
     Rule(
         "warm_ok",
@@ -274,6 +286,12 @@ _UNKNOWN: tuple[tuple[Callable[[Facts], bool], str], ...] = (
         "its model was loaded first ({load_text}, line {load_line}), but the other {rest_s:.1f} s are far beyond the "
         "{usual_s:.1f} s that are usual: the cold start is not why it was slow. Collect: eval_count and eval_duration "
         "of the final chunk, or samples of the runner's CPU",
+    ),
+    (
+        lambda f: f["triggered"] and _hardly_a_load(f),
+        "its model was loaded first (line {load_line}), but that explains only {load_s:.1f} of its {wall_s:.0f} s, and "
+        "too few requests like it tell whether the other {rest_s:.0f} s are usual. Collect: eval_count and "
+        "eval_duration of the final chunk, or samples of the runner's CPU",
     ),
     (
         lambda f: f["measured"] and _excess(f, "prefill"),
@@ -343,6 +361,8 @@ class Shown(dict[str, Any]):
             return f"; the other {rest_s:.1f} s are not the load"
         if key == "beside_others":
             return f", beside {self['beside']} other requests" if self["beside"] else "; no load, no queue"
+        if key == "if_by_a_model":  # a call without a prompt is answered at once, with no model in memory
+            return "" if self["model"] else "; the log does not tell by which model, if any"
         if key == "wait_when":
             return "before its model's load began" if self["queued_first"] else "most of it after its model was loaded"
         raise KeyError(key)

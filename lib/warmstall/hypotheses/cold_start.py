@@ -101,7 +101,7 @@ def _by_the_log(facts: Facts) -> Iterator[Finding]:
 
 
 def _beside_loads(facts: Facts, rows: pd.DataFrame) -> pd.DataFrame:
-    """Those of these requests that overlap loads of any model for a good part, with `beside_s`: for how long."""
+    """Those of these requests that hold a load, or overlap loads of any model for a good part; `beside_s`: how long."""
     loads = facts.loads.dropna(subset=["began_at", "ended_at"]).sort_values("began_at")
     if rows.empty or loads.empty:
         return rows.head(0).assign(beside_s=0.0)
@@ -116,7 +116,8 @@ def _beside_loads(facts: Facts, rows: pd.DataFrame) -> pd.DataFrame:
         np.interp((rows[name] - zero).dt.total_seconds(), edges_s, loading_s) for name in ("ended_at", "started_at")
     )
     rows = rows.assign(beside_s=until - since)
-    return rows[rows["beside_s"].ge(_ONE_IN_TWENTY * rows["wall_s"]) & rows["beside_s"].gt(0)]
+    good_part = rows["beside_s"].ge(_ONE_IN_TWENTY * rows["wall_s"])
+    return rows[rows["beside_s"].gt(0) & (good_part | rows["load_s"].gt(0))]
 
 
 def _from_disk(facts: Facts) -> Iterator[Finding]:

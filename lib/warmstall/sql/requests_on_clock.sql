@@ -7,14 +7,21 @@ WITH offsets AS (
     FROM access_lines WHERE wrapper_at IS NOT NULL GROUP BY source
 ), from_slog AS (
     SELECT source, min_by(offset_s, line) AS first_offset FROM access_lines WHERE offset_s IS NOT NULL GROUP BY source
+), twins AS (
+    -- The zone of the file in which the same server wrote its events.
+    SELECT unnest($twin_sources::VARCHAR[]) AS source, unnest($twin_offsets::INTEGER[]) AS from_twin
 ), placed AS (
     SELECT
         access_lines.* EXCLUDE (ended_local),
-        ended_local
-            - to_seconds(coalesce(access_lines.offset_s, first_offset, from_wrapper, zones.offset_s, 0)) AS by_last_offset,
+        coalesce(access_lines.offset_s, first_offset, from_wrapper, from_twin, zones.offset_s, 0) AS zone_s,
+        CASE WHEN coalesce(access_lines.offset_s, first_offset) IS NOT NULL THEN 'slog'
+             WHEN from_wrapper IS NOT NULL THEN 'wrapper'
+             WHEN from_twin IS NOT NULL THEN 'twin' ELSE '' END AS zone_from,
+        ended_local - to_seconds(zone_s) AS by_last_offset,
         wall_s >= 60 AS truncated_wall
     FROM access_lines
-        LEFT JOIN from_slog USING (source) LEFT JOIN offsets USING (source) LEFT JOIN zones USING (host)
+        LEFT JOIN from_slog USING (source) LEFT JOIN offsets USING (source) LEFT JOIN twins USING (source)
+        LEFT JOIN zones USING (host)
 ), summer_time AS (
     -- When the clocks change, the first lines after it still carry the offset of the line before: an hour
     -- that puts them between their neighbours again is taken for that.
@@ -57,7 +64,7 @@ WITH offsets AS (
     )
 )
 SELECT
-    host, source, line, status, client, method, path, text,
+    host, source, line, status, client, method, path, text, zone_s, zone_from,
     coalesce(wall_s, 0) AS wall_s,
     least(ended_from, ended_to) AS ended_from,
     greatest(ended_from, ended_to) AS ended_to,
