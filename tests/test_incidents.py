@@ -116,3 +116,11 @@ def test_the_generator_writes_the_committed_files(name: str, tmp_path: Path) -> 
     )
     for path in files:
         assert (written / path).read_bytes() == (committed / path).read_bytes(), path
+
+
+def test_those_who_wait_behind_a_stall_are_told_with_it() -> None:
+    found = judged(INCIDENTS / "warm-stall-apple-silicon")
+    assert "272 more were given up while they waited behind those" in found["warm_stall"].supporting[0].sentence
+    pages = [item.sentence for item in found["memory_pressure"].supporting if "16,384 bytes" in item.sentence]
+    assert "0.95 GB" in pages[0]
+    assert "0.24 GB" in pages[0]

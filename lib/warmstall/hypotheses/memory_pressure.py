@@ -42,6 +42,7 @@ from .findings import Finding, Place, hints, proves, refutes, supports, unseen, 
 _CHANCE = 0.01
 # An order of magnitude, as in the judgement of memory itself.
 _ORDER = 10
+_USUAL_PAGE_BYTES = 4096
 _COLLECT = (
     "the memory's counters from before the trouble to after it: warmstall watch CASE, or vm_stat 10 (macOS), or "
     "/proc/vmstat and /proc/pressure/memory every minute (Linux), with the times"
@@ -109,8 +110,21 @@ def _growing(facts: Facts, looks: pd.DataFrame, found: MemoryFinding, times: pd.
     more = inside and outside and len(bad) / inside > bad_outside / outside
     show = proves if more and fisher(len(bad), inside, bad_outside, outside) < _CHANCE else supports
     yield show(told, *where, *places(bad, 2), span=span)
+    yield from _page_size(looks)
     yield from _read_in(looks, began, ended, where)
     yield from _small_work(facts, began, ended)
+
+
+def _page_size(looks: pd.DataFrame) -> Iterator[Finding]:
+    """What a page is where it is not the 4,096 bytes that everybody multiplies by."""
+    rows = looks[looks["page_bytes"].gt(_USUAL_PAGE_BYTES) & looks["free_bytes"].notna()]
+    if len(rows):
+        lowest = rows.loc[[rows["free_bytes"].astype(float).idxmin()]]
+        free, page = float(lowest["free_bytes"].iloc[0]), int(lowest["page_bytes"].iloc[0])
+        yield hints(f"A page has {page:,} bytes on this machine: the {free / page:,.0f} free pages of the lowest look "
+                    f"are {free / 1e9:.2f} GB. Reckoned with {_USUAL_PAGE_BYTES:,} bytes they would seem "
+                    f"{free / page * _USUAL_PAGE_BYTES / 1e9:.2f} GB, and what was swapped out "
+                    f"{page / _USUAL_PAGE_BYTES:.0f} times too little.", *places(lowest))  # fmt: skip
 
 
 def _read_in(

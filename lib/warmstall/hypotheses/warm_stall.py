@@ -59,9 +59,11 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     given_up = hangs[hangs["how"].isin(["cut", "lost"])]
     if len(cut):
         sure = too_late_for_answers(facts, cut)
+        behind = _behind(facts, cut)
+        more = f"; {behind:,} more were given up while they waited behind those" if behind else ""
         yield (supports if sure else hints)(
             f"{rate_text(len(cut), len(requests))} of the requests were given up after {_middles(cut)} is usual; no "
-            f"load and no queue was there{'' if sure else ', and long answers cannot be told from hangs'}.",
+            f"load and no queue was there{more}{'' if sure else ', and long answers cannot be told from hangs'}.",
             *places(cut),
             span=span(cut),
         )
@@ -91,6 +93,17 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
             "more had passed with the model in memory.",
             *(facts.whole_log() or places(requests)),
         )
+
+
+def _behind(facts: Facts, cut: pd.DataFrame) -> int:
+    """How many were given up mostly for waiting in the queue, while one that was cut held its slot."""
+    waited = facts.with_verdict("client_abort")
+    waited = waited[waited["queue_s"].ge(waited["wall_s"] / 2)]
+    parts = [part[["started_at", "ended_at"]].assign(stood=stood) for part, stood in ((cut, True), (waited, False))]
+    held = pd.concat(parts).sort_values("started_at", ignore_index=True)
+    # Who waits behind one that waits, waits behind the first of them.
+    row = (held["started_at"] > held["ended_at"].cummax().shift()).cumsum()
+    return int((~held["stood"] & held["stood"].groupby(row).transform("any")).sum())
 
 
 def _middles(rows: pd.DataFrame) -> str:
