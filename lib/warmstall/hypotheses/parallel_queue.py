@@ -38,6 +38,8 @@ from .nofile_limit import most_open
 # The share of the trouble below which nobody would call it the cause, and from which on it mostly is.
 _ONE_IN_TWENTY = 0.05
 _MOSTLY = 0.5
+# Where fewer wait, it was a burst, and most who use the server did not notice it.
+_ONE_IN_FIVE = 0.2
 # Who comes second waits for one request; a queue that is longer than twice that is more than two calls that met.
 _LONG_QUEUE = 2.0
 
@@ -58,8 +60,7 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     stuck = _behind_one_that_stood_still(facts, waited)
     if stuck.any():
         yield hints(f"{counted(int(stuck.sum()), 'request')} waited while another stood still or was given up: that "
-                    "one is the "
-                    "cause, not their number.", *places(waited[stuck]))  # fmt: skip
+                    "one is the cause, not their number.", *places(waited[stuck]))  # fmt: skip
         waited = waited[~stuck]
     slots, most = slots_of(facts), most_open(facts)
     if len(waited) and most <= slots:
@@ -72,8 +73,7 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     behind = aborted[aborted["queue_s"].ge(_MOSTLY * aborted["wall_s"])]
     if len(behind):
         yield hints(f"{counted(len(behind), 'request')} that failed had waited behind others most of their time; "
-                    "what held "
-                    "those others is the cause.", *places(behind))  # fmt: skip
+                    "what held those others is the cause.", *places(behind))  # fmt: skip
     if not facts.has("trials"):
         yield unseen("the clients' records of their calls: those that still wait have no line in the server's log")
     if len(waited) or len(refused):
@@ -108,7 +108,7 @@ def _waited(facts: Facts, waited: pd.DataFrame, refused: int) -> Iterator[Findin
         yield refutes(told, *places(slowest), *places(other))
         return
     is_long = waited["queue_s"].sum() >= _LONG_QUEUE * (waited["wall_s"] - waited["queue_s"]).sum()
-    is_common = len(waited) >= _ONE_IN_TWENTY * len(facts.requests)
+    is_common = len(waited) >= _ONE_IN_FIVE * len(facts.requests)
     severity: Severity = "warning" if (is_long and is_common) or refused else "info"
     show = proves if share >= _MOSTLY else supports
     yield show(told, *places(slowest), span=span(waited), severity=severity)
