@@ -8,7 +8,7 @@ Shown by:
     - printed settings or found devices that differ between two starts of the server
     - the same unit with other limits in a later capture
 Ruled out by:
-    - several starts with the same settings and devices, or one start before the first request
+    - several starts with the same settings and devices
 Mistaken for it:
     - new settings that a new version prints for the first time
     - a change that was made to end the trouble, and did
@@ -33,7 +33,7 @@ from ..parse.ollama_settings import same
 from ..parse.plain_text import printable
 from .facts import Facts, clock_text, counted, places, size_text
 from .facts.server_starts import change_of_rate, counts_text, libraries_of, trouble_by_start
-from .findings import Finding, Place, refutes, supports, unseen
+from .findings import Finding, Place, refutes, supports, unseen, weakens
 
 
 def findings_in(facts: Facts) -> Iterator[Finding]:
@@ -55,12 +55,13 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
         yield unseen("the server's log with its starts, two of them at least: each prints `server config`")
     elif len(runs) == 1 and facts.requests.empty:
         yield unseen("a log that holds requests: of a start without any, nothing can have changed")
-    elif facts.requests["started_at"].lt(runs["at"].min()).any():
+    elif len(runs) == 1 or facts.requests["started_at"].lt(runs["at"].min()).any():
+        # One start differs from none: what the server ran with before it stands in an earlier log.
+        yield weakens(f"The log shows {counted(len(runs), 'start')}, the first at {clock_text(runs['at'].iloc[0])}.",
+                      *places(runs))  # fmt: skip
         yield unseen("the log of before the first start: server-1.log, or journalctl -u ollama --since yesterday")
     else:
-        yield refutes(f"{counted(len(runs), 'start')} printed the same settings and devices." if len(runs) > 1 else
-                      f"The log shows 1 start, at {clock_text(runs['at'].iloc[0])}, and no request before it.",
-                      *places(runs))  # fmt: skip
+        yield refutes(f"{counted(len(runs), 'start')} printed the same settings and devices.", *places(runs))
 
 
 def _told(before: pd.Series, after: pd.Series, changes: list[str]) -> Finding:

@@ -9,7 +9,6 @@ Shown by:
     - a start that lost the GPU, and requests that took longer after it
     - a service manager that starts the server again and again
 Ruled out by:
-    - one start only, and that before the first request
     - starts after which there was no more trouble than before
 Mistaken for it:
     - a cold start, which every start makes and which ends by itself
@@ -73,7 +72,8 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
             yield unseen(_REQUESTS)
         else:
             told = f"The log shows 1 start of the server, at {clock_text(first['at'])}, and no request before it."
-            yield refutes(told, *places(runs))
+            yield weakens(told, *places(runs))
+            yield unseen("the log of before the start: server-1.log, or journalctl -u ollama --since yesterday")
         return
     found = False
     for before, after in restarts:
