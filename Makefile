@@ -35,7 +35,7 @@ demo: $(STAMP)
 	@$(BIN)/warmstall analyze data/incidents/warm-stall-runner-stopped --out warmstall-out
 
 test: $(STAMP)
-	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile
+	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=120 notebooks $(wildcard runbooks/*.ipynb)
 
 lint: $(STAMP)
