@@ -9,7 +9,7 @@ import pandas as pd
 from .analysis import Analysis
 from .causes import to_collect
 from .hypotheses import Judgement, Stack, judge, stacked
-from .observed.facts import MARKED, memory_findings, other_events
+from .observed.facts import MARKED, other_events
 from .parse.plain_text import markdown_escaped
 
 _SIDES = {"for": "", "against": "Against it: "}
@@ -90,9 +90,6 @@ def _timeline(found: Analysis, judged: Sequence[Judgement]) -> list[str]:
             for item in one.supporting:
                 if item.from_at and item.strength != "weak":
                     rows.append((_utc(item.from_at), f"{one.page.title} begins: {item.sentence}", _where(item.places)))
-    for row in memory_findings(found.case).itertuples():
-        if row.state in ("growing", "recovering") and pd.notna(row.since):
-            rows.append((_utc(row.since), row.sentence, "memory"))
     for row in found.windows().itertuples():
         rows.append((row.from_at, f"{row.kind} begins: {row.sentence}", ""))
         rows.append((row.to_at, f"{row.kind} ends", ""))
