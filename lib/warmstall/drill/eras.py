@@ -1,0 +1,97 @@
+"""The versions that a drill can be, and what differs in how they behave (the log's text stands in wording/)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Era:
+    """One version's behaviour, as read in its scheduler and seen in real captures."""
+
+    version: str
+    default_num_ctx: int
+    auto_parallel: int
+    # A request for a model in memory goes straight to its runner, past the queue (from v0.11.5).
+    attaches_directly: bool
+    # The scheduler goes on to the next request while a runner loads.
+    loads_in_background: bool
+    # `/api/ps` names a model that is still loading.
+    lists_while_loading: bool
+    # `/api/ps` waits for each runner's lock (from v0.32.4).
+    ps_takes_locks: bool
+    tells_context_length: bool
+    # A runner looks whether its client is still there between two batches of a prompt.
+    notices_abort_in_prefill: bool
+    # A truncated prompt keeps this share of the context.
+    truncates_to: float
+    # The server waits until the runner answers at all before it says that it waits for the model.
+    waits_for_launch: bool
+    # The status that the first line of waiting already tells.
+    first_status: str
+    # A runner writes one token more than asked for.
+    one_token_more: bool
+    # The figures of the API are cut to this many nanoseconds.
+    duration_grain_ns: int
+    # A stream that fails before its first chunk is a 500 (from v0.12.6).
+    fails_before_first_chunk: bool
+    process_name: str
+    runner_name: str
+    unexpected_end: str
+    load_timeout: str
+    not_found: str
+    too_long: str
+    # Files that the server refuses before it starts a runner, with what it tells the client.
+    refuses: Mapping[str, str]
+
+
+ERAS = {
+    era.version: era
+    for era in (
+        Era(
+            "0.3.14", default_num_ctx=2048, auto_parallel=4, attaches_directly=False, loads_in_background=True,
+            lists_while_loading=True, ps_takes_locks=False, tells_context_length=False,
+            notices_abort_in_prefill=False, truncates_to=1.0, waits_for_launch=False, first_status="refused",
+            one_token_more=True, duration_grain_ns=1_000_000, fails_before_first_chunk=False,
+            process_name="ollama_llama_server", runner_name="llama runner",
+            unexpected_end="an unknown error was encountered while running the model ",
+            load_timeout="timed out waiting for llama runner to start - progress 0.00 - ",
+            refuses={"bad_magic": "invalid file magic"},
+            not_found='model "{model}" not found, try pulling it first',
+            too_long="input length exceeds maximum context length",
+        ),
+        Era(
+            "0.13.5", default_num_ctx=4096, auto_parallel=1, attaches_directly=True, loads_in_background=False,
+            lists_while_loading=False, ps_takes_locks=False, tells_context_length=True,
+            notices_abort_in_prefill=True, truncates_to=1.0, waits_for_launch=True, first_status="loading",
+            one_token_more=False, duration_grain_ns=1, fails_before_first_chunk=True,
+            process_name="ollama", runner_name="llama runner",
+            unexpected_end="an error was encountered while running the model: unexpected EOF",
+            load_timeout="timed out waiting for llama runner to start - progress 0.00 - ",
+            refuses={
+                "bad_magic": "invalid file magic", "truncated_file": "unable to load model: {blob}",
+                "unknown_architecture": "unable to load model: {blob}",
+            },
+            not_found="model '{model}' not found",
+            too_long="the input length exceeds the context length",
+        ),
+        Era(
+            "0.32.15", default_num_ctx=4096, auto_parallel=1, attaches_directly=True, loads_in_background=False,
+            lists_while_loading=False, ps_takes_locks=True, tells_context_length=True,
+            notices_abort_in_prefill=True, truncates_to=0.5, waits_for_launch=False, first_status="refused",
+            one_token_more=False, duration_grain_ns=1000, fails_before_first_chunk=True,
+            process_name="llama-server", runner_name="llama-server",
+            unexpected_end="an error was encountered while running the model: unexpected EOF",
+            load_timeout="timed out waiting for llama-server to start - ",
+            refuses={"bad_magic": "invalid file magic"},
+            not_found="model '{model}' not found",
+            too_long=(
+                '{{"error":{{"code":400,"message":"request ({tokens} tokens) exceeds the available context size '
+                '({limit} tokens), try increasing it","type":"exceed_context_size_error","n_prompt_tokens":{tokens},'
+                '"n_ctx":{limit}}}}}'
+            ),
+        ),
+    )
+}  # fmt: skip
+DEFAULT_VERSION = "0.13.5"

@@ -1,0 +1,220 @@
+"""One inference call from its arrival to its last chunk, whatever route it came by; and the truth about it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .eras import Era
+from .models import DrillModel
+from .runner import LoadAbandoned, LoadFailed, Options, Runner, RunnerGone
+from .scheduler import Abandoned, Ask, QueueFull, Scheduler, find_blob
+from .server_log import ServerLog
+from .settings import Settings
+from .token_timing import count_tokens
+
+_QUEUE_FULL = "server busy, please try again.  maximum pending requests exceeded"
+
+
+class Refused(Exception):
+    """The call ends with an error and a status; `silent` where Ollama writes no access line."""
+
+    def __init__(self, status: int, message: str, silent: bool = False) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.silent = silent
+
+
+class ClientLeft(Exception):
+    """The client closed its connection while the answer was made."""
+
+
+@dataclass
+class Truth:
+    """What really happened to one request, in seconds; written as one line of the truth file."""
+
+    id: str
+    path: str
+    model: str
+    arrived_at: float
+    ended_at: float = 0.0
+    status: int = 0
+    queue_s: float = 0.0
+    slot_wait_s: float = 0.0
+    load_s: float = 0.0
+    prefill_s: float = 0.0
+    decode_s: float = 0.0
+    usual_prefill_s: float = 0.0
+    usual_decode_s: float = 0.0
+    spawned: bool = False
+    outcome: str = "done"
+    truncated: bool = False
+    runner_pid: int = 0
+
+    def write(self, path: Path | None) -> None:
+        if path is not None:
+            with path.open("a", encoding="utf-8") as handle:
+                handle.write(json.dumps(self.__dict__) + "\n")
+
+
+@dataclass
+class Call:
+    """A request for tokens or vectors: what was asked, who asks, what became of it."""
+
+    model: DrillModel
+    options: dict[str, Any]
+    keep_alive_s: float | None
+    gone: asyncio.Event
+    truth: Truth
+    started: float = field(default_factory=time.perf_counter)
+    loaded: float = 0.0
+    first_request: bool = False
+
+
+class Inference:
+    """Brings calls to runners."""
+
+    def __init__(self, settings: Settings, era: Era, log: ServerLog, scheduler: Scheduler) -> None:
+        self.settings = settings
+        self.era = era
+        self.log = log
+        self.scheduler = scheduler
+
+    async def runner_for(self, call: Call) -> Runner:
+        """The runner of the call's model, loaded if need be. Raises Refused."""
+        blob = find_blob(self.settings, call.model)
+        options = call.options
+        wanted = Options(
+            num_ctx=max(4, int(options.get("num_ctx") or self.settings.num_ctx)),
+            num_thread=int(options.get("num_thread") or 0),
+            num_batch=int(options.get("num_batch") or 512),
+            num_gpu=int(options.get("num_gpu", -1)),
+            use_mmap=options.get("use_mmap"),
+        )
+        future: asyncio.Future[Runner] = asyncio.get_running_loop().create_future()
+        ask = Ask(call.model, blob, wanted, call.keep_alive_s, call.gone, future)
+        try:
+            runner = await self.scheduler.obtain(ask)
+        except QueueFull:
+            call.truth.outcome = "rejected"
+            raise Refused(503, _QUEUE_FULL) from None
+        except Abandoned:
+            call.truth.outcome = "aborted"
+            raise Refused(499, "request canceled", silent=True) from None
+        except LoadAbandoned:
+            call.truth.outcome = "aborted"
+            raise Refused(499, "request canceled") from None
+        except LoadFailed as error:
+            call.truth.outcome = "load_failed"
+            raise Refused(500, str(error)) from None
+        finally:
+            call.truth.spawned = call.first_request = ask.spawned
+            call.loaded = time.perf_counter()
+            call.truth.queue_s = call.loaded - call.started
+        waited_s = call.loaded - call.started
+        call.truth.load_s = min(waited_s, max(0.0, runner.loaded_at - max(ask.asked_at, runner.load_started_at)))
+        call.truth.queue_s = waited_s - call.truth.load_s
+        call.truth.runner_pid = runner.pid
+        return runner
+
+    def release(self, call: Call, runner: Runner) -> None:
+        self.scheduler.release(runner, call.first_request)
+
+    async def tokens(self, call: Call, runner: Runner, prompt: str) -> AsyncIterator[dict[str, Any]]:
+        """The runner's chunks. Raises ClientLeft, Refused (the runner ended)."""
+        asked = call.options.get("num_predict", -1)
+        n_predict = -1 if asked is None else int(asked)
+        tokens = self._fit(call, runner, count_tokens(prompt))
+        ask = {"prompt": prompt, "prompt_tokens": tokens, "n_predict": n_predict, "n_keep": 4}
+        if n_predict >= 0 and self.era.one_token_more:
+            ask["n_predict"] = n_predict + 1
+        await self._take_slot(call, runner)
+        began = time.perf_counter()
+        chunks = runner.complete(ask)
+        try:
+            while True:
+                chunk = await self._unless_gone(call, anext(chunks, None))
+                if chunk is None:
+                    break
+                if chunk.get("stop"):
+                    self._note(call, chunk)
+                yield chunk
+        except RunnerGone:
+            call.truth.outcome = "crashed"
+            call.truth.decode_s = time.perf_counter() - began
+            raise Refused(500, self.era.unexpected_end) from None
+        except ClientLeft:
+            call.truth.decode_s = time.perf_counter() - began
+            raise
+        finally:
+            runner.slots.release()
+            await _close(chunks)
+
+    async def vectors(self, call: Call, runner: Runner, texts: list[str]) -> list[dict[str, Any]]:
+        """One vector for each text. Raises ClientLeft, Refused."""
+        await self._take_slot(call, runner)
+        try:
+            rows = await self._unless_gone(call, runner.embed(texts))
+        except RunnerGone:
+            call.truth.outcome = "crashed"
+            raise Refused(500, self.era.unexpected_end) from None
+        finally:
+            runner.slots.release()
+        for row in rows:
+            self._note(call, row)
+        return rows
+
+    def _fit(self, call: Call, runner: Runner, tokens: int) -> int:
+        """The tokens that are left of a prompt longer than the context. Raises Refused where it may not be cut."""
+        limit = min(runner.options.num_ctx, runner.model.n_ctx_train)
+        if tokens <= limit:
+            return tokens
+        if call.options.get("truncate") is False:
+            self.log.say("input_too_long")
+            raise Refused(400, self.era.too_long.format(tokens=tokens, limit=limit))
+        call.truth.truncated = True
+        left = int(limit * self.era.truncates_to)
+        self.log.say("prompt_truncated", limit=limit, prompt_tokens=tokens, keep=5, new=left)
+        return left
+
+    async def _take_slot(self, call: Call, runner: Runner) -> None:
+        waiting = time.perf_counter()
+        try:
+            await self._unless_gone(call, runner.slots.acquire())
+        except ClientLeft:
+            self.log.say("client_gone_waiting")
+            raise
+        call.truth.slot_wait_s = time.perf_counter() - waiting
+
+    async def _unless_gone(self, call: Call, work: Any) -> Any:
+        """The work's result. Raises ClientLeft when the client goes first."""
+        doing = asyncio.ensure_future(work)
+        leaving = asyncio.ensure_future(call.gone.wait())
+        await asyncio.wait({doing, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        leaving.cancel()
+        if doing.done():
+            return doing.result()
+        doing.cancel()
+        await asyncio.wait({doing})
+        call.truth.outcome = "aborted"
+        raise ClientLeft
+
+    def _note(self, call: Call, figures: dict[str, Any]) -> None:
+        timings, usual = figures.get("timings", {}), figures.get("usual", {})
+        call.truth.prefill_s += timings.get("prompt_ms", 0.0) / 1000
+        call.truth.decode_s += timings.get("predicted_ms", 0.0) / 1000
+        call.truth.usual_prefill_s += usual.get("prompt_ms", timings.get("prompt_ms", 0.0)) / 1000
+        call.truth.usual_decode_s += usual.get("predicted_ms", timings.get("predicted_ms", 0.0)) / 1000
+
+
+async def _close(chunks: Any) -> None:
+    try:
+        await chunks.aclose()
+    except (RuntimeError, RunnerGone):  # it ended by itself, or while we left
+        pass

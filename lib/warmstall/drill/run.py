@@ -1,0 +1,161 @@
+"""Runs one scenario: server, clients, faults and samples at once, and leaves a case folder with its truth.
+
+What is left in the folder: server.log, trials.csv, limits.txt, samples/ (ps.jsonl, simulated.jsonl), the embedding
+service's log where there is one, and beside these truth.jsonl and scenario.json, which are no evidence. No process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from ..errors import InputError, OutputError
+from .growth import CAP_BYTES, HEADROOM_BYTES
+from .injector import Injector
+from .samples import Samples, SimulatedGpu, SimulatedMemory
+from .scenario import EMBEDDING_SERVICE, Scenario
+from .services import EmbeddingService
+from .timetable import Timetable
+from .traffic import Clients, moment, write_trials
+from .truth import Interval, Truth, read_notes, write_truth
+
+if TYPE_CHECKING:
+    from .server_process import DrillServer
+
+# Second 0 comes this long after the server is told to start: it is up by then, and nobody has asked it anything.
+_START_S = 2.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One run: where it lies, and what was done. `problems` are faults that could not be done."""
+
+    scenario: str
+    version: str
+    seed: int
+    folder: Path
+    began: float
+    ended: float
+    truths: tuple[Truth, ...]
+    intervals: tuple[Interval, ...]
+    problems: tuple[str, ...] = ()
+
+
+def run_scenario(scenario: Scenario, folder: Path, version: str | None = None, seed: int | None = None) -> Outcome:
+    """Run it to its end and write its case folder.
+
+    May run in several threads at once. Raises InputError where memory may not grow for want of room, and OutputError
+    where the folder cannot be used.
+    """
+    if scenario.grows_memory and psutil.virtual_memory().available < CAP_BYTES + HEADROOM_BYTES:
+        need_gib = (CAP_BYTES + HEADROOM_BYTES) / 2**30
+        raise InputError(
+            f"{scenario.name}: its runner's memory grows, and this machine has less than {need_gib:.2f} GiB available."
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise OutputError(f"{folder}: it is not empty; expected a new folder for the run.")
+        (folder / "samples").mkdir()
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written ({error.strerror or error}).") from None
+    timetable = Timetable(
+        time.time() + _START_S, scenario.timetable_faults, scenario.seed if seed is None else seed
+    )  # fmt: skip
+    return asyncio.run(_run(scenario, folder, version or scenario.versions[0], timetable))
+
+
+async def _run(scenario: Scenario, folder: Path, version: str, timetable: Timetable) -> Outcome:
+    work = folder / "work"
+    work.mkdir()
+    timetable.save(work / "timetable.json")
+    server = _server(scenario, work, version, timetable.seed)
+    service = EmbeddingService(folder) if scenario.has_embedding_service else None
+    try:
+        # In a thread of the loop's own pool, which lives as long as the loop: the server dies with who started it.
+        await asyncio.to_thread(server.__enter__)
+        if service:
+            await service.ready()
+        _write_limits(folder / "limits.txt", server.pid)
+        clients = Clients(scenario, timetable, server.url, service.url if service else "")
+        injector = Injector(server, clients, timetable, service)
+        await _play(scenario, folder, timetable, server, service, clients, injector)
+    finally:
+        if service:
+            await asyncio.to_thread(service.stop)
+        await asyncio.to_thread(server.__exit__, None, None, None)
+    trials = [trial for trial in clients.trials if trial.endpoint != EMBEDDING_SERVICE]
+    shutil.copyfile(server.log, folder / "server.log")
+    write_trials(folder / "trials.csv", trials)
+    truths = write_truth(folder / "truth.jsonl", trials, read_notes(server.truth), injector.intervals)
+    _write_scenario(folder / "scenario.json", scenario, version, timetable)
+    shutil.rmtree(work)
+    return Outcome(
+        scenario.name, version, timetable.seed, folder, timetable.epoch, time.time(), tuple(truths),
+        tuple(injector.intervals), tuple(injector.problems),
+    )  # fmt: skip
+
+
+async def _play(
+    scenario: Scenario, folder: Path, timetable: Timetable, server: DrillServer, service: EmbeddingService | None,
+    clients: Clients, injector: Injector,
+) -> None:  # fmt: skip
+    """Everything that happens between start and end: when the clients are done, so is the rest."""
+
+    def pids() -> list[int]:
+        found = [server.pid, *server.runner_pids()]
+        with suppress(psutil.Error):
+            found += service.pids() if service else []
+        return found
+
+    gpu = SimulatedGpu.of(scenario.gpu)
+    memory = SimulatedMemory() if scenario.grows_memory else None
+    samples = Samples(folder / "samples", server.url, pids, timetable, gpu, memory)
+    stop = asyncio.Event()
+    sampling = asyncio.create_task(samples.run(stop))
+    faults = asyncio.create_task(injector.run(scenario.faults))
+    try:
+        await asyncio.gather(clients.run(), faults)
+    finally:
+        injector.release()
+        stop.set()
+        faults.cancel()
+        await asyncio.gather(sampling, faults, return_exceptions=True)
+    sampling.result()
+
+
+def _server(scenario: Scenario, work: Path, version: str, seed: int) -> DrillServer:
+    from .server_process import DrillServer
+
+    more: dict[str, Any] = {"gpu": scenario.gpu} if scenario.gpu else {}
+    environment = dict(scenario.environment)
+    return DrillServer(
+        work, version=version, environment=environment, timetable=work / "timetable.json", seed=seed, **more
+    )
+
+
+def _write_limits(path: Path, pid: int) -> None:
+    """The limits that the server really has, where the system shows them."""
+    with suppress(OSError):
+        text = Path(f"/proc/{pid}/limits").read_text(encoding="utf-8")
+        path.write_text(f"==> /proc/{pid}/limits <==\n{text}", encoding="utf-8")
+
+
+def _write_scenario(path: Path, scenario: Scenario, version: str, timetable: Timetable) -> None:
+    """What was played, in a form that no analysis takes for evidence."""
+    said = {
+        "scenario": scenario.name, "about": scenario.about, "version": version, "seed": timetable.seed,
+        "began_at": moment(timetable.epoch), "duration_s": scenario.duration_s,
+        "environment": dict(scenario.environment), "gpu": scenario.gpu, "models": list(scenario.models),
+        "traffic": [asdict(one) for one in scenario.traffic],
+        "faults": [asdict(plan) for plan in scenario.faults],
+    }  # fmt: skip
+    path.write_text(json.dumps(said, indent=1, default=str) + "\n", encoding="utf-8")

@@ -1,0 +1,208 @@
+"""One runner process as the server holds it: started, asked for its health, given requests, ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from .models import DrillModel
+from .runner_spec import RunnerSpec
+from .server_log import ServerLog
+
+PROGRAMS = {"synthetic": "warmstall.drill.synthetic_runner", "llama": "warmstall.drill.llama_runner"}
+# Ollama asks a runner that loads for its health this often, and gives each question this long.
+_POLL_S = 0.25
+_HEALTH_TIMEOUT_S = 0.2
+PING_TIMEOUT_S = 10.0
+
+
+class LoadFailed(Exception):
+    """The runner did not become ready; the text is what the client is told."""
+
+
+class LoadAbandoned(Exception):
+    """The client went away while the model loaded."""
+
+
+class RunnerGone(Exception):
+    """The runner ended, or closed the connection, before the answer was whole."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options that a runner is started with: a request with others makes the server load the model anew."""
+
+    num_ctx: int
+    num_thread: int
+    num_batch: int
+    num_gpu: int
+    use_mmap: bool | None
+
+
+@dataclass(eq=False)
+class Runner:
+    """A model in memory, or on its way there. `lock` is held while it loads and while it is asked whether it lives."""
+
+    model: DrillModel
+    blob: str
+    options: Options
+    parallel: int
+    slots: asyncio.Semaphore
+    keep_alive_s: float
+    port: int = 0
+    title: str = ""
+    ref_count: int = 0
+    loading: bool = True
+    expires_at: float | None = None
+    timer: asyncio.TimerHandle | None = None
+    load_started_at: float = 0.0
+    loaded_at: float = 0.0
+    last_error: str = ""
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    process: asyncio.subprocess.Process | None = None
+    _reading: asyncio.Task[None] | None = None
+
+    async def spawn(self, program: str, spec: RunnerSpec, log: ServerLog) -> None:
+        """Start the process; its lines go into the server's log."""
+        self.load_started_at = time.time()
+        self.process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", PROGRAMS[program], spec.write(),
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+            limit=1 << 20,
+        )  # fmt: skip
+        self._reading = asyncio.create_task(self._pass_on(log))
+
+    async def _pass_on(self, log: ServerLog) -> None:
+        assert self.process is not None
+        assert self.process.stdout is not None
+        async for line in self.process.stdout:
+            log.raw(line)
+            text = line.decode("utf-8", "replace").strip()
+            for sign in ("error:", "Error:", "error loading model"):
+                if sign in text:
+                    self.last_error = text[text.index(sign) :]
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid if self.process else 0
+
+    def ended(self) -> int | None:
+        """The return code (negative: the signal), None while it lives."""
+        return self.process.returncode if self.process else None
+
+    async def health(self, timeout_s: float) -> str:
+        """`ok`, `loading`, `refused` or `silent`."""
+        try:
+            async with httpx.AsyncClient(timeout=timeout_s, trust_env=False) as client:
+                answer = await client.get(f"http://127.0.0.1:{self.port}/health")
+                return "ok" if answer.status_code == 200 else "loading"
+        except httpx.ConnectError:
+            return "refused"
+        except httpx.HTTPError:
+            return "silent"
+
+    async def ping(self) -> bool:
+        """Whether a loaded runner still answers."""
+        return self.ended() is None and await self.health(PING_TIMEOUT_S) == "ok"
+
+    async def complete(self, ask: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        """The chunks of an answer. Raises RunnerGone when they end before the last one."""
+        url = f"http://127.0.0.1:{self.port}/completion"
+        whole = False
+        try:
+            async with (
+                httpx.AsyncClient(timeout=None, trust_env=False) as client,
+                client.stream("POST", url, json={**ask, "stream": True, "cache_prompt": True}) as answer,
+            ):
+                async for line in answer.aiter_lines():
+                    if line.startswith("data: "):
+                        chunk = json.loads(line[6:])
+                        whole = bool(chunk.get("stop"))
+                        yield chunk
+        except httpx.HTTPError as error:
+            raise RunnerGone(str(error)) from error
+        if not whole:
+            raise RunnerGone("unexpected EOF")
+
+    async def embed(self, texts: list[str]) -> list[dict[str, Any]]:
+        """One vector for each text, with the tokens it had."""
+        try:
+            async with httpx.AsyncClient(timeout=None, trust_env=False) as client:
+                answer = await client.post(f"http://127.0.0.1:{self.port}/embedding", json={"content": texts})
+                return list(answer.json())
+        except (httpx.HTTPError, ValueError) as error:
+            raise RunnerGone(str(error)) from error
+
+    async def end(self) -> None:
+        """Kill the process and wait until it is gone."""
+        if self.timer:
+            self.timer.cancel()
+        if self.process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()
+        await self.process.wait()
+        if self._reading:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._reading, 2.0)
+        if self.process.stdin:
+            self.process.stdin.close()
+
+    async def until_launched(self, gone: asyncio.Event) -> None:
+        """Wait until the process answers at all, ready or not. Raises as `until_running` does."""
+        while await self.health(_HEALTH_TIMEOUT_S) in ("refused", "silent"):
+            if gone.is_set():
+                raise LoadAbandoned
+            if (code := self.ended()) is not None:
+                raise LoadFailed("process has terminated: " + (self.last_error or end_text(code)))
+            await asyncio.sleep(0.01)  # a process that starts announces nothing
+
+    async def until_running(self, gone: asyncio.Event, stall_s: float, log: ServerLog, fields: dict[str, object]) -> None:
+        """Wait until it answers that it is ready.
+
+        Raises LoadAbandoned when the client goes, LoadFailed when the process ends or nothing moves for `stall_s`.
+        """
+        status = ""
+        first = True
+        ends = time.monotonic() + stall_s
+        while True:
+            if gone.is_set():
+                log.say("client_gone_loading", **fields)
+                raise LoadAbandoned
+            if (code := self.ended()) is not None:
+                raise LoadFailed("process has terminated: " + (self.last_error or end_text(code)))
+            if time.monotonic() > ends:
+                raise LoadFailed("timed out")
+            now = await self.health(_HEALTH_TIMEOUT_S)
+            if now == "ok":
+                return
+            if now != status and (not first or now != fields["first_status"]):
+                log.say("load_status", **fields, status=STATUS_TEXT[now])
+            first, status = False, now
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(gone.wait(), _POLL_S)
+
+
+STATUS_TEXT = {"loading": "llm server loading model", "refused": "llm server error", "silent": "llm server not responding"}
+
+
+def end_text(code: int) -> str:
+    """How Go tells of a process's end."""
+    names = {9: "killed", 11: "segmentation fault", 6: "aborted", 15: "terminated", 7: "bus error"}
+    return f"signal: {names.get(-code, -code)}" if code < 0 else f"exit status {code}"
+
+
+def free_port() -> int:
+    """A port on loopback that nobody has."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])

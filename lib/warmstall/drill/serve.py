@@ -1,0 +1,114 @@
+"""The server process: `python -m warmstall.drill.serve --version 0.13.5`, with OLLAMA_* in its environment."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from ..errors import InputError
+from .api import Api
+from .connection import AccessLog
+from .eras import DEFAULT_VERSION, ERAS, Era
+from .inference import Inference
+from .log_fields import host_fields
+from .models import MODELS
+from .openai_api import OpenAiApi
+from .processes import die_with_parent, show_title
+from .runner import PROGRAMS, free_port
+from .scheduler import Scheduler
+from .server_log import ServerLog
+from .settings import Settings, environment_text
+from .wording import Wording
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signals: SIGTERM ends the drill as it ends Ollama, without waiting for requests."""
+
+    def capture_signals(self):  # type: ignore[no-untyped-def]
+        import contextlib
+
+        return contextlib.nullcontext()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--version", default=DEFAULT_VERSION, choices=list(ERAS))
+    parser.add_argument("--runner", default="synthetic", choices=list(PROGRAMS))
+    parser.add_argument("--timetable")
+    parser.add_argument("--truth", type=Path)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--parent", type=int, default=os.getppid())
+    options = parser.parse_args(arguments)
+    die_with_parent(options.parent)
+    show_title("/usr/local/bin/ollama serve", "ollama")
+    era = ERAS[options.version]
+    try:
+        settings = Settings.read(os.environ, era)
+        listener = _listen(settings)
+    except (InputError, OSError) as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    asyncio.run(_serve(settings, era, listener, options))
+    return 0
+
+
+def _listen(settings: Settings) -> socket.socket:
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        reason = "address already in use" if error.errno == 98 else str(error.strerror)
+        raise OSError(f"listen tcp {settings.host}:{settings.port}: bind: {reason}") from None
+    listener.listen(512)
+    return listener
+
+
+async def _serve(settings: Settings, era: Era, listener: socket.socket, options: argparse.Namespace) -> None:
+    log = ServerLog(Wording(era.version), settings.debug)
+    scheduler = Scheduler(settings, era, log, options.runner, options.timetable, options.seed)
+    inference = Inference(settings, era, log, scheduler)
+    api = Api(inference, options.truth)
+    app = Starlette(routes=[*api.routes(), *OpenAiApi(api).routes()], exception_handlers={404: _no_page})
+    log.say("start", **_start_fields(settings, era))
+    scheduler.start()
+    config = uvicorn.Config(AccessLog(app, log), log_config=None, access_log=False, lifespan="off",
+                            timeout_graceful_shutdown=0)  # fmt: skip
+    server = _Server(config)
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    await asyncio.wait({serving, asyncio.ensure_future(stopping.wait())}, return_when=asyncio.FIRST_COMPLETED)
+    await scheduler.shut_down()
+    server.should_exit = server.force_exit = True
+    await asyncio.wait({serving}, timeout=2.0)
+
+
+def _start_fields(settings: Settings, era: Era) -> dict[str, object]:
+    sound = [model for model in MODELS.values() if not model.broken]
+    return {
+        **host_fields(), "env": environment_text(settings, era), "host_port": f"{settings.host}:{settings.port}",
+        "version": era.version, "blob_count": 2 * len(sound), "model_count": len(sound),
+        "discovery_port": free_port(), "subprocess_environment": "PATH=/usr/bin:/bin", "no_cloud": "true",
+        "recommendations_wait": "3h50m48.86647919s",
+    }  # fmt: skip
+
+
+async def _no_page(_: Request, __: Exception) -> Response:
+    return PlainTextResponse("404 page not found", status_code=404)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,280 @@
+"""A runner without a model: Ollama's command line, llama-server's HTTP, seeded times, and the timetable's faults.
+
+Started by the server with one argument, its specification as JSON (`RunnerSpec`). It writes the raw lines of its
+version on standard error and answers on loopback until it is ended. Needs nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import select
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from random import Random
+from typing import Any
+
+from . import growth
+from .go_text import stamp
+from .lexical import embed
+from .models import MODELS, DrillModel
+from .processes import die_with_parent, show_title
+from .runner_spec import RunnerSpec
+from .task_lines import Task, TaskLines
+from .timetable import Timetable
+from .token_timing import TokenTiming, count_tokens, work
+from .wording import Wording
+
+# Tokens are sent at most this often; a faster model sends several at once.
+_QUANTUM_S = 0.01
+_WORDS = "the model answers with words that mean nothing and take their time as real ones do".split()
+
+
+class ClientGone(Exception):
+    """The other end of the connection was closed."""
+
+
+class SyntheticRunner:
+    """One model in memory."""
+
+    def __init__(self, spec: RunnerSpec) -> None:
+        self.spec = spec
+        self.model: DrillModel = MODELS[spec.model]
+        self.timetable = Timetable.load(spec.timetable)
+        self.wording = Wording(spec.version)
+        self.lines = TaskLines(self.wording, spec)
+        self.loaded = False
+        self._lock = threading.Lock()
+        self._free_slots = list(range(spec.parallel))
+        self._prompts: dict[int, str] = {}
+        self._tasks = 0
+        self._requests = 0
+
+    def say(self, section: str, **fields: object) -> None:
+        """Write a section on standard error, whole."""
+        now = {"time": stamp(self.spec.zone_offset_s)}
+        lines = self.wording.lines(section, self.spec.debug, {**self.spec.fields, **now, **fields})
+        if lines:
+            os.write(2, ("\n".join(lines) + "\n").encode())
+
+    def load(self) -> None:
+        """Read the model, as long as that takes; ends the process where the load fails."""
+        self.say("runner_start")
+        broken = self.model.broken or ("fault" if self.timetable.strength("failed_load", self.model.name) else "")
+        self.say("runner_load")
+        if broken:
+            self._fail(broken)
+        while self.timetable.strength("load_hang", self.model.name):
+            time.sleep(0.05)  # a fault ends at its time of day, which nothing announces
+        work(self.model.load_s + self.timetable.strength("slow_load", self.model.name))
+        self.say("runner_load_tensors")
+        self.loaded = True
+        self.say("runner_ready")
+        growth.start(self.timetable, self.model.name)
+        threading.Thread(target=self._spin, daemon=True).start()
+
+    def _fail(self, reason: str) -> None:
+        section = f"load_error_{reason}"
+        if self.wording.has(section):
+            self.say(section)
+        else:
+            os.write(2, b"error: unable to allocate CPU buffer: out of memory\n")
+        os._exit(1)
+
+    def _spin(self) -> None:
+        """Burn one core while that fault acts; requests wait meanwhile (`_hold`)."""
+        while True:
+            if self.timetable.strength("spinning_runner", self.model.name):
+                ends = time.monotonic() + 0.05
+                while time.monotonic() < ends:
+                    pass
+            else:
+                time.sleep(0.05)
+
+    def completion(self, ask: dict[str, Any], connection: Connection) -> Iterator[dict[str, Any]]:
+        """The chunks of an answer; the last one has the figures."""
+        self._requests += 1
+        hangs = self.timetable.meets("hang_rate", self.model.name, self._requests)
+        with self._slot() as (slot, number):
+            prompt = str(ask["prompt"])
+            tokens = int(ask.get("prompt_tokens") or count_tokens(prompt))
+            cached = 0 if ask.get("embedding") else self._cached(slot, prompt, tokens)
+            timing = TokenTiming(self.model, self.timetable, Random(f"{self.spec.seed} {self.model.name} {number}"))
+            task = Task(slot, number, tokens, cached, is_embedding=bool(ask.get("embedding")))
+            task.n_predict = int(ask["n_predict"]) if int(ask.get("n_predict", -1)) >= 0 else 10 * self.spec.num_ctx
+            self.lines.start(task)
+            try:
+                while hangs:
+                    connection.wait_closed(3600.0)
+                    raise ClientGone
+                self._prefill(task, timing, connection)
+                if not task.is_embedding:
+                    yield from self._decode(task, timing, connection)
+            except ClientGone:
+                self.lines.cancel(task)
+                raise
+            self._prompts[slot] = prompt
+            self.lines.end(task)
+            yield task.figures()
+
+    def _prefill(self, task: Task, timing: TokenTiming, connection: Connection) -> None:
+        usual_s = timing.prompt_s(task.prompt_tokens - task.cached_tokens)
+        task.usual_prompt_s = usual_s
+        started = time.monotonic()
+        batches = max(1, -(-(task.prompt_tokens - task.cached_tokens) // self.spec.num_batch))
+        for batch in range(1, batches + 1):
+            self._hold(connection)
+            work(usual_s / batches * timing.slowness("slow_prefill"))
+            task.prompt_s = time.monotonic() - started
+            self.lines.prompt_progress(task, batch / batches)
+            if self.spec.notices_abort_in_prefill:
+                connection.check()
+        connection.check()
+        self.lines.prompt_done(task)
+
+    def _decode(self, task: Task, timing: TokenTiming, connection: Connection) -> Iterator[dict[str, Any]]:
+        started = time.monotonic()
+        breaks = self.timetable.meets("broken_stream", self.model.name, self._requests)
+        while task.generated_tokens < task.n_predict:
+            self._hold(connection)
+            words, usual_s = [], 0.0
+            while task.generated_tokens < task.n_predict and usual_s < _QUANTUM_S:
+                usual_s += timing.token_s()
+                words.append(_WORDS[timing.random.randrange(len(_WORDS))])
+                task.generated_tokens += 1
+            work(usual_s * timing.slowness("slow_decode"))
+            task.usual_generated_s += usual_s
+            task.generated_s = time.monotonic() - started
+            connection.check()
+            self.lines.progress(task)
+            yield {"content": " " + " ".join(words), "stop": False, "tokens": len(words)}
+            if breaks:
+                raise ConnectionAbortedError
+
+    def _hold(self, connection: Connection) -> None:
+        """Answer nothing while the runner spins."""
+        while self.timetable.strength("spinning_runner", self.model.name):
+            time.sleep(0.02)
+            connection.check()
+
+    def _cached(self, slot: int, prompt: str, tokens: int) -> int:
+        """Tokens at the prompt's beginning that the slot still holds; one at least is always computed."""
+        same = len(os.path.commonprefix([self._prompts.get(slot, ""), prompt]))
+        return min(tokens - 1, count_tokens(prompt[:same])) if same else 0
+
+    def _slot(self) -> _Slot:
+        return _Slot(self)
+
+    def take(self) -> tuple[int, int]:
+        """A free slot and the number of the next task."""
+        with self._lock:
+            slot = self._free_slots.pop(0) if self._free_slots else 0
+            number = self._tasks
+            self._tasks += 1
+            return slot, number
+
+    def give_back(self, slot: int, steps: int) -> None:
+        with self._lock:
+            self._free_slots.insert(0, slot)
+            self._tasks += steps
+
+
+class _Slot:
+    def __init__(self, runner: SyntheticRunner) -> None:
+        self.runner = runner
+
+    def __enter__(self) -> tuple[int, int]:
+        self.slot, number = self.runner.take()
+        return self.slot, number
+
+    def __exit__(self, *_: object) -> None:
+        self.runner.give_back(self.slot, 1)
+
+
+class Connection:
+    """Whether the one who asked is still there."""
+
+    def __init__(self, handler: http.server.BaseHTTPRequestHandler) -> None:
+        self._socket = handler.connection
+
+    def check(self) -> None:
+        """Raises ClientGone when the other end was closed."""
+        self.wait_closed(0.0)
+
+    def wait_closed(self, seconds: float) -> None:
+        readable, _, _ = select.select([self._socket], [], [], seconds)
+        if readable and not self._socket.recv(1):
+            raise ClientGone
+
+
+def handler_for(runner: SyntheticRunner) -> type[http.server.BaseHTTPRequestHandler]:
+    """llama-server's endpoints over a runner."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path == "/health":
+                self._answer({"status": "ok" if runner.loaded else "loading model"}, 200 if runner.loaded else 503)
+            elif self.path == "/slots":
+                self._answer(runner.lines.slots())
+            else:
+                self._answer({"error": {"code": 404, "message": "File Not Found", "type": "not_found_error"}}, 404)
+
+        def do_POST(self) -> None:
+            ask = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            try:
+                if self.path == "/embedding":
+                    self._embed(ask)
+                else:
+                    self._stream(ask)
+            except (ClientGone, BrokenPipeError, ConnectionResetError, ConnectionAbortedError):
+                self.close_connection = True
+
+        def _stream(self, ask: dict[str, Any]) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/event-stream")
+            self.end_headers()
+            for chunk in runner.completion(ask, Connection(self)):
+                self.wfile.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
+
+        def _embed(self, ask: dict[str, Any]) -> None:
+            answers = []
+            for index, text in enumerate(ask["content"]):
+                figures = list(runner.completion({"prompt": text, "embedding": True}, Connection(self)))[-1]
+                vector = embed(text, runner.model.n_embd)
+                answers.append({"index": index, "embedding": [vector], **figures})
+            self._answer(answers)
+
+        def _answer(self, body: object, status: int = 200) -> None:
+            data = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *words: object) -> None:
+            pass
+
+    return Handler
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+
+def main() -> None:
+    spec = RunnerSpec.read(sys.argv[1])
+    die_with_parent(spec.parent_pid)
+    show_title(spec.title, spec.process_name)
+    runner = SyntheticRunner(spec)
+    server = _Server(("127.0.0.1", spec.port), handler_for(runner))
+    threading.Thread(target=runner.load, daemon=True).start()
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()
