@@ -1,17 +1,16 @@
 """Runs one scenario: server, clients, faults and samples at once, and leaves a case folder with its truth.
 
 What is left in the folder: server.log, trials.csv, limits.txt, samples/ (ps.jsonl, simulated.jsonl), the embedding
-service's log where there is one, and beside these truth.jsonl and scenario.json, which are no evidence. No process.
+service's log where there is one, and beside these truth.jsonl and scenario.toml, which are no evidence. No process.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import shutil
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,7 +95,7 @@ async def _run(scenario: Scenario, folder: Path, version: str, timetable: Timeta
     shutil.copyfile(server.log, folder / "server.log")
     write_trials(folder / "trials.csv", trials)
     truths = write_truth(folder / "truth.jsonl", trials, read_notes(server.truth), injector.intervals)
-    _write_scenario(folder / "scenario.json", scenario, version, timetable)
+    _write_scenario(folder / "scenario.toml", scenario, version, timetable)
     shutil.rmtree(work)
     return Outcome(
         scenario.name, version, timetable.seed, folder, timetable.epoch, time.time(), tuple(truths),
@@ -150,12 +149,6 @@ def _write_limits(path: Path, pid: int) -> None:
 
 
 def _write_scenario(path: Path, scenario: Scenario, version: str, timetable: Timetable) -> None:
-    """What was played, in a form that no analysis takes for evidence."""
-    said = {
-        "scenario": scenario.name, "about": scenario.about, "version": version, "seed": timetable.seed,
-        "began_at": moment(timetable.epoch), "duration_s": scenario.duration_s,
-        "environment": dict(scenario.environment), "gpu": scenario.gpu, "models": list(scenario.models),
-        "traffic": [asdict(one) for one in scenario.traffic],
-        "faults": [asdict(plan) for plan in scenario.faults],
-    }  # fmt: skip
-    path.write_text(json.dumps(said, indent=1, default=str) + "\n", encoding="utf-8")
+    """The scenario's own text, and how it was played."""
+    said = f"# Played with version {version} and seed {timetable.seed}; second 0 was {moment(timetable.epoch)}.\n"
+    path.write_text(said + scenario.text, encoding="utf-8")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,8 @@ class Scenario:
     environment: Mapping[str, str] = field(default_factory=dict)
     seed: int = 1
     gpu: str = ""
+    # The file's own words, where it came from one.
+    text: str = field(default="", metadata={"said": False})
 
     @property
     def timetable_faults(self) -> tuple[Fault, ...]:
@@ -109,12 +111,13 @@ def find_scenario(name: str) -> Scenario:
 def read_scenario(path: Path) -> Scenario:
     """The scenario of a file, checked."""
     try:
-        said = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        said = tomllib.loads(text)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ParameterError(f"{path.name}: it is not TOML ({error}).") from None
-    return checked(said, path.name)
+    return replace(checked(said, path.name), text=text)
 
 
 def checked(said: Mapping[str, Any], where: str) -> Scenario:
@@ -130,8 +133,8 @@ def checked(said: Mapping[str, Any], where: str) -> Scenario:
     traffic = tuple(_built(Traffic, row, f"{where}, traffic {n}") for n, row in enumerate(rows, 1))
     plain = {key: value for key, value in said.items() if key not in ("traffic", "faults")}
     plain |= {"traffic": (), "faults": ()}
-    scenario = _built(Scenario, plain, where)
-    scenario = Scenario(**{**vars(scenario), "traffic": traffic, "faults": faults})
+    scenario: Scenario = _built(Scenario, plain, where)
+    scenario = replace(scenario, traffic=traffic, faults=faults)
     _check(scenario, where)
     return scenario
 
@@ -162,7 +165,7 @@ def _fault(row: Mapping[str, Any], where: str) -> FaultPlan:
 
 def _built(kind: Any, row: Mapping[str, Any], where: str) -> Any:
     """An instance of a dataclass from a table: no other names, no wrong types, nothing missing."""
-    known = {each.name: each for each in fields(kind)}
+    known = {each.name: each for each in fields(kind) if each.metadata.get("said", True)}
     for name in row:
         if name not in known:
             raise ParameterError(f"{where}: {name}: there is none of this name{_instead(name, known)}")
