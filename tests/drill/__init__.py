@@ -1,0 +1,1 @@
+"""Tests of the drill: recorded scenarios of real servers played again, and what differs."""

@@ -1,0 +1,47 @@
+"""The drill beside recorded servers: the same requests give the same log events, answers and verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+
+from .fidelity import AT_ONCE, Fidelity, play_and_compare, recordings
+from .recording import Recording
+from .remaining import not_excused
+
+RECORDINGS = {one.name: one for one in recordings()}
+PLAYED = [name for name, one in RECORDINGS.items() if not one.not_replayed]
+
+pytestmark = pytest.mark.skipif(
+    not RECORDINGS, reason="the recorded servers are not beside this checkout (../shared/real-ollama)"
+)
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Fidelity]]]:
+    """All replays, several at once and the longest first: they mostly wait."""
+    folder = tmp_path_factory.mktemp("replays")
+    with ProcessPoolExecutor(AT_ONCE, mp_context=get_context("spawn")) as pool:
+        yield {name: pool.submit(_play, RECORDINGS[name], folder / name) for name in PLAYED}
+
+
+def _play(recording: Recording, folder: Path) -> Fidelity:
+    return play_and_compare(recording, folder)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", PLAYED)
+def test_the_drill_does_as_the_recorded_server(name: str, played: dict[str, Future[Fidelity]]) -> None:
+    found = played[name].result()
+    areas = ("replay", "events", "api", "verdicts")
+    unlike = not_excused(name, [one for area in areas for one in found.of(area)])
+    assert not unlike, f"{100 * found.similarity:.1f} % of events alike\n" + "\n".join(map(str, unlike))
+
+
+@pytest.mark.parametrize("name", [name for name in RECORDINGS if name not in PLAYED])
+def test_what_is_not_played_has_a_reason(name: str) -> None:
+    assert RECORDINGS[name].not_replayed
