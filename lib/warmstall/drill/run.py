@@ -11,6 +11,7 @@ import shutil
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -134,7 +135,9 @@ async def _play(
 def _server(scenario: Scenario, work: Path, version: str, seed: int) -> DrillServer:
     from .server_process import DrillServer
 
-    more: dict[str, Any] = {"gpu": scenario.gpu} if scenario.gpu else {}
+    # A server that knows of no simulated GPU runs on the processor, and says so in its log.
+    knows = "gpu" in signature(DrillServer).parameters
+    more: dict[str, Any] = {"gpu": scenario.gpu} if scenario.gpu and knows else {}
     environment = dict(scenario.environment)
     return DrillServer(
         work, version=version, environment=environment, timetable=work / "timetable.json", seed=seed, **more
