@@ -17,6 +17,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from warmstall.errors import WarmstallError
+
 from .differences import Difference
 from .log_streams import streams_of
 from .recording import Recording
@@ -79,7 +81,11 @@ def compare(recording: Recording, folder: Path) -> Fidelity:
 
 def play_and_compare(recording: Recording, folder: Path) -> Fidelity:
     """Replay into a folder, then compare."""
-    return compare(recording, replay(recording, folder))
+    try:
+        replay(recording, folder)
+    except WarmstallError as error:
+        return Fidelity(recording.name, 0.0, [Difference("replay", "other", "server", str(error)[-600:])])
+    return compare(recording, folder)
 
 
 def _rows(folder: Path) -> list[dict[str, Any]]:

@@ -76,7 +76,10 @@ def streams_of(log: Path) -> Streams:
     dump = False
     for number, line in enumerate(lines, 1):
         dump = bool(_DUMP.match(line)) or (dump and not line.strip())
-        if number not in known and line.strip() and not dump and "[GIN]" not in line:
+        if line.startswith("[GIN] "):
+            bars = [place for place, sign in enumerate(line) if sign == "|"]
+            found.shapes[f"[GIN] with columns at {bars} and {line.find(chr(34))}"] += 1
+        elif number not in known and line.strip() and not dump:
             found.shapes[shape_of(line)] += 1
     return found
 

@@ -107,9 +107,13 @@ class _Run:
         async with httpx.AsyncClient(timeout=None, limits=limits, trust_env=False, verify=False) as self.client:
             tasks = {asyncio.create_task(self._act(act)): act for act in acts}
             done, late = await asyncio.wait(tasks, timeout=self.recording.duration_s + SLACK_S)
+            waiting = [tasks[task] for task in late if self.began[tasks[task].number].is_set()]
+            for act in waiting:
+                what = act.row.get("tag") or act.row.get("path") or act.row.get("endpoint") or ""
+                self.troubles.append(f"not done in time: {act.kind} at {act.start_s:.1f} s {what}")
+            if len(late) > len(waiting):
+                self.troubles.append(f"not begun in time: {len(late) - len(waiting)} requests and deeds")
             for task in late:
-                act = tasks[task]
-                self.troubles.append(f"not done in time: {act.kind} at {act.start_s:.1f} s {act.row.get('tag', '')}")
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
             for task in done:
