@@ -67,6 +67,18 @@ class Truth:
     budget: Mapping[str, float]
     flags: tuple[str, ...] = ()
 
+    def accept_log_only(self, status: str) -> tuple[str, ...]:
+        """What is right of the server's log alone, which has no word of some things.
+
+        A stream that was cut, by its client or by the death of its runner, has an access line of 200 like any other.
+        """
+        more = {"unknown"}
+        if status == "200" and self.verdict == "runner_crash":
+            more |= {"warm_ok"}
+        if status == "200" and "client_abort" in self.accept:
+            more |= {"warm_ok", "cold_start", "queue_wait"}
+        return _sorted({*self.accept, *more})
+
 
 def truth_of(trial: Trial, note: Mapping[str, Any] | None, intervals: Sequence[Interval]) -> Truth:
     """The truth of one request; `note` is the server's row about it, None where it never arrived."""
@@ -74,7 +86,7 @@ def truth_of(trial: Trial, note: Mapping[str, Any] | None, intervals: Sequence[I
         return _never_arrived(trial)
     budget, still_s = _budget(trial, note, intervals)
     flags = tuple(name for name in ("truncated",) if note.get(name))
-    outcome, excess = str(note.get("outcome") or ""), _excess(budget, note)
+    outcome, excess = str(note.get("outcome") or ""), _excess(budget, note, still_s)
     refused = _refused(trial, outcome)
     if refused:
         return Truth(*refused, budget, flags)
@@ -142,10 +154,15 @@ def _together(stops: Iterable[Interval], began: float, ended: float) -> float:
     return covered
 
 
-def _excess(budget: Mapping[str, float], note: Mapping[str, Any]) -> dict[str, float]:
-    """Each part beyond what it usually is; nobody usually waits or loads."""
+def _excess(budget: Mapping[str, float], note: Mapping[str, Any], still_s: float) -> dict[str, float]:
+    """Each part beyond what it usually is; nobody usually waits or loads.
+
+    Of what no part explains, only the time in which the runner stood still is the runner's: the rest is the way
+    between client and server, and clients that were late to read.
+    """
     usual = {name: float(note.get(f"usual_{name}") or 0.0) for name in ("prefill_s", "decode_s")}
-    return {name: max(0.0, budget[name] - usual.get(name, 0.0)) for name in PARTS}
+    excess = {name: max(0.0, budget[name] - usual.get(name, 0.0)) for name in PARTS}
+    return excess | {"unexplained_s": min(still_s, budget["unexplained_s"])}
 
 
 def _usual_s(note: Mapping[str, Any]) -> float:
@@ -247,7 +264,8 @@ def write_truth(
             row = {
                 "id": trial.id, "endpoint": trial.endpoint, "model": trial.model, "started_at": moment(trial.began),
                 "ended_at": moment(trial.ended), "wall_s": round(trial.wall_s, 6), "status": trial.status,
-                "verdict": truth.verdict, "accept": list(truth.accept), "why": truth.why,
+                "verdict": truth.verdict, "accept": list(truth.accept),
+                "accept_log_only": list(truth.accept_log_only(trial.status)), "why": truth.why,
                 "budget": dict(truth.budget), "flags": list(truth.flags),
             }  # fmt: skip
             handle.write(json.dumps(row, ensure_ascii=False) + "\n")
