@@ -67,7 +67,8 @@ def compare(recording: Recording, folder: Path) -> Fidelity:
         *events.differences,
         *compare_answers(recording.rows, rows),
         *compare_verdicts(
-            verdicts_of(recording.folder), verdicts_of(folder), accepted_verdicts(recording.folder), recording.rows
+            verdicts_of(recording.folder, recording.rows), verdicts_of(folder, rows),
+            accepted_verdicts(recording.folder, recording.rows), recording.rows,
         ),
         *compare_shapes(real, drill),
     ]  # fmt: skip

@@ -16,8 +16,8 @@ from .same_answers import groups
 
 # What a request has that the server never saw.
 UNSEEN = "no access line"
-# An access line tells whole seconds, so where it is not narrowed by a trial its start is this uncertain.
-_SAME_S = 1.6
+# How far apart a client and the server may see the beginning or the end of a request on a busy machine.
+_SAME_S = 2.0
 
 
 def compare_verdicts(
@@ -57,10 +57,9 @@ def _unpaired(wanted: list[set[str]], got: list[str]) -> list[tuple[set[str], st
     return [(wanted[here], rest[n] if n < len(rest) else "") for n, here in enumerate(lonely)]
 
 
-def verdicts_of(folder: Path) -> list[str]:
-    """The verdict of each row of trials.csv, from server.log and trials.csv alone."""
-    with (folder / "trials.csv").open(newline="", encoding="utf-8") as handle:
-        trials = list(csv.DictReader(handle))
+def verdicts_of(folder: Path, rows: list[dict[str, Any]]) -> list[str]:
+    """The verdict of each trial of trials_raw.jsonl, from server.log and trials.csv alone."""
+    trials = [row for row in rows if row["kind"] == "trial"]
     with tempfile.TemporaryDirectory() as scratch:
         for name in ("server.log", "trials.csv"):
             shutil.copy(folder / name, scratch)
@@ -72,8 +71,8 @@ def verdicts_of(folder: Path) -> list[str]:
         for place, request in enumerate(posts.itertuples()):
             late_s = abs((request.ended_at - end).total_seconds())
             apart_s = abs((request.started_at - start).total_seconds())
-            alike = request.path == trial["endpoint"] and (trial["status"] or request.status) == request.status
-            if alike and apart_s < _SAME_S:
+            alike = request.path == trial["endpoint"] and str(trial["status"] or request.status) == request.status
+            if alike and min(apart_s, late_s) < _SAME_S:
                 pairs.append((apart_s + late_s, number, place))
     verdicts: dict[int, str] = {}
     taken: set[int] = set()
@@ -84,12 +83,11 @@ def verdicts_of(folder: Path) -> list[str]:
     return [verdicts.get(number, UNSEEN) for number in range(len(trials))]
 
 
-def accepted_verdicts(folder: Path) -> list[set[str]]:
+def accepted_verdicts(folder: Path, rows: list[dict[str, Any]]) -> list[set[str]]:
     """What labels.csv says is as good, by trial; it has no label for requests that run no model."""
     accepted = {}
     if (folder / "labels.csv").exists():
         with (folder / "labels.csv").open(newline="", encoding="utf-8") as handle:
             accepted = {(row["start_ts"], row["endpoint"]): row["accept"] for row in csv.DictReader(handle)}
-    with (folder / "trials.csv").open(newline="", encoding="utf-8") as handle:
-        keys = [(row["start_ts"], row["endpoint"]) for row in csv.DictReader(handle)]
+    keys = [(row["start_ts"], row["endpoint"]) for row in rows if row["kind"] == "trial"]
     return [set(accepted.get(key, "").split("|")) - {""} for key in keys]
