@@ -7,7 +7,6 @@ import contextlib
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
@@ -16,14 +15,24 @@ from starlette.routing import Route
 
 from .connection import Chunks, Json, Noted, compact, read_body, watched
 from .go_text import nanoseconds_text
-from .inference import Call, ClientLeft, Inference, Refused, Truth
+from .inference import Call, ClientLeftError, Inference, RefusedError, Truth
 from .model_pages import listed, resident, shown
 from .models import DrillModel, find_model
 from .runner import Runner
 from .settings import duration_s
 from .token_timing import count_tokens
 
-_INTEGERS = {"num_predict", "num_ctx", "num_thread", "num_batch", "num_gpu", "num_keep", "seed", "top_k", "repeat_last_n"}
+_INTEGERS = {
+    "num_predict",
+    "num_ctx",
+    "num_thread",
+    "num_batch",
+    "num_gpu",
+    "num_keep",
+    "seed",
+    "top_k",
+    "repeat_last_n",
+}
 _NUMBERS = {"temperature", "top_p", "min_p", "typical_p", "repeat_penalty", "presence_penalty", "frequency_penalty"}
 _OTHERS = {"stop", "use_mmap", "numa", "main_gpu", "mirostat", "mirostat_eta", "mirostat_tau", "penalize_newline"}
 Piece = dict[str, Any]
@@ -32,10 +41,9 @@ Piece = dict[str, Any]
 class Api:
     """The routes over one server's inference."""
 
-    def __init__(self, inference: Inference, truth_file: Path | None) -> None:
+    def __init__(self, inference: Inference) -> None:
         self.inference = inference
         self.era = inference.era
-        self.truth_file = truth_file
 
     def routes(self) -> list[Route]:
         return [
@@ -57,11 +65,11 @@ class Api:
         async def answer(request: Request) -> Response:
             try:
                 return await handler(request)
-            except Refused as refusal:
+            except RefusedError as refusal:
                 noted: Noted = request.scope["noted"]
                 noted.silent = refusal.silent
                 return Json({"error": refusal.message}, refusal.status)
-            except ClientLeft:
+            except ClientLeftError:
                 request.scope["noted"].status = 500
                 return Json({"error": "context canceled"}, 500)
 
@@ -80,14 +88,14 @@ class Api:
         return Json({"models": resident(self.era, await self.inference.scheduler.resident())})
 
     async def pull(self, _: Request) -> Response:
-        raise Refused(403, "a drill serves the models it has and pulls none")
+        raise RefusedError(403, "a drill serves the models it has and pulls none")
 
     async def show(self, request: Request) -> Response:
         body = await read_body(request)
         name = str(body.get("model") or body.get("name") or "")
         model = find_model(name)
         if model is None:
-            raise Refused(404, f"model '{name}' not found")
+            raise RefusedError(404, f"model '{name}' not found")
         return Json(shown(self.era, model, self.inference.settings))
 
     async def generate(self, request: Request) -> Response:
@@ -122,7 +130,6 @@ class Api:
             return Json(self.head(body, piece("")) | {"done": True, "done_reason": "unload"})
         with contextlib.ExitStack() as stack:
             call = self.call(request, stack.enter_context(watched(request)), model, body, keep_alive_s)
-            stack.callback(self.close, request, call)
             runner = await self.inference.runner_for(call)
             stack.callback(self.inference.release, call, runner)
             if not prompt:
@@ -155,11 +162,11 @@ class Api:
                 line = self.head(body, piece(chunk["content"]))
                 line |= self.figures(call, chunk, prompt, with_context) if chunk.get("stop") else {"done": False}
                 yield compact(line) + b"\n"
-        except Refused as refusal:
+        except RefusedError as refusal:
             if not begun and (self.era.fails_before_first_chunk or refusal.status == 400):
                 raise
             yield compact({"error": refusal.message}) + b"\n"
-        except ClientLeft:
+        except ClientLeftError:
             noted: Noted = request.scope["noted"]
             noted.status = 200 if begun or not self.era.fails_before_first_chunk else 500
 
@@ -188,32 +195,29 @@ class Api:
         model = self.model_of(body)
         with watched(request) as gone:
             call = self.call(request, gone, model, body, keep_alive_of(body))
+            runner = await self.inference.runner_for(call)
             try:
-                runner = await self.inference.runner_for(call)
-                try:
-                    return call, await self.inference.vectors(call, runner, texts)
-                finally:
-                    self.inference.release(call, runner)
+                return call, await self.inference.vectors(call, runner, texts)
             finally:
-                self.close(request, call)
+                self.inference.release(call, runner)
 
     def model_of(self, body: Piece) -> DrillModel:
         name = str(body.get("model", ""))
         model = find_model(name)
         if model is None:
-            raise Refused(404, self.era.not_found.format(model=name))
+            raise RefusedError(404, self.era.not_found.format(model=name))
         return model
 
     def check(self, body: Piece, model: DrillModel) -> None:
         """Refuse what Ollama refuses. Options that it does not know are warned of."""
         if body.get("tools"):
             name = model.name if self.era.version == "0.3.14" else f"registry.ollama.ai/library/{model.name}:latest"
-            raise Refused(400, f"{name} does not support tools")
+            raise RefusedError(400, f"{name} does not support tools")
         if body.get("think") and self.era.version != "0.3.14":
-            raise Refused(400, f'"{model.name}" does not support thinking')
+            raise RefusedError(400, f'"{model.name}" does not support thinking')
         for option, value in (body.get("options") or {}).items():
             if option in _INTEGERS and not isinstance(value, int | float):
-                raise Refused(500, f'option "{option}" must be of type integer')
+                raise RefusedError(500, f'option "{option}" must be of type integer')
             if option not in _INTEGERS | _NUMBERS | _OTHERS:
                 self.inference.log.say("option_invalid", option=option)
 
@@ -221,13 +225,9 @@ class Api:
         self, request: Request, gone: asyncio.Event, model: DrillModel, body: Piece, keep_alive_s: float | None
     ) -> Call:
         identity = request.headers.get("x-drill-request", "")
-        truth = Truth(identity, request.url.path, model.name, time.time())
-        options = {**(body.get("options") or {}), "truncate": body.get("truncate")}
+        truth = request.scope["noted"].truth = Truth(identity, request.url.path, model.name, time.time())
+        options = {**(body.get("options") or {}), "truncate": body.get("truncate"), "shift": body.get("shift")}
         return Call(model, options, keep_alive_s, gone, truth)
-
-    def close(self, request: Request, call: Call) -> None:
-        call.truth.ended_at = time.time()
-        call.truth.write(self.truth_file)
 
     def head(self, body: Piece, piece: Piece) -> Piece:
         return {"model": body["model"], "created_at": nanoseconds_text(time.time())} | piece
@@ -250,7 +250,9 @@ class Api:
         return told | {key: value for key, value in durations.items() if value}
 
 
-async def rest(first: bytes | None, pieces: AsyncIterator[bytes], staying: contextlib.ExitStack) -> AsyncIterator[bytes]:
+async def rest(
+    first: bytes | None, pieces: AsyncIterator[bytes], staying: contextlib.ExitStack
+) -> AsyncIterator[bytes]:
     """A stream from its first line on; what the call holds is given back at its end."""
     with staying:
         if first is not None:
@@ -264,11 +266,11 @@ def nanoseconds(seconds: float) -> int:
 
 
 def keep_alive_of(body: Piece) -> float | None:
-    """Seconds, None where the body says nothing. Raises Refused in Go's words."""
+    """Seconds, None where the body says nothing. Raises RefusedError in Go's words."""
     value = body.get("keep_alive")
     if value is None:
         return None
     try:
         return duration_s(value)
     except ValueError:
-        raise Refused(400, f'time: invalid duration "{value}"') from None
+        raise RefusedError(400, f'time: invalid duration "{value}"') from None

@@ -8,13 +8,14 @@ import json
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .inference import Refused
+from .inference import RefusedError, Truth
 from .server_log import ServerLog
 
 
@@ -24,14 +25,16 @@ class Noted:
 
     status: int | None = None
     silent: bool = False
+    truth: Truth | None = None
 
 
 class AccessLog:
-    """Writes GIN's line when a call has ended."""
+    """Writes GIN's line when a call has ended, and the truth about it."""
 
-    def __init__(self, app: ASGIApp, log: ServerLog) -> None:
+    def __init__(self, app: ASGIApp, log: ServerLog, truth_file: Path | None) -> None:
         self.app = app
         self.log = log
+        self.truth_file = truth_file
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -50,6 +53,8 @@ class AccessLog:
         try:
             await self.app(scope, receive, sending)
         finally:
+            if noted.truth:
+                noted.truth.finish(0 if noted.silent else noted.status or sent, self.truth_file)
             if not noted.silent:
                 query = f"?{scope['query_string'].decode('latin-1')}" if scope["query_string"] else ""
                 client = scope["client"][0] if scope.get("client") else "127.0.0.1"
@@ -103,15 +108,17 @@ def compact(content: Any) -> bytes:
 
 
 async def read_body(request: Request) -> dict[str, Any]:
-    """The body as a JSON object. Raises Refused in Go's words."""
+    """The body as a JSON object. Raises RefusedError in Go's words."""
     data = await request.body()
     if not data:
-        raise Refused(400, "missing request body")
+        raise RefusedError(400, "missing request body")
     try:
         body = json.loads(data)
     except ValueError as error:
         after = data.lstrip()[1:].lstrip()[:1].decode("latin-1")
-        raise Refused(400, f"invalid character '{after}' looking for beginning of object key string") from error
+        raise RefusedError(400, f"invalid character '{after}' looking for beginning of object key string") from error
     if not isinstance(body, dict):
-        raise Refused(400, f"json: cannot unmarshal {type(body).__name__} into Go value of type api.GenerateRequest")
+        raise RefusedError(
+            400, f"json: cannot unmarshal {type(body).__name__} into Go value of type api.GenerateRequest"
+        )
     return body

@@ -44,6 +44,8 @@ class Era:
     too_long: str
     # Files that the server refuses before it starts a runner, with what it tells the client.
     refuses: Mapping[str, str]
+    # What the client is told when a runner fails while it loads, by the section that the log says.
+    load_errors: Mapping[str, str]
 
 
 ERAS = {
@@ -58,6 +60,13 @@ ERAS = {
             unexpected_end="an unknown error was encountered while running the model ",
             load_timeout="timed out waiting for llama runner to start - progress 0.00 - ",
             refuses={"bad_magic": "invalid file magic"},
+            load_errors={
+                "load_failed_truncated_file": "llama runner process has terminated: error loading model: tensor "
+                "'{tensor}' data is not within the file bounds, model is corrupted or incomplete\n"
+                "llama_load_model_from_file: failed to load model\nllama_new_context_with_model: model cannot be NULL",
+                "load_failed_unknown_architecture": "llama runner process has terminated: this model is not supported "
+                "by your version of Ollama. You may need to upgrade",
+            },
             not_found='model "{model}" not found, try pulling it first',
             too_long="input length exceeds maximum context length",
         ),
@@ -73,6 +82,10 @@ ERAS = {
                 "bad_magic": "invalid file magic", "truncated_file": "unable to load model: {blob}",
                 "unknown_architecture": "unable to load model: {blob}",
             },
+            load_errors={
+                "load_failed_allocation": "llama runner process has terminated: error loading model: unable to allocate "
+                "CPU buffer\nllama_model_load_from_file_impl: failed to load model",
+            },
             not_found="model '{model}' not found",
             too_long="the input length exceeds the context length",
         ),
@@ -85,6 +98,13 @@ ERAS = {
             unexpected_end="an error was encountered while running the model: unexpected EOF",
             load_timeout="timed out waiting for llama-server to start - ",
             refuses={"bad_magic": "invalid file magic"},
+            load_errors={
+                "load_failed_allocation": "llama-server process has terminated: exit status 1: ggml_aligned_malloc: "
+                "insufficient memory (attempted to allocate {kv_mib} MB)\nggml_backend_cpu_buffer_type_alloc_buffer: "
+                "failed to allocate buffer of size {kv_bytes}\nalloc_tensor_range: failed to allocate CPU buffer of "
+                "size {kv_bytes}\nllama_init_from_model: failed to initialize the context: failed to allocate buffer "
+                "for kv cache",
+            },
             not_found="model '{model}' not found",
             too_long=(
                 '{{"error":{{"code":400,"message":"request ({tokens} tokens) exceeds the available context size '

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import AsyncIterator
@@ -12,8 +13,8 @@ from typing import Any
 
 from .eras import Era
 from .models import DrillModel
-from .runner import LoadAbandoned, LoadFailed, Options, Runner, RunnerGone
-from .scheduler import Abandoned, Ask, QueueFull, Scheduler, find_blob
+from .runner import LoadAbandonedError, LoadFailedError, Options, Runner, RunnerGoneError
+from .scheduler import AbandonedError, Ask, QueueFullError, Scheduler, find_blob
 from .server_log import ServerLog
 from .settings import Settings
 from .token_timing import count_tokens
@@ -21,7 +22,7 @@ from .token_timing import count_tokens
 _QUEUE_FULL = "server busy, please try again.  maximum pending requests exceeded"
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The call ends with an error and a status; `silent` where Ollama writes no access line."""
 
     def __init__(self, status: int, message: str, silent: bool = False) -> None:
@@ -31,7 +32,7 @@ class Refused(Exception):
         self.silent = silent
 
 
-class ClientLeft(Exception):
+class ClientLeftError(Exception):
     """The client closed its connection while the answer was made."""
 
 
@@ -57,7 +58,10 @@ class Truth:
     truncated: bool = False
     runner_pid: int = 0
 
-    def write(self, path: Path | None) -> None:
+    def finish(self, status: int, path: Path | None) -> None:
+        """The call has ended with that status; 0 where Ollama says nothing of it."""
+        self.status = status
+        self.ended_at = time.time()
         if path is not None:
             with path.open("a", encoding="utf-8") as handle:
                 handle.write(json.dumps(self.__dict__) + "\n")
@@ -87,7 +91,7 @@ class Inference:
         self.scheduler = scheduler
 
     async def runner_for(self, call: Call) -> Runner:
-        """The runner of the call's model, loaded if need be. Raises Refused."""
+        """The runner of the call's model, loaded if need be. Raises RefusedError."""
         blob = find_blob(self.settings, call.model)
         options = call.options
         wanted = Options(
@@ -96,23 +100,24 @@ class Inference:
             num_batch=int(options.get("num_batch") or 512),
             num_gpu=int(options.get("num_gpu", -1)),
             use_mmap=options.get("use_mmap"),
+            shift=options.get("shift") if self.era.version == "0.32.15" else None,
         )
         future: asyncio.Future[Runner] = asyncio.get_running_loop().create_future()
         ask = Ask(call.model, blob, wanted, call.keep_alive_s, call.gone, future)
         try:
             runner = await self.scheduler.obtain(ask)
-        except QueueFull:
+        except QueueFullError:
             call.truth.outcome = "rejected"
-            raise Refused(503, _QUEUE_FULL) from None
-        except Abandoned:
+            raise RefusedError(503, _QUEUE_FULL) from None
+        except AbandonedError:
             call.truth.outcome = "aborted"
-            raise Refused(499, "request canceled", silent=True) from None
-        except LoadAbandoned:
+            raise RefusedError(499, "request canceled", silent=True) from None
+        except LoadAbandonedError:
             call.truth.outcome = "aborted"
-            raise Refused(499, "request canceled") from None
-        except LoadFailed as error:
+            raise RefusedError(499, "request canceled") from None
+        except LoadFailedError as error:
             call.truth.outcome = "load_failed"
-            raise Refused(500, str(error)) from None
+            raise RefusedError(500, str(error)) from None
         finally:
             call.truth.spawned = call.first_request = ask.spawned
             call.loaded = time.perf_counter()
@@ -127,7 +132,7 @@ class Inference:
         self.scheduler.release(runner, call.first_request)
 
     async def tokens(self, call: Call, runner: Runner, prompt: str) -> AsyncIterator[dict[str, Any]]:
-        """The runner's chunks. Raises ClientLeft, Refused (the runner ended)."""
+        """The runner's chunks. Raises ClientLeftError, RefusedError (the runner ended)."""
         asked = call.options.get("num_predict", -1)
         n_predict = -1 if asked is None else int(asked)
         tokens = self._fit(call, runner, count_tokens(prompt))
@@ -145,11 +150,11 @@ class Inference:
                 if chunk.get("stop"):
                     self._note(call, chunk)
                 yield chunk
-        except RunnerGone:
+        except RunnerGoneError:
             call.truth.outcome = "crashed"
             call.truth.decode_s = time.perf_counter() - began
-            raise Refused(500, self.era.unexpected_end) from None
-        except ClientLeft:
+            raise RefusedError(500, self.era.unexpected_end) from None
+        except ClientLeftError:
             call.truth.decode_s = time.perf_counter() - began
             raise
         finally:
@@ -157,13 +162,14 @@ class Inference:
             await _close(chunks)
 
     async def vectors(self, call: Call, runner: Runner, texts: list[str]) -> list[dict[str, Any]]:
-        """One vector for each text. Raises ClientLeft, Refused."""
+        """One vector for each text. Raises ClientLeftError, RefusedError."""
         await self._take_slot(call, runner)
+        rows: list[dict[str, Any]]
         try:
             rows = await self._unless_gone(call, runner.embed(texts))
-        except RunnerGone:
+        except RunnerGoneError:
             call.truth.outcome = "crashed"
-            raise Refused(500, self.era.unexpected_end) from None
+            raise RefusedError(500, self.era.unexpected_end) from None
         finally:
             runner.slots.release()
         for row in rows:
@@ -171,13 +177,13 @@ class Inference:
         return rows
 
     def _fit(self, call: Call, runner: Runner, tokens: int) -> int:
-        """The tokens that are left of a prompt longer than the context. Raises Refused where it may not be cut."""
+        """The tokens that are left of a prompt longer than the context. Raises RefusedError where it may not be cut."""
         limit = min(runner.options.num_ctx, runner.model.n_ctx_train)
         if tokens <= limit:
             return tokens
         if call.options.get("truncate") is False:
             self.log.say("input_too_long")
-            raise Refused(400, self.era.too_long.format(tokens=tokens, limit=limit))
+            raise RefusedError(400, self.era.too_long.format(tokens=tokens, limit=limit))
         call.truth.truncated = True
         left = int(limit * self.era.truncates_to)
         self.log.say("prompt_truncated", limit=limit, prompt_tokens=tokens, keep=5, new=left)
@@ -187,13 +193,13 @@ class Inference:
         waiting = time.perf_counter()
         try:
             await self._unless_gone(call, runner.slots.acquire())
-        except ClientLeft:
+        except ClientLeftError:
             self.log.say("client_gone_waiting")
             raise
         call.truth.slot_wait_s = time.perf_counter() - waiting
 
     async def _unless_gone(self, call: Call, work: Any) -> Any:
-        """The work's result. Raises ClientLeft when the client goes first."""
+        """The work's result. Raises ClientLeftError when the client goes first."""
         doing = asyncio.ensure_future(work)
         leaving = asyncio.ensure_future(call.gone.wait())
         await asyncio.wait({doing, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -203,7 +209,7 @@ class Inference:
         doing.cancel()
         await asyncio.wait({doing})
         call.truth.outcome = "aborted"
-        raise ClientLeft
+        raise ClientLeftError
 
     def _note(self, call: Call, figures: dict[str, Any]) -> None:
         timings, usual = figures.get("timings", {}), figures.get("usual", {})
@@ -214,7 +220,5 @@ class Inference:
 
 
 async def _close(chunks: Any) -> None:
-    try:
+    with contextlib.suppress(RuntimeError, RunnerGoneError):  # it ended by itself, or while we left
         await chunks.aclose()
-    except (RuntimeError, RunnerGone):  # it ended by itself, or while we left
-        pass

@@ -6,6 +6,7 @@ from typing import Any
 
 from .eras import Era
 from .go_text import nanoseconds_text
+from .log_fields import resident_bytes
 from .models import MODELS, DrillModel
 from .runner import Runner
 from .scheduler import find_blob
@@ -13,7 +14,7 @@ from .settings import Settings
 
 # When the drill's models were made, as `modified_at` tells.
 _MADE_AT = 1_790_000_000.0
-_TEMPLATE = '{{- range .Messages }}<|im_start|>{{ .Role }}\n{{ .Content }}<|im_end|>\n{{ end }}<|im_start|>assistant\n'
+_TEMPLATE = "{{- range .Messages }}<|im_start|>{{ .Role }}\n{{ .Content }}<|im_end|>\n{{ end }}<|im_start|>assistant\n"
 
 
 def listed(era: Era) -> list[dict[str, Any]]:
@@ -34,10 +35,10 @@ def resident(era: Era, runners: list[tuple[Runner, float]]) -> list[dict[str, An
     for runner, expires_at in runners:
         if runner.loading and not era.lists_while_loading:
             continue
-        cells = runner.options.num_ctx * runner.parallel
-        row = _named(runner.model) | {"size": runner.model.resident_bytes(cells), "digest": runner.model.digest}
+        size = resident_bytes(era.version, runner.model, runner.num_ctx, runner.parallel)
+        row = _named(runner.model) | {"size": size, "digest": runner.model.digest}
         row |= {"details": _details(runner.model), "expires_at": nanoseconds_text(expires_at), "size_vram": 0}
-        rows.append(row | ({"context_length": runner.options.num_ctx} if era.tells_context_length else {}))
+        rows.append(row | ({"context_length": runner.num_ctx} if era.tells_context_length else {}))
     return rows
 
 

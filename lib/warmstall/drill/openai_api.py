@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from .api import Api, Piece, rest
 from .connection import Chunks, Json, compact, read_body, watched
-from .inference import Call, ClientLeft, Refused
+from .inference import Call, ClientLeftError, RefusedError
 from .models import MODELS, find_model
 from .runner import Runner
 
@@ -43,12 +43,12 @@ class OpenAiApi:
         async def answer(request: Request) -> Response:
             try:
                 return await handler(request)  # type: ignore[no-any-return]
-            except Refused as refusal:
+            except RefusedError as refusal:
                 request.scope["noted"].silent = refusal.silent
                 kind = _KINDS.get(refusal.status, "api_error")
                 error = {"message": refusal.message, "type": kind, "param": None, "code": None}
                 return Json({"error": error}, refusal.status)
-            except ClientLeft:
+            except ClientLeftError:
                 request.scope["noted"].status = 500
                 return Json({"error": {"message": "context canceled"}}, 500)
 
@@ -61,7 +61,7 @@ class OpenAiApi:
         name = request.path_params["name"]
         found = find_model(name)
         if found is None:
-            raise Refused(404, f"model '{name}' not found")
+            raise RefusedError(404, f"model '{name}' not found")
         return Json(_model(found.name))
 
     async def chat(self, request: Request) -> Response:
@@ -80,7 +80,6 @@ class OpenAiApi:
         asked = {"model": body["model"], "options": {"num_predict": limit} if limit else {}}
         with contextlib.ExitStack() as stack:
             call = self.api.call(request, stack.enter_context(watched(request)), model, asked, None)
-            stack.callback(self.api.close, request, call)
             runner = await self.api.inference.runner_for(call)
             stack.callback(self.api.inference.release, call, runner)
             if not body.get("stream"):
@@ -102,11 +101,13 @@ class OpenAiApi:
                 for line in shape.parts(chunk):
                     yield b"data: " + compact(line) + b"\n\n"
             yield b"data: [DONE]\n\n"
-        except Refused as refusal:
+        except RefusedError as refusal:
             if not begun:
                 raise
-            yield b"data: " + json.dumps({"error": {"message": refusal.message, "type": "api_error"}}).encode() + b"\n\n"
-        except ClientLeft:
+            yield (
+                b"data: " + json.dumps({"error": {"message": refusal.message, "type": "api_error"}}).encode() + b"\n\n"
+            )
+        except ClientLeftError:
             request.scope["noted"].status = 200
 
     async def embeddings(self, request: Request) -> Response:

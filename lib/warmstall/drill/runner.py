@@ -25,15 +25,15 @@ _HEALTH_TIMEOUT_S = 0.2
 PING_TIMEOUT_S = 10.0
 
 
-class LoadFailed(Exception):
+class LoadFailedError(Exception):
     """The runner did not become ready; the text is what the client is told."""
 
 
-class LoadAbandoned(Exception):
+class LoadAbandonedError(Exception):
     """The client went away while the model loaded."""
 
 
-class RunnerGone(Exception):
+class RunnerGoneError(Exception):
     """The runner ended, or closed the connection, before the answer was whole."""
 
 
@@ -46,6 +46,7 @@ class Options:
     num_batch: int
     num_gpu: int
     use_mmap: bool | None
+    shift: bool | None
 
 
 @dataclass(eq=False)
@@ -58,6 +59,7 @@ class Runner:
     parallel: int
     slots: asyncio.Semaphore
     keep_alive_s: float
+    doubles_batch: bool = False
     port: int = 0
     title: str = ""
     ref_count: int = 0
@@ -70,6 +72,11 @@ class Runner:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     process: asyncio.subprocess.Process | None = None
     _reading: asyncio.Task[None] | None = None
+    _client: httpx.AsyncClient = field(
+        default_factory=lambda: httpx.AsyncClient(
+            timeout=None, trust_env=False, verify=False, limits=httpx.Limits(max_keepalive_connections=0)
+        )
+    )
 
     async def spawn(self, program: str, spec: RunnerSpec, log: ServerLog) -> None:
         """Start the process; its lines go into the server's log."""
@@ -92,6 +99,15 @@ class Runner:
                     self.last_error = text[text.index(sign) :]
 
     @property
+    def num_batch(self) -> int:
+        return self.options.num_batch * (2 if self.doubles_batch and self.parallel > 1 else 1)
+
+    @property
+    def num_ctx(self) -> int:
+        """Context of one sequence: never more than the model was trained for."""
+        return min(self.options.num_ctx, self.model.n_ctx_train)
+
+    @property
     def pid(self) -> int:
         return self.process.pid if self.process else 0
 
@@ -102,9 +118,8 @@ class Runner:
     async def health(self, timeout_s: float) -> str:
         """`ok`, `loading`, `refused` or `silent`."""
         try:
-            async with httpx.AsyncClient(timeout=timeout_s, trust_env=False) as client:
-                answer = await client.get(f"http://127.0.0.1:{self.port}/health")
-                return "ok" if answer.status_code == 200 else "loading"
+            answer = await self._client.get(f"http://127.0.0.1:{self.port}/health", timeout=timeout_s)
+            return "ok" if answer.status_code == 200 else "loading"
         except httpx.ConnectError:
             return "refused"
         except httpx.HTTPError:
@@ -115,32 +130,29 @@ class Runner:
         return self.ended() is None and await self.health(PING_TIMEOUT_S) == "ok"
 
     async def complete(self, ask: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
-        """The chunks of an answer. Raises RunnerGone when they end before the last one."""
+        """The chunks of an answer. Raises RunnerGoneError when they end before the last one."""
         url = f"http://127.0.0.1:{self.port}/completion"
         whole = False
         try:
-            async with (
-                httpx.AsyncClient(timeout=None, trust_env=False) as client,
-                client.stream("POST", url, json={**ask, "stream": True, "cache_prompt": True}) as answer,
-            ):
+            asked = {**ask, "stream": True, "cache_prompt": True}
+            async with self._client.stream("POST", url, json=asked) as answer:
                 async for line in answer.aiter_lines():
                     if line.startswith("data: "):
                         chunk = json.loads(line[6:])
                         whole = bool(chunk.get("stop"))
                         yield chunk
         except httpx.HTTPError as error:
-            raise RunnerGone(str(error)) from error
+            raise RunnerGoneError(str(error)) from error
         if not whole:
-            raise RunnerGone("unexpected EOF")
+            raise RunnerGoneError("unexpected EOF")
 
     async def embed(self, texts: list[str]) -> list[dict[str, Any]]:
         """One vector for each text, with the tokens it had."""
         try:
-            async with httpx.AsyncClient(timeout=None, trust_env=False) as client:
-                answer = await client.post(f"http://127.0.0.1:{self.port}/embedding", json={"content": texts})
-                return list(answer.json())
+            answer = await self._client.post(f"http://127.0.0.1:{self.port}/embedding", json={"content": texts})
+            return list(answer.json())
         except (httpx.HTTPError, ValueError) as error:
-            raise RunnerGone(str(error)) from error
+            raise RunnerGoneError(str(error)) from error
 
     async def end(self) -> None:
         """Kill the process and wait until it is gone."""
@@ -156,20 +168,23 @@ class Runner:
                 await asyncio.wait_for(self._reading, 2.0)
         if self.process.stdin:
             self.process.stdin.close()
+        await self._client.aclose()
 
     async def until_launched(self, gone: asyncio.Event) -> None:
         """Wait until the process answers at all, ready or not. Raises as `until_running` does."""
         while await self.health(_HEALTH_TIMEOUT_S) in ("refused", "silent"):
             if gone.is_set():
-                raise LoadAbandoned
+                raise LoadAbandonedError
             if (code := self.ended()) is not None:
-                raise LoadFailed("process has terminated: " + (self.last_error or end_text(code)))
+                raise LoadFailedError("process has terminated: " + (self.last_error or end_text(code)))
             await asyncio.sleep(0.01)  # a process that starts announces nothing
 
-    async def until_running(self, gone: asyncio.Event, stall_s: float, log: ServerLog, fields: dict[str, object]) -> None:
+    async def until_running(
+        self, gone: asyncio.Event, stall_s: float, log: ServerLog, fields: dict[str, object]
+    ) -> None:
         """Wait until it answers that it is ready.
 
-        Raises LoadAbandoned when the client goes, LoadFailed when the process ends or nothing moves for `stall_s`.
+        Raises LoadAbandonedError when the client goes, LoadFailedError when the process ends or nothing moves for `stall_s`.
         """
         status = ""
         first = True
@@ -177,22 +192,26 @@ class Runner:
         while True:
             if gone.is_set():
                 log.say("client_gone_loading", **fields)
-                raise LoadAbandoned
+                raise LoadAbandonedError
             if (code := self.ended()) is not None:
-                raise LoadFailed("process has terminated: " + (self.last_error or end_text(code)))
+                raise LoadFailedError("process has terminated: " + (self.last_error or end_text(code)))
             if time.monotonic() > ends:
-                raise LoadFailed("timed out")
+                raise LoadFailedError("timed out")
             now = await self.health(_HEALTH_TIMEOUT_S)
             if now == "ok":
                 return
             if now != status and (not first or now != fields["first_status"]):
-                log.say("load_status", **fields, status=STATUS_TEXT[now])
+                log.say("load_status", **{**fields, "status": STATUS_TEXT[now]})
             first, status = False, now
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(gone.wait(), _POLL_S)
 
 
-STATUS_TEXT = {"loading": "llm server loading model", "refused": "llm server error", "silent": "llm server not responding"}
+STATUS_TEXT = {
+    "loading": "llm server loading model",
+    "refused": "llm server error",
+    "silent": "llm server not responding",
+}
 
 
 def end_text(code: int) -> str:

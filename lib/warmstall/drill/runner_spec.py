@@ -31,6 +31,7 @@ class RunnerSpec:
     timetable: str | None
     notices_abort_in_prefill: bool
     zone_offset_s: int
+    crash_exit_code: int
     fields: dict[str, object] = field(default_factory=dict)
 
     @classmethod

@@ -9,29 +9,29 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+import traceback
 from dataclasses import dataclass, field
 
 from .command_lines import command_line
 from .eras import Era
-from .go_text import go_duration
-from .log_fields import host_fields, load_fields, model_fields
+from .go_text import binary_size, go_duration
+from .log_fields import host_fields, load_fields, model_fields, resident_bytes
 from .models import DrillModel
-from .runner import LoadAbandoned, LoadFailed, Options, Runner, end_text, free_port
+from .runner import LoadAbandonedError, LoadFailedError, Options, Runner, end_text, free_port
 from .runner_spec import RunnerSpec
 from .server_log import ServerLog
 from .settings import Settings
 from .timetable import Timetable
 
-_NUM_BATCH = 512
 # What Ollama waits for video memory to come back before it goes on.
 _VRAM_RECOVERY_S = 5.0
 
 
-class QueueFull(Exception):
+class QueueFullError(Exception):
     """As many requests wait as may wait."""
 
 
-class Abandoned(Exception):
+class AbandonedError(Exception):
     """The client left while its request waited in the queue: Ollama never writes a line about it."""
 
 
@@ -74,16 +74,23 @@ class Scheduler:
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            # A drill whose scheduler is broken would hang its clients and call that a fault.
+            traceback.print_exception(error)
+            os._exit(70)
 
     async def obtain(self, ask: Ask) -> Runner:
-        """The runner for a request. Raises QueueFull, Abandoned, LoadAbandoned, LoadFailed."""
+        """The runner for a request. Raises QueueFullError, AbandonedError, LoadAbandonedError, LoadFailedError."""
         runner = self.loaded.get(ask.blob)
         if self.era.attaches_directly and runner and not runner.loading and not await self._needs_reload(runner, ask):
             self._use(runner, ask)
             return runner
         if self._pending.qsize() >= self.settings.max_queue:
-            raise QueueFull
+            raise QueueFullError
         self._pending.put_nowait(ask)
         return await ask.answer
 
@@ -100,7 +107,7 @@ class Scheduler:
             later = min(runner.keep_alive_s, 10.0**8)
             runner.timer = asyncio.get_running_loop().call_later(later, self._time_is_over, runner)
             runner.expires_at = time.time() + later
-        self._say("request_done", runner, first_request=first_request, idle=idle and not zero, zero=zero)
+        self._say("request_done", runner, first_request=first_request, idle=idle, zero_duration=zero)
 
     def expire_now(self, blob: str) -> None:
         """What keep_alive 0 without a prompt does: the model goes as soon as nobody uses it."""
@@ -137,7 +144,7 @@ class Scheduler:
             ask = await self._pending.get()
             if ask.gone.is_set():
                 self.log.say("queued_cancelled")
-                ask.answer.set_exception(Abandoned())
+                ask.answer.set_exception(AbandonedError())
                 continue
             await self._serve(ask)
 
@@ -198,13 +205,14 @@ class Scheduler:
         parallel = 1 if ask.model.embedding else self.settings.num_parallel
         keep_alive_s = self.settings.keep_alive_s if ask.keep_alive_s is None else ask.keep_alive_s
         runner = Runner(ask.model, ask.blob, ask.options, parallel, asyncio.Semaphore(parallel), keep_alive_s)
+        runner.doubles_batch = self.era.version == "0.32.15"
         runner.port = free_port()
-        num_ctx = min(ask.options.num_ctx, ask.model.n_ctx_train)
         threads = ask.options.num_thread or os.cpu_count() or 1
-        runner.title = command_line(self.era, runner, num_ctx, ask.options.num_thread)
+        runner.title = command_line(self.era, runner, ask.options.num_thread)
         beside = bool(self.loaded)
         fields = {
-            **model_fields(ask.model, ask.blob), **load_fields(ask.model, num_ctx, parallel, threads, _NUM_BATCH),
+            **model_fields(ask.model, ask.blob),
+            **load_fields(self.era.version, ask.model, runner.num_ctx, parallel, threads, runner.num_batch),
             **host_fields(), "cmd": runner.title, "port": runner.port, "count": len(self.loaded) + 1,
             "first_load": self._loads == 0, "beside": beside, "first_status": self.era.first_status,
             "num_ctx_too_large": ask.options.num_ctx > ask.model.n_ctx_train,
@@ -215,11 +223,11 @@ class Scheduler:
         self.log.say("load_beside" if beside else "load_first", **fields)
         if ask.model.broken in self.era.refuses:
             self.log.say(f"load_failed_{ask.model.broken}", **fields)
-            ask.answer.set_exception(LoadFailed(self.era.refuses[ask.model.broken].format(blob=ask.blob)))
+            ask.answer.set_exception(LoadFailedError(self.era.refuses[ask.model.broken].format(blob=ask.blob)))
             return
         ask.spawned = True
         self.log.say("load_begin", **fields)
-        await runner.spawn(self.program, self._spec(runner, num_ctx, threads, fields), self.log)
+        await runner.spawn(self.program, self._spec(runner, threads, fields), self.log)
         self.log.say("load_layout", **fields)
         self._starting.add(runner)
         if self.era.loads_in_background:
@@ -236,7 +244,7 @@ class Scheduler:
                 await runner.until_launched(ask.gone)
             self.log.say("load_wait", **fields)
             await runner.until_running(ask.gone, self.settings.load_timeout_s, self.log, fields)
-        except (LoadAbandoned, LoadFailed) as error:
+        except (LoadAbandonedError, LoadFailedError) as error:
             await self._give_up(runner, ask, error, fields)
             return
         finally:
@@ -256,21 +264,30 @@ class Scheduler:
         """The load failed: say so, end what is left of the process, tell the client."""
         code = runner.ended()
         text = f"{self.era.runner_name} {error}"
-        if isinstance(error, LoadAbandoned):
+        if isinstance(error, LoadAbandonedError):
             self.log.say("client_gone_loading", **fields)
         elif "timed out" in str(error):
             text = self.era.load_timeout
-            self.log.say("load_timeout", **fields, progress="0.00", error=text)
+            self.log.say("load_timeout", **{**fields, "progress": "0.00", "error": text})
+        elif code is not None and code < 0:
+            self.log.say("runner_died_loading", **{**fields, **_end_fields(code)})
         else:
-            self._say("runner_terminated", runner, **{**fields, **_end_fields(code or 1)})
-            self.log.say("load_failed", **fields, error=text.replace('"', '\\"').replace("\n", "\\n"))
-        self.log.say("stop_runner", **fields, pid=runner.pid)
+            if runner.last_error:
+                self._say("runner_terminated", runner, **{**fields, **_end_fields(code or 1)})
+            section = f"load_failed_{ask.model.broken or 'allocation'}"
+            text = self.era.load_errors.get(section, text).format(blob=ask.blob, **fields)
+            quoted = text.replace('"', '\\"').replace("\n", "\\n")
+            known = section if self.log.wording.has(section) else "load_failed"
+            self.log.say(known, **{**fields, "error": quoted})
+        self._say("stop_runner", runner)
         await runner.end()
-        self.log.say("stop_done", **fields, pid=runner.pid)
+        self._say("stop_done", runner)
         if self.loaded.get(ask.blob) is runner:
             del self.loaded[ask.blob]
         if not ask.answer.done():
-            ask.answer.set_exception(LoadAbandoned() if isinstance(error, LoadAbandoned) else LoadFailed(text))
+            ask.answer.set_exception(
+                LoadAbandonedError() if isinstance(error, LoadAbandonedError) else LoadFailedError(text)
+            )
 
     async def _unload(self) -> None:
         while True:
@@ -287,8 +304,9 @@ class Scheduler:
                     self._say("stop_wait", runner)
                 await runner.end()
                 if alive:
+                    if runner.last_error:
+                        self._say("runner_terminated", runner, **_end_fields(runner.ended() or -9))
                     self._say("stop_done", runner)
-                    self._say("runner_killed", runner, **_end_fields(runner.ended() or -9))
                 del self.loaded[runner.blob]
             await self._recover_memory(runner)
             waiting = self._unloaded is not None and not self._unloaded.done()
@@ -308,27 +326,26 @@ class Scheduler:
         runner.keep_alive_s = max(runner.keep_alive_s, 0.0)
         self._expired.put_nowait(runner)
 
-    def _spec(self, runner: Runner, num_ctx: int, threads: int, fields: dict[str, object]) -> RunnerSpec:
+    def _spec(self, runner: Runner, threads: int, fields: dict[str, object]) -> RunnerSpec:
         return RunnerSpec(
             title=runner.title, process_name=self.era.process_name, parent_pid=os.getpid(), port=runner.port,
-            version=self.era.version, model=runner.model.name, blob=runner.blob, num_ctx=num_ctx,
-            parallel=runner.parallel, num_thread=threads, num_batch=_NUM_BATCH, embedding=runner.model.embedding,
+            version=self.era.version, model=runner.model.name, blob=runner.blob, num_ctx=runner.num_ctx,
+            parallel=runner.parallel, num_thread=threads, num_batch=runner.num_batch, embedding=runner.model.embedding,
             seed=self.seed + self._loads, debug=self.log.debug, timetable=self.timetable_path,
             notices_abort_in_prefill=self.era.notices_abort_in_prefill, zone_offset_s=self.log.zone_offset_s,
-            fields=fields,
+            crash_exit_code=2 if self.era.version != "0.32.15" else 1, fields=fields,
         )  # fmt: skip
 
     def _runner_fields(self, runner: Runner) -> dict[str, object]:
-        cells = runner.options.num_ctx * runner.parallel
-        size = load_fields(runner.model, runner.options.num_ctx, runner.parallel, 1, _NUM_BATCH)["total_size"]
+        size = binary_size(resident_bytes(self.era.version, runner.model, runner.num_ctx, runner.parallel))
         unloaded = (
             f'runner.size="{size}" runner.vram="0 B" runner.parallel={runner.parallel} runner.pid={runner.pid} '
             f"runner.model={runner.blob}"
         )
         name = f"runner.name=registry.ollama.ai/library/{runner.model.name}:latest"
         return {
-            "runner_fields": f"{name} {unloaded} runner.num_ctx={runner.options.num_ctx}",
-            "runner_fields_unloaded": unloaded, "pid": runner.pid, "cells": cells,
+            "runner_fields": f"{name} {unloaded} runner.num_ctx={runner.num_ctx}",
+            "runner_fields_unloaded": unloaded, "pid": runner.pid,
         }  # fmt: skip
 
     def _say(self, section: str, runner: Runner, **fields: object) -> None:
@@ -356,4 +373,3 @@ def _end_fields(code: int) -> dict[str, object]:
 def find_blob(settings: Settings, model: DrillModel) -> str:
     """The path of a model's file, which only its name needs to exist for."""
     return f"{settings.models_folder}/blobs/{model.blob}"
-

@@ -79,11 +79,11 @@ async def _serve(settings: Settings, era: Era, listener: socket.socket, options:
     log = ServerLog(Wording(era.version), settings.debug)
     scheduler = Scheduler(settings, era, log, options.runner, options.timetable, options.seed)
     inference = Inference(settings, era, log, scheduler)
-    api = Api(inference, options.truth)
+    api = Api(inference)
     app = Starlette(routes=[*api.routes(), *OpenAiApi(api).routes()], exception_handlers={404: _no_page})
     log.say("start", **_start_fields(settings, era))
     scheduler.start()
-    config = uvicorn.Config(AccessLog(app, log), log_config=None, access_log=False, lifespan="off",
+    config = uvicorn.Config(AccessLog(app, log, options.truth), log_config=None, access_log=False, lifespan="off",
                             timeout_graceful_shutdown=0)  # fmt: skip
     server = _Server(config)
     stopping = asyncio.Event()

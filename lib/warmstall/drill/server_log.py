@@ -30,7 +30,7 @@ class ServerLog:
         ended = time.strftime("%Y/%m/%d - %H:%M:%S")
         quoted = json.dumps(path)
         text = f"[GIN] {ended} | {status:3d} | {access_duration(wall_s):>13} | {client:>15} | {method:<7}  {quoted}"
-        _write(1, text.replace(f"{method:<7}  ", f"{method:<7} ", 1).encode() + b"\n")
+        _write(1, text.encode() + b"\n")
 
     def raw(self, lines: bytes) -> None:
         """What a runner wrote, passed on."""

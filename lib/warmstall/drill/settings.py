@@ -79,7 +79,10 @@ def environment_text(settings: Settings, era: Era) -> str:
     told = {key: given.get(key, default) for key, _, default in listed}
     told["OLLAMA_HOST"] = f"http://{settings.host}:{settings.port}"
     told["OLLAMA_MODELS"] = settings.models_folder
-    for key, seconds in (("OLLAMA_KEEP_ALIVE", settings.keep_alive_s), ("OLLAMA_LOAD_TIMEOUT", settings.load_timeout_s)):
+    for key, seconds in (
+        ("OLLAMA_KEEP_ALIVE", settings.keep_alive_s),
+        ("OLLAMA_LOAD_TIMEOUT", settings.load_timeout_s),
+    ):
         told[key] = "2562047h47m16.854775807s" if seconds >= _ENDLESS_S else go_duration(seconds)
     told["OLLAMA_DEBUG"] = {True: {"0.3.14": "true"}.get(era.version, "DEBUG"),
                             False: {"0.3.14": "false"}.get(era.version, "INFO")}[settings.debug]  # fmt: skip

@@ -10,9 +10,11 @@ import http.server
 import json
 import os
 import select
+import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from random import Random
 from typing import Any
@@ -30,10 +32,10 @@ from .wording import Wording
 
 # Tokens are sent at most this often; a faster model sends several at once.
 _QUANTUM_S = 0.01
-_WORDS = "the model answers with words that mean nothing and take their time as real ones do".split()
+_WORDS = ("the", "model", "answers", "with", "words", "that", "mean", "nothing", "and", "take", "time", "as", "real")
 
 
-class ClientGone(Exception):
+class ClientGoneError(Exception):
     """The other end of the connection was closed."""
 
 
@@ -45,11 +47,9 @@ class SyntheticRunner:
         self.model: DrillModel = MODELS[spec.model]
         self.timetable = Timetable.load(spec.timetable)
         self.wording = Wording(spec.version)
-        self.lines = TaskLines(self.wording, spec)
+        self.lines = TaskLines(self.wording, spec, self.model)
         self.loaded = False
         self._lock = threading.Lock()
-        self._free_slots = list(range(spec.parallel))
-        self._prompts: dict[int, str] = {}
         self._tasks = 0
         self._requests = 0
 
@@ -60,13 +60,23 @@ class SyntheticRunner:
         if lines:
             os.write(2, ("\n".join(lines) + "\n").encode())
 
+    def run(self) -> None:
+        """Load; a fault of our own must not look like a load that hangs."""
+        try:
+            self.load()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(70)
+
     def load(self) -> None:
         """Read the model, as long as that takes; ends the process where the load fails."""
         self.say("runner_start")
-        broken = self.model.broken or ("fault" if self.timetable.strength("failed_load", self.model.name) else "")
-        self.say("runner_load")
-        if broken:
-            self._fail(broken)
+        if self.model.broken:
+            self._fail(self.model.broken)
+        failing = bool(self.timetable.strength("failed_load", self.model.name))
+        self.say("runner_load", allocation_fails=failing)
+        if failing:
+            self._fail("allocation")
         while self.timetable.strength("load_hang", self.model.name):
             time.sleep(0.05)  # a fault ends at its time of day, which nothing announces
         work(self.model.load_s + self.timetable.strength("slow_load", self.model.name))
@@ -79,10 +89,15 @@ class SyntheticRunner:
     def _fail(self, reason: str) -> None:
         section = f"load_error_{reason}"
         if self.wording.has(section):
-            self.say(section)
+            self.say(section, sender_pid_hex=hex(self.spec.parent_pid))
         else:
-            os.write(2, b"error: unable to allocate CPU buffer: out of memory\n")
-        os._exit(1)
+            os.write(2, b"llama_model_load: error loading model: unable to allocate CPU buffer\n")
+        os._exit(self.spec.crash_exit_code)
+
+    def dump(self, number: int, _: object) -> None:
+        """What a runner written in Go does when a signal says that it crashed."""
+        self.say(f"crash_{signal.Signals(number).name}", sender_pid_hex=hex(self.spec.parent_pid))
+        os._exit(self.spec.crash_exit_code)
 
     def _spin(self) -> None:
         """Burn one core while that fault acts; requests wait meanwhile (`_hold`)."""
@@ -98,33 +113,38 @@ class SyntheticRunner:
         """The chunks of an answer; the last one has the figures."""
         self._requests += 1
         hangs = self.timetable.meets("hang_rate", self.model.name, self._requests)
-        with self._slot() as (slot, number):
-            prompt = str(ask["prompt"])
-            tokens = int(ask.get("prompt_tokens") or count_tokens(prompt))
-            cached = 0 if ask.get("embedding") else self._cached(slot, prompt, tokens)
-            timing = TokenTiming(self.model, self.timetable, Random(f"{self.spec.seed} {self.model.name} {number}"))
-            task = Task(slot, number, tokens, cached, is_embedding=bool(ask.get("embedding")))
-            task.n_predict = int(ask["n_predict"]) if int(ask.get("n_predict", -1)) >= 0 else 10 * self.spec.num_ctx
-            self.lines.start(task)
-            try:
-                while hangs:
-                    connection.wait_closed(3600.0)
-                    raise ClientGone
-                self._prefill(task, timing, connection)
-                if not task.is_embedding:
-                    yield from self._decode(task, timing, connection)
-            except ClientGone:
-                self.lines.cancel(task)
-                raise
-            self._prompts[slot] = prompt
-            self.lines.end(task)
-            yield task.figures()
+        task = self._take(ask)
+        timing = TokenTiming(self.model, self.timetable, Random(f"{self.spec.seed} {self.model.name} {task.number}"))
+        ended = False
+        try:
+            if hangs:
+                connection.wait_closed(3600.0)
+            self._prefill(task, timing, connection)
+            if not task.is_embedding:
+                yield from self._decode(task, timing, connection)
+            ended = True
+        finally:
+            with self._lock:
+                self.lines.end(task) if ended else self.lines.cancel(task)
+                self._tasks += task.generated_tokens
+        yield task.figures()
+
+    def _take(self, ask: dict[str, Any]) -> Task:
+        """A slot for a request, and its task."""
+        prompt = str(ask["prompt"])
+        tokens = int(ask.get("prompt_tokens") or count_tokens(prompt))
+        asked = int(ask.get("n_predict", -1))
+        with self._lock:
+            task = self.lines.take(prompt, tokens, self._tasks, bool(ask.get("embedding")))
+            task.n_predict = asked if asked >= 0 else 10 * self.spec.num_ctx
+            self._tasks += 1
+        return task
 
     def _prefill(self, task: Task, timing: TokenTiming, connection: Connection) -> None:
-        usual_s = timing.prompt_s(task.prompt_tokens - task.cached_tokens)
+        usual_s = timing.prompt_s(task.new_tokens)
         task.usual_prompt_s = usual_s
         started = time.monotonic()
-        batches = max(1, -(-(task.prompt_tokens - task.cached_tokens) // self.spec.num_batch))
+        batches = max(1, -(-task.new_tokens // self.spec.num_batch))
         for batch in range(1, batches + 1):
             self._hold(connection)
             work(usual_s / batches * timing.slowness("slow_prefill"))
@@ -138,6 +158,7 @@ class SyntheticRunner:
     def _decode(self, task: Task, timing: TokenTiming, connection: Connection) -> Iterator[dict[str, Any]]:
         started = time.monotonic()
         breaks = self.timetable.meets("broken_stream", self.model.name, self._requests)
+        room = self.spec.num_ctx - task.prompt_tokens
         while task.generated_tokens < task.n_predict:
             self._hold(connection)
             words, usual_s = [], 0.0
@@ -150,6 +171,10 @@ class SyntheticRunner:
             task.generated_s = time.monotonic() - started
             connection.check()
             self.lines.progress(task)
+            if task.generated_tokens >= room:
+                room += (self.spec.num_ctx - 5) // 2
+                task.shifted = True
+                self.lines.shift(task)
             yield {"content": " " + " ".join(words), "stop": False, "tokens": len(words)}
             if breaks:
                 raise ConnectionAbortedError
@@ -160,39 +185,6 @@ class SyntheticRunner:
             time.sleep(0.02)
             connection.check()
 
-    def _cached(self, slot: int, prompt: str, tokens: int) -> int:
-        """Tokens at the prompt's beginning that the slot still holds; one at least is always computed."""
-        same = len(os.path.commonprefix([self._prompts.get(slot, ""), prompt]))
-        return min(tokens - 1, count_tokens(prompt[:same])) if same else 0
-
-    def _slot(self) -> _Slot:
-        return _Slot(self)
-
-    def take(self) -> tuple[int, int]:
-        """A free slot and the number of the next task."""
-        with self._lock:
-            slot = self._free_slots.pop(0) if self._free_slots else 0
-            number = self._tasks
-            self._tasks += 1
-            return slot, number
-
-    def give_back(self, slot: int, steps: int) -> None:
-        with self._lock:
-            self._free_slots.insert(0, slot)
-            self._tasks += steps
-
-
-class _Slot:
-    def __init__(self, runner: SyntheticRunner) -> None:
-        self.runner = runner
-
-    def __enter__(self) -> tuple[int, int]:
-        self.slot, number = self.runner.take()
-        return self.slot, number
-
-    def __exit__(self, *_: object) -> None:
-        self.runner.give_back(self.slot, 1)
-
 
 class Connection:
     """Whether the one who asked is still there."""
@@ -201,13 +193,13 @@ class Connection:
         self._socket = handler.connection
 
     def check(self) -> None:
-        """Raises ClientGone when the other end was closed."""
+        """Raises ClientGoneError when the other end was closed."""
         self.wait_closed(0.0)
 
     def wait_closed(self, seconds: float) -> None:
         readable, _, _ = select.select([self._socket], [], [], seconds)
         if readable and not self._socket.recv(1):
-            raise ClientGone
+            raise ClientGoneError
 
 
 def handler_for(runner: SyntheticRunner) -> type[http.server.BaseHTTPRequestHandler]:
@@ -229,7 +221,7 @@ def handler_for(runner: SyntheticRunner) -> type[http.server.BaseHTTPRequestHand
                     self._embed(ask)
                 else:
                     self._stream(ask)
-            except (ClientGone, BrokenPipeError, ConnectionResetError, ConnectionAbortedError):
+            except (ClientGoneError, BrokenPipeError, ConnectionResetError, ConnectionAbortedError):
                 self.close_connection = True
 
         def _stream(self, ask: dict[str, Any]) -> None:
@@ -271,8 +263,11 @@ def main() -> None:
     die_with_parent(spec.parent_pid)
     show_title(spec.title, spec.process_name)
     runner = SyntheticRunner(spec)
+    for number in (signal.SIGSEGV, signal.SIGABRT):
+        if runner.wording.has(f"crash_{number.name}"):
+            signal.signal(number, runner.dump)
     server = _Server(("127.0.0.1", spec.port), handler_for(runner))
-    threading.Thread(target=runner.load, daemon=True).start()
+    threading.Thread(target=runner.run, daemon=True).start()
     server.serve_forever()
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from .go_text import stamp
+from .models import DrillModel
+from .prompt_cache import Held, PromptCache, Slot, shared_tokens
 from .runner_spec import RunnerSpec
 from .wording import Wording
 
@@ -21,19 +23,28 @@ class Task:
 
     slot: int
     number: int
+    prompt: str
     prompt_tokens: int
     cached_tokens: int
     is_embedding: bool
     n_predict: int = 0
     generated_tokens: int = 0
+    shifted: bool = False
     prompt_s: float = 0.0
     generated_s: float = 0.0
     usual_prompt_s: float = 0.0
     usual_generated_s: float = 0.0
-    truncated: bool = False
     told_s: float = 0.0
     told_tokens: int = 0
-    started_s: float = field(default_factory=time.monotonic)
+
+    @property
+    def new_tokens(self) -> int:
+        return self.prompt_tokens - self.cached_tokens
+
+    @property
+    def held_after(self) -> int:
+        """Tokens in the slot at the end; the last one is never computed."""
+        return self.prompt_tokens + max(0, self.generated_tokens - 1)
 
     def figures(self) -> dict[str, object]:
         """The last chunk, as llama-server sends it; `usual` is the drill's own."""
@@ -43,10 +54,10 @@ class Task:
             "stop_type": "limit",
             "tokens_evaluated": self.prompt_tokens,
             "tokens_predicted": self.generated_tokens,
-            "truncated": self.truncated,
+            "truncated": self.shifted,
             "timings": {
                 "cache_n": self.cached_tokens,
-                "prompt_n": self.prompt_tokens - self.cached_tokens,
+                "prompt_n": self.new_tokens,
                 "prompt_ms": self.prompt_s * 1000,
                 "predicted_n": self.generated_tokens,
                 "predicted_ms": self.generated_s * 1000,
@@ -58,49 +69,66 @@ class Task:
 class TaskLines:
     """Prints a task's sections as its version does, and remembers which slots are at work."""
 
-    def __init__(self, wording: Wording, spec: RunnerSpec) -> None:
+    def __init__(self, wording: Wording, spec: RunnerSpec, model: DrillModel) -> None:
         self.wording = wording
         self.spec = spec
+        slots = [Slot(number) for number in range(spec.parallel)]
+        self.cache = PromptCache(model.kv_bytes(1), model.n_layer, self._say_choosing, slots)
         self.active: dict[int, Task] = {}
         self.graphs_reused = 0
-        self._held: dict[int, int] = {}
+        self._choosing: dict[str, object] = {}
 
-    def start(self, task: Task) -> None:
-        self.active[task.slot] = task
-        held = self._held.get(task.slot)
-        same = task.cached_tokens
-        self._say(
-            "task_chosen" if held is None else "task_chosen_again", task,
-            held_tokens=held or 0, same_tokens=same, similarity=f"{same / task.prompt_tokens:.3f}",
-            kept=f"{same / held:.3f}" if held else "0.000", state_mib=f"{(held or 0) * self._token_mib():.3f}",
-        )  # fmt: skip
-        self._say("task_start_embedding" if task.is_embedding else "task_start", task)
+    def take(self, prompt: str, prompt_tokens: int, number: int, is_embedding: bool) -> Task:
+        """A slot for a prompt, and the lines until its work begins."""
+        self._choosing = {"prompt_tokens": prompt_tokens, "task": number}
+        self._say_choosing("task_received")
+        slot = self.cache.choose(prompt, prompt_tokens)
+        held_tokens = slot.held.tokens if slot.held else 0
+        cached = shared_tokens(slot.held, prompt, prompt_tokens) if slot.held and not is_embedding else 0
+        task = Task(slot.number, number, prompt, prompt_tokens, min(cached, prompt_tokens - 1), is_embedding)
+        slot.task = number
+        self.active[slot.number] = task
+        self._say("task_start_embedding" if is_embedding else "task_start", task, slot_tokens=held_tokens)
+        self.cache.save_idle(slot)
+        self._say("task_prompt", task, prompt_known=cached == prompt_tokens)
+        return task
 
     def prompt_progress(self, task: Task, share: float) -> None:
-        if task.prompt_s >= _PROGRESS_S and share < 1.0:
-            done = round(task.prompt_tokens * share)
-            rate = f"{done / task.prompt_s:.2f}"
-            self._say("prompt_progress", task, progress=f"{share:.2f}", done_tokens=done,
-                      seconds=f"{task.prompt_s:.2f}", tokens_per_s=rate)  # fmt: skip
+        """After each batch of a prompt but the last."""
+        if share < 1.0 and task.prompt_s >= _PROGRESS_S:
+            done = round(task.new_tokens * share)
+            self._say("prompt_progress", task, progress=f"{(task.cached_tokens + done) / task.prompt_tokens:.2f}",
+                      done_tokens=done, seconds=f"{task.prompt_s:.2f}", tokens_per_s=f"{done / task.prompt_s:.2f}")  # fmt: skip
+        if share < 1.0:
+            self._say("prompt_batch", task, cached_so_far=task.cached_tokens + round(task.new_tokens * share))
 
     def prompt_done(self, task: Task) -> None:
         task.told_s = time.monotonic()
-        self._say("prompt_done_embedding" if task.is_embedding else "prompt_done", task)
+        if not task.is_embedding:
+            self._say("prompt_done", task)
 
     def progress(self, task: Task) -> None:
+        """Every three seconds of generation."""
         now = time.monotonic()
         if task.generated_tokens >= _PROGRESS_TOKENS and now - task.told_s >= _PROGRESS_S:
             recent = (task.generated_tokens - task.told_tokens) / (now - task.told_s)
             self._say("generation_progress", task, recent_tokens_per_s=f"{recent:.2f}")
             task.told_s, task.told_tokens = now, task.generated_tokens
 
+    def shift(self, task: Task) -> None:
+        """The context is full: half of what is after the kept tokens goes."""
+        left = self.spec.num_ctx - 1 - 5
+        self._say("context_shift", task, left_tokens=left, discarded_tokens=left // 2, limit=self.spec.num_ctx,
+                  left=left, discard=left // 2, slot_tokens=self.spec.num_ctx - 1)  # fmt: skip
+
     def end(self, task: Task) -> None:
-        self.graphs_reused += max(0, task.generated_tokens - 1)
-        self._say("task_timing_embedding" if task.is_embedding else "task_timing", task)
-        self._leave(task, "task_end")
+        self.graphs_reused += max(0, task.generated_tokens - (2 if self.graphs_reused else 1))
+        self._say("task_timing", task)
+        self._leave(task)
 
     def cancel(self, task: Task) -> None:
-        self._leave(task, "task_cancel")
+        self._say("task_cancel", task)
+        self._leave(task)
 
     def slots(self) -> list[dict[str, object]]:
         """What `/slots` answers."""
@@ -114,40 +142,48 @@ class TaskLines:
             })  # fmt: skip
         return told
 
-    def _leave(self, task: Task, section: str) -> None:
-        self._say(section, task)
+    def _leave(self, task: Task) -> None:
+        self._say("task_end", task)
         self.active.pop(task.slot, None)
-        self._held[task.slot] = task.prompt_tokens + max(0, task.generated_tokens - 1)
+        slot = self.cache.slots[task.slot]
+        slot.task, slot.last_used_us = None, int(time.monotonic() * 1e6)
+        slot.held = Held(task.prompt, task.held_after)
         if not self.active:
             self._say("all_idle", task)
 
-    def _token_mib(self) -> float:
-        return float(str(self.spec.fields["kv_mib"])) / float(str(self.spec.fields["kv_cells"]))
+    def _say_choosing(self, section: str, **more: object) -> None:
+        """Lines of the choice of a slot, before there is a task."""
+        self._write(section, {**self._choosing, **more})
 
     def _say(self, section: str, task: Task, **more: object) -> None:
-        lines = self.wording.lines(section, self.spec.debug, {**self.spec.fields, **self._fields(task), **more})
+        self._write(section, {**self._fields(task), **more})
+
+    def _write(self, section: str, fields: dict[str, object]) -> None:
+        lines = self.wording.lines(section, self.spec.debug, {**self.spec.fields, **fields})
         if lines:
             os.write(2, ("\n".join(lines) + "\n").encode())
 
     def _fields(self, task: Task) -> dict[str, object]:
-        new = task.prompt_tokens - task.cached_tokens
+        later = max(1, task.generated_tokens - 1)
         return {
             "time": stamp(self.spec.zone_offset_s),
             "slot": task.slot,
             "task": task.number,
+            "num_keep": 4,
+            "keep": 5,
             "prompt_tokens": task.prompt_tokens,
             "cached_tokens": task.cached_tokens,
-            "prompt_tokens_new": new,
+            "prompt_tokens_new": task.new_tokens,
             "prompt_ms": f"{task.prompt_s * 1000:.2f}",
-            "prompt_ms_per_token": f"{task.prompt_s * 1000 / new:.2f}",
-            "prompt_tokens_per_s": f"{new / task.prompt_s if task.prompt_s else 0:.2f}",
+            "prompt_ms_per_token": f"{task.prompt_s * 1000 / task.new_tokens:.2f}",
+            "prompt_tokens_per_s": f"{task.new_tokens / task.prompt_s if task.prompt_s else 0:.2f}",
             "generated_tokens": task.generated_tokens,
             "generated_ms": f"{task.generated_s * 1000:.2f}",
-            "generated_ms_per_token": f"{task.generated_s * 1000 / max(1, task.generated_tokens):.2f}",
-            "generated_tokens_per_s": f"{task.generated_tokens / task.generated_s if task.generated_s else 0:.2f}",
+            "generated_ms_per_token": f"{task.generated_s * 1000 / later:.2f}",
+            "generated_tokens_per_s": f"{later / task.generated_s if task.generated_s else 0:.2f}",
             "total_ms": f"{(task.prompt_s + task.generated_s) * 1000:.2f}",
-            "total_tokens": new + task.generated_tokens,
-            "held_after": task.prompt_tokens + max(0, task.generated_tokens - 1),
-            "truncated": int(task.truncated),
+            "total_tokens": task.new_tokens + task.generated_tokens,
+            "held_after": task.held_after,
+            "truncated": int(task.shifted),
             "graphs_reused": self.graphs_reused,
         }

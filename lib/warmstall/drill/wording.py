@@ -62,9 +62,9 @@ def _filled(line: str, debug: bool, fields: _Fields) -> str | None:
         line = line[prefix.end() :]
         if prefix[1] == "debug" and not debug:
             return None
-        if prefix["only"] and not fields[prefix["only"]]:
+        if prefix["only"] and not fields.get(prefix["only"]):
             return None
-        if prefix["never"] and fields[prefix["never"]]:
+        if prefix["never"] and fields.get(prefix["never"]):
             return None
     if " level=DEBUG " in line and not debug:
         return None
