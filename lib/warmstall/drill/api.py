@@ -85,7 +85,13 @@ class Api:
         return Json({"models": listed(self.era)})
 
     async def ps(self, _: Request) -> Response:
-        return Json({"models": resident(self.era, await self.inference.scheduler.resident())})
+        return Json(
+            {
+                "models": resident(
+                    self.era, await self.inference.scheduler.resident(), on_gpu=self.inference.settings.gpu is not None
+                )
+            }
+        )
 
     async def pull(self, _: Request) -> Response:
         raise RefusedError(403, "a drill serves the models it has and pulls none")

@@ -13,6 +13,8 @@ class Era:
     version: str
     default_num_ctx: int
     auto_parallel: int
+    # A card of 23 GiB or more raises the default context.
+    raises_context_with_vram: bool
     # A request for a model in memory goes straight to its runner, past the queue (from v0.11.5).
     attaches_directly: bool
     # The scheduler goes on to the next request while a runner loads.
@@ -52,7 +54,7 @@ ERAS = {
     era.version: era
     for era in (
         Era(
-            "0.3.14", default_num_ctx=2048, auto_parallel=4, attaches_directly=False, loads_in_background=True,
+            "0.3.14", default_num_ctx=2048, raises_context_with_vram=False, auto_parallel=4, attaches_directly=False, loads_in_background=True,
             lists_while_loading=True, ps_takes_locks=False, tells_context_length=False,
             notices_abort_in_prefill=False, truncates_to=1.0, waits_for_launch=False, first_status="refused",
             one_token_more=True, duration_grain_ns=1_000_000, fails_before_first_chunk=False,
@@ -71,7 +73,7 @@ ERAS = {
             too_long="input length exceeds maximum context length",
         ),
         Era(
-            "0.13.5", default_num_ctx=4096, auto_parallel=1, attaches_directly=True, loads_in_background=False,
+            "0.13.5", default_num_ctx=4096, raises_context_with_vram=False, auto_parallel=1, attaches_directly=True, loads_in_background=False,
             lists_while_loading=False, ps_takes_locks=False, tells_context_length=True,
             notices_abort_in_prefill=True, truncates_to=1.0, waits_for_launch=True, first_status="loading",
             one_token_more=False, duration_grain_ns=1, fails_before_first_chunk=True,
@@ -90,7 +92,7 @@ ERAS = {
             too_long="the input length exceeds the context length",
         ),
         Era(
-            "0.32.15", default_num_ctx=4096, auto_parallel=1, attaches_directly=True, loads_in_background=False,
+            "0.32.15", default_num_ctx=4096, raises_context_with_vram=True, auto_parallel=1, attaches_directly=True, loads_in_background=False,
             lists_while_loading=False, ps_takes_locks=True, tells_context_length=True,
             notices_abort_in_prefill=True, truncates_to=0.5, waits_for_launch=False, first_status="refused",
             one_token_more=False, duration_grain_ns=1000, fails_before_first_chunk=True,

@@ -29,7 +29,7 @@ def listed(era: Era) -> list[dict[str, Any]]:
     ]
 
 
-def resident(era: Era, runners: list[tuple[Runner, float]]) -> list[dict[str, Any]]:
+def resident(era: Era, runners: list[tuple[Runner, float]], on_gpu: bool) -> list[dict[str, Any]]:
     """`/api/ps`: models in memory; `size_vram` 0 on a CPU."""
     rows = []
     for runner, expires_at in runners:
@@ -37,7 +37,11 @@ def resident(era: Era, runners: list[tuple[Runner, float]]) -> list[dict[str, An
             continue
         size = resident_bytes(era.version, runner.model, runner.num_ctx, runner.parallel)
         row = _named(runner.model) | {"size": size, "digest": runner.model.digest}
-        row |= {"details": _details(runner.model), "expires_at": nanoseconds_text(expires_at), "size_vram": 0}
+        row |= {
+            "details": _details(runner.model),
+            "expires_at": nanoseconds_text(expires_at),
+            "size_vram": size if on_gpu else 0,
+        }
         rows.append(row | ({"context_length": runner.num_ctx} if era.tells_context_length else {}))
     return rows
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from .command_lines import command_line
 from .eras import Era
 from .go_text import binary_size, go_duration
+from .gpu import gpu_fields
 from .log_fields import host_fields, load_fields, model_fields, resident_bytes
 from .models import DrillModel
 from .runner import LoadAbandonedError, LoadFailedError, Options, Runner, end_text, free_port
@@ -213,7 +214,7 @@ class Scheduler:
         fields = {
             **model_fields(ask.model, ask.blob),
             **load_fields(self.era.version, ask.model, runner.num_ctx, parallel, threads, runner.num_batch),
-            **host_fields(), "cmd": runner.title, "port": runner.port, "count": len(self.loaded) + 1,
+            **host_fields(), **gpu_fields(self.settings.gpu, ask.model.n_layer), "cmd": runner.title, "port": runner.port, "count": len(self.loaded) + 1,
             "first_load": self._loads == 0, "beside": beside, "first_status": self.era.first_status,
             "num_ctx_too_large": ask.options.num_ctx > ask.model.n_ctx_train,
             "num_ctx_requested": ask.options.num_ctx, "mmap_given": ask.options.use_mmap is not None,

@@ -19,6 +19,7 @@ from ..errors import InputError
 from .api import Api
 from .connection import AccessLog
 from .eras import DEFAULT_VERSION, ERAS, Era
+from .gpu import SimulatedGpu, gpu_fields
 from .inference import Inference
 from .log_fields import host_fields
 from .models import MODELS
@@ -46,6 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--runner", default="synthetic", choices=list(PROGRAMS))
     parser.add_argument("--timetable")
     parser.add_argument("--truth", type=Path)
+    parser.add_argument("--gpu", help="a simulated card: LIBRARY:NAME:GIB")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--parent", type=int, default=os.getppid())
     options = parser.parse_args(arguments)
@@ -53,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     show_title("/usr/local/bin/ollama serve", "ollama")
     era = ERAS[options.version]
     try:
-        settings = Settings.read(os.environ, era)
+        settings = Settings.read(os.environ, era, SimulatedGpu.read(options.gpu))
         listener = _listen(settings)
     except (InputError, OSError) as error:
         print(f"Error: {error}", file=sys.stderr)
@@ -99,7 +101,7 @@ async def _serve(settings: Settings, era: Era, listener: socket.socket, options:
 def _start_fields(settings: Settings, era: Era) -> dict[str, object]:
     sound = [model for model in MODELS.values() if not model.broken]
     return {
-        **host_fields(), "env": environment_text(settings, era), "host_port": f"{settings.host}:{settings.port}",
+        **host_fields(), **gpu_fields(settings.gpu), "env": environment_text(settings, era), "host_port": f"{settings.host}:{settings.port}",
         "version": era.version, "blob_count": 2 * len(sound), "model_count": len(sound),
         "discovery_port": free_port(), "subprocess_environment": "PATH=/usr/bin:/bin", "no_cloud": "true",
         "recommendations_wait": "3h50m48.86647919s",

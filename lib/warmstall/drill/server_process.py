@@ -35,6 +35,7 @@ class DrillServer:
     def __init__(
         self, folder: Path, version: str = DEFAULT_VERSION, environment: Mapping[str, str] | None = None,
         timetable: Path | None = None, seed: int = 1, runner: str = "synthetic",
+        gpu: str | None = None,
     ) -> None:  # fmt: skip
         self.folder = folder
         self.version = version
@@ -44,6 +45,8 @@ class DrillServer:
         self.truth = folder / "server_truth.jsonl"
         self._environment = dict(environment or {})
         self._arguments = ["--version", version, "--seed", str(seed), "--runner", runner, "--truth", str(self.truth)]
+        if gpu:
+            self._arguments += ["--gpu", gpu]
         if timetable:
             self._arguments += ["--timetable", str(timetable)]
         self._process: subprocess.Popen[bytes] | None = None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ..errors import InputError
 from .eras import Era
 from .go_text import go_duration
+from .gpu import LARGE_NUM_CTX, LARGE_VRAM_GIB, SimulatedGpu
 from .wording import Wording
 
 _ENDLESS_S = 9_223_372_036.854775807
@@ -29,10 +30,11 @@ class Settings:
     num_ctx: int
     debug: bool
     models_folder: str
+    gpu: SimulatedGpu | None
     environment: Mapping[str, str]
 
     @classmethod
-    def read(cls, environment: Mapping[str, str], era: Era) -> Settings:
+    def read(cls, environment: Mapping[str, str], era: Era, gpu: SimulatedGpu | None = None) -> Settings:
         """Raises InputError when the server would listen anywhere but on loopback."""
         host, _, port = environment.get("OLLAMA_HOST", "127.0.0.1:11434").removeprefix("http://").rpartition(":")
         if host not in ("127.0.0.1", "localhost"):
@@ -48,11 +50,18 @@ class Settings:
             num_parallel=int(environment.get("OLLAMA_NUM_PARALLEL", "0")) or era.auto_parallel,
             max_loaded_models=int(environment.get("OLLAMA_MAX_LOADED_MODELS", "0")) or 3,
             max_queue=int(environment.get("OLLAMA_MAX_QUEUE", "512")),
-            num_ctx=int(environment.get("OLLAMA_CONTEXT_LENGTH", "0")) or era.default_num_ctx,
+            num_ctx=int(environment.get("OLLAMA_CONTEXT_LENGTH", "0")) or _default_num_ctx(era, gpu),
             debug=environment.get("OLLAMA_DEBUG", "").lower() not in ("", "0", "false"),
             models_folder=environment.get("OLLAMA_MODELS", "/usr/share/ollama/.ollama/models"),
+            gpu=gpu,
             environment=dict(environment),
         )
+
+
+def _default_num_ctx(era: Era, gpu: SimulatedGpu | None) -> int:
+    """From v0.15.5 on a large card raises the default context."""
+    raised = era.raises_context_with_vram and gpu is not None and gpu.total_gib >= LARGE_VRAM_GIB
+    return LARGE_NUM_CTX if raised else era.default_num_ctx
 
 
 def duration_s(value: str | float) -> float:

@@ -27,7 +27,7 @@ from .processes import die_with_parent, show_title
 from .runner_spec import RunnerSpec
 from .task_lines import Task, TaskLines
 from .timetable import Timetable
-from .token_timing import TokenTiming, count_tokens, work
+from .token_timing import BUSY_SHARE, SPILLED_SHARE, TokenTiming, count_tokens, work
 from .wording import Wording
 
 # Tokens are sent at most this often; a faster model sends several at once.
@@ -166,7 +166,8 @@ class SyntheticRunner:
                 usual_s += timing.token_s()
                 words.append(_WORDS[timing.random.randrange(len(_WORDS))])
                 task.generated_tokens += 1
-            work(usual_s * timing.slowness("slow_decode"))
+            slowness = timing.slowness("slow_decode")
+            work(usual_s * slowness, SPILLED_SHARE if slowness > 1 else BUSY_SHARE)
             task.usual_generated_s += usual_s
             task.generated_s = time.monotonic() - started
             connection.check()

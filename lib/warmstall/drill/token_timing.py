@@ -17,7 +17,9 @@ _TEMPLATE_TOKENS = 24
 _CHARACTERS_PER_TOKEN = 4.9
 # The share of its working time in which a runner really computes: samples of the host show a process at work, and
 # several drills fit on one machine.
-_BUSY_SHARE = 0.2
+BUSY_SHARE = 0.2
+# A model that spilled to the CPU keeps it busy.
+SPILLED_SHARE = 0.9
 
 
 def count_tokens(prompt: str) -> int:
@@ -50,10 +52,10 @@ class TokenTiming:
         return math.exp(self.random.gauss(0.0, _SPREAD))
 
 
-def work(seconds: float) -> None:
+def work(seconds: float, busy_share: float = BUSY_SHARE) -> None:
     """Take that long, computing for a share of it."""
     ends = time.monotonic() + seconds
-    busy_until = time.monotonic() + seconds * _BUSY_SHARE
+    busy_until = time.monotonic() + seconds * busy_share
     while time.monotonic() < busy_until:
         pass
     rest = ends - time.monotonic()
