@@ -51,6 +51,17 @@ def test_the_largest_part_beyond_the_usual_is_the_verdict(seconds, verdict):
     assert "warm_ok" not in truth.accept
 
 
+def test_a_client_that_is_late_to_read_is_no_stall_of_the_runner():
+    truth = truth_of(trial(3.5), note(ended_at=T + 0.5), [])
+    assert (truth.verdict, truth.budget["unexplained_s"]) == ("warm_ok", pytest.approx(3.0))
+
+
+def test_the_log_alone_may_take_a_stream_that_was_cut_for_a_whole_one():
+    crashed = truth_of(trial(0.8, error="unexpected EOF"), note(outcome="crashed"), [])
+    assert crashed.accept_log_only("200") == ("runner_crash", "unknown", "warm_ok")
+    assert crashed.accept_log_only("500") == ("runner_crash", "unknown")
+
+
 def test_the_parts_add_up_to_the_wall():
     truth = truth_of(trial(4.0), note(queue_s=1.0, load_s=1.0, ended_at=T + 4), [interval("stopped_runner", 2.2, 3)])
     assert sum(truth.budget.values()) == pytest.approx(4.0)
@@ -99,6 +110,7 @@ def test_who_waits_behind_one_that_stands_still_waits():
     stop = interval("stopped_runner", -1, 10)
     truth = truth_of(trial(10.5), note(slot_wait_s=10.0, ended_at=T + 10.5), [stop])
     assert (truth.verdict, truth.budget["queue_s"]) == ("queue_wait", 10.0)
+    assert truth.accept == ("queue_wait", "warm_stall")
 
 
 def test_two_stops_at_once_count_once():

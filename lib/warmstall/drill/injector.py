@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx
+import psutil
 
 from .faults import KINDS
 from .models import find_model
@@ -127,12 +128,15 @@ class Injector:
     async def _runner_in_a_request(self, plan: FaultPlan) -> int:
         """The pid of the model's runner, while it answers somebody."""
         model = plan.fault.model or self._clients.scenario.models[0]
+        # Looking through processes takes time in which a short answer would end, so it comes first.
+        pid = await asyncio.to_thread(runner_pid, self._server, model)
         if not await self._clients.until_answering(model, _FIRST_ANSWER_WITHIN_S):
             raise NotDoneError(f"no request to {model} was answered within {_FIRST_ANSWER_WITHIN_S:g} s")
-        await asyncio.sleep(_INTO_THE_ANSWER_S)
-        pid = await asyncio.to_thread(runner_pid, self._server, model)
+        if pid is None or not psutil.pid_exists(pid):
+            pid = await asyncio.to_thread(runner_pid, self._server, model)
         if pid is None:
             raise NotDoneError(f"there is no runner of {model}")
+        await asyncio.sleep(_INTO_THE_ANSWER_S)
         return pid
 
     def _signal(self, pid: int, number: signal.Signals) -> float:
@@ -151,8 +155,6 @@ class Injector:
 
 def runner_pid(server: Server, model: str) -> int | None:
     """The newest runner of a model, by the blob in its command line."""
-    import psutil
-
     known = find_model(model)
     for pid in reversed(server.runner_pids()):
         with suppress(psutil.Error):

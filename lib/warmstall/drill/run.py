@@ -88,6 +88,7 @@ async def _run(scenario: Scenario, folder: Path, version: str, timetable: Timeta
         clients = Clients(scenario, timetable, server.url, service.url if service else "")
         injector = Injector(server, clients, timetable, service)
         await _play(scenario, folder, timetable, server, service, clients, injector)
+        problems = [*injector.problems, *([] if server.pid else ["the server ended by itself"])]
     finally:
         if service:
             await asyncio.to_thread(service.stop)
@@ -100,7 +101,7 @@ async def _run(scenario: Scenario, folder: Path, version: str, timetable: Timeta
     shutil.rmtree(work)
     return Outcome(
         scenario.name, version, timetable.seed, folder, timetable.epoch, time.time(), tuple(truths),
-        tuple(injector.intervals), tuple(injector.problems),
+        tuple(injector.intervals), tuple(problems),
     )  # fmt: skip
 
 

@@ -87,6 +87,7 @@ def truth_of(trial: Trial, note: Mapping[str, Any] | None, intervals: Sequence[I
     budget, still_s = _budget(trial, note, intervals)
     flags = tuple(name for name in ("truncated",) if note.get(name))
     outcome, excess = str(note.get("outcome") or ""), _excess(budget, note, still_s)
+    waited_still_s = _waited_while_still(trial, note, intervals)
     refused = _refused(trial, outcome)
     if refused:
         return Truth(*refused, budget, flags)
@@ -101,6 +102,8 @@ def truth_of(trial: Trial, note: Mapping[str, Any] | None, intervals: Sequence[I
     lost_s, usual_s = sum(excess.values()), _usual_s(note)
     largest = max(PARTS, key=lambda part: excess[part])
     why = f"{excess[largest]:.2f} of {lost_s:.2f} s beyond the usual {usual_s:.2f} s are {largest.removesuffix('_s')}"
+    if "queue_wait" in beside and waited_still_s >= _COMPARABLE * budget["queue_s"]:
+        beside.add("warm_stall")  # what held up whoever was before it, or the runner itself, was that stop
     if _waited_for_a_load(note) and {"cold_start", "queue_wait"} & beside:
         beside |= {"cold_start", "queue_wait"}  # whoever waits for another's load waits in a queue and for a load
     unnoticed = lost_s < _UNNOTICED_S or lost_s < _COMPARABLE * usual_s
@@ -125,7 +128,7 @@ def _budget(trial: Trial, note: Mapping[str, Any], intervals: Sequence[Interval]
     ended = _time(note.get("ended_at"), trial.ended)
     turn = arrived + waiting_s + seconds["load_s"]
     until = turn + seconds["prefill_s"]
-    stops = [each for each in intervals if KINDS[each.fault.kind].stands_still and each.fault.concerns(trial.model)]
+    stops = _stops(trial, intervals)
     in_prefill = _together(stops, turn, min(until, ended))
     in_decode = _together(stops, until, ended)
     budget = {
@@ -141,6 +144,18 @@ def _budget(trial: Trial, note: Mapping[str, Any], intervals: Sequence[Interval]
     if _acted("hang_rate", trial, intervals):
         still_s = max(still_s, rest_s)
     return {name: round(value, 6) for name, value in (budget | {"unexplained_s": rest_s}).items()}, still_s
+
+
+def _stops(trial: Trial, intervals: Iterable[Interval]) -> list[Interval]:
+    """When the runner of the request's model could not answer."""
+    return [each for each in intervals if KINDS[each.fault.kind].stands_still and each.fault.concerns(trial.model)]
+
+
+def _waited_while_still(trial: Trial, note: Mapping[str, Any], intervals: Iterable[Interval]) -> float:
+    """Seconds of its wait in which the runner of its model stood still."""
+    arrived = _time(note.get("arrived_at"), trial.began)
+    waited_s = float(note.get("queue_s") or 0.0) + float(note.get("slot_wait_s") or 0.0)
+    return _together(_stops(trial, intervals), arrived, arrived + waited_s)
 
 
 def _together(stops: Iterable[Interval], began: float, ended: float) -> float:
