@@ -28,8 +28,8 @@ from .same_events import compare_events, compare_shapes, is_concurrent
 from .same_verdicts import accepted_verdicts, compare_verdicts, verdicts_of
 
 RECORDINGS = Path(__file__).resolve().parents[3] / "shared" / "real-ollama"
-# Replays mostly wait, so several fit on few cores.
-AT_ONCE = 6
+# Replays mostly wait, so several fit on few cores; more would be late.
+AT_ONCE = 4
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ _SPAWN = "runner_spawn"
 _REPEATED = ("load_progress", "load_status", "ls_progress")
 # What a process writes when it falls down; how long that is depends on what it was doing.
 _DUMP = re.compile(
-    r"goroutine |created by |\t/|[rcdefgs][a-z0-9]{1,5} +0x|(?:[a-z0-9_]+[./])*[\w.*()]+\(.*\)$|PC=|SIG|signal|exit"
+    r"goroutine |created by |\t/|\t[\w./<>]+:\d+|[rcdefgs][a-z0-9]{1,5} +0x|(?:[a-z0-9_]+[./])*[\w.*()]+\(.*\)$|PC=|SIG|signal|exit"
 )
 
 
@@ -128,9 +128,11 @@ def shape_of(line: str) -> str:
     >>> shape_of("loaded from /usr/share/ollama/.ollama/models/blobs/sha256-00ff (version GGUF V3)")
     'loaded from PATH (version GGUF V#)'
     """
+    line = re.sub(r'"(?:[^"\\]|\\.){60,}"', '"TEXT"', line)
     line = re.sub(r"(?<![\w.])/[\w./+@:-]{3,}", "PATH", line)
     line = re.sub(r"\b(?:sha256[-:])?[0-9a-f]{8,}\b|\b0x[0-9a-f]+\b", "#", line)
     line = re.sub(r"-?\d+(?:[.:]\d+)*", "#", line)
     line = re.sub(r"(?<=#)(?:ns|µs|ms|s|m|h)(?:#(?:ns|µs|ms|s|m|h))*\b", "s", line)
     line = re.sub(r"\b[KMG]iB\b", "MiB", line)
+    line = re.sub(r"(?<= - CPU)( *: )[^(]*(?=\()", r"\1NAME ", line)
     return re.sub(r"\s+", " ", line).strip()

@@ -27,7 +27,10 @@ class Remaining:
         )
 
 
-REMAINING: tuple[Remaining, ...] = ()
+REMAINING: tuple[Remaining, ...] = (
+    Remaining("0.32.15/timezone_new_york", "events", "*", "six requests in the recorded log are another client's"),
+    Remaining("0.32.15/slow_load", "events", "*", "99 requests in the recorded log are another client's"),
+)
 
 
 def not_excused(name: str, differences: list[Difference]) -> list[Difference]:

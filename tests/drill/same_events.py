@@ -8,8 +8,8 @@ from .differences import Difference, of_counts, of_sequences
 from .log_streams import Said, Streams, fields_by_key
 from .recording import Recording
 
-# What the server says at its start while other parts of it start beside.
-_RACING = ("gpu_discovery_start", "model_cache_hydrated")
+# What one part of a process says while others go on beside: at the server's start, and at a Go runner's.
+_RACING = ("gpu_discovery_start", "model_cache_hydrated", "runner_listen")
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,10 @@ def compare_events(real: Streams, drill: Streams, concurrent: bool) -> Events:
     else:
         longest = max(len(real.runners), len(drill.runners))
         for number in range(longest):
-            here, there = (_keys(s.runners[number]) if number < len(s.runners) else [] for s in (real, drill))
+            here, there = (s.runners[number] if number < len(s.runners) else [] for s in (real, drill))
             where = f"runner of load {number}" if number else "before any load"
-            found += of_sequences(here, there, "events", where)
+            found += of_sequences(_ordered(here), _ordered(there), "events", where)
+            found += of_counts(_racing(here), _racing(there), "events", where)
     total = sum(len(s.server) + len(s.access) + len(_runner_keys(s)) for s in (real, drill))
     unlike = sum((2 if one.kind == "moved" else 1) * one.count for one in found)
     found += _fields([*real.server, *_all(real)], [*drill.server, *_all(drill)])
