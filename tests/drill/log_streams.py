@@ -24,7 +24,8 @@ _SPAWN = "runner_spawn"
 _REPEATED = ("load_progress", "load_status", "ls_progress")
 # What a process writes when it falls down; how long that is depends on what it was doing.
 _DUMP = re.compile(
-    r"goroutine |created by |\t/|\t[\w./<>]+:\d+|[rcdefgs][a-z0-9]{1,5} +0x|(?:[a-z0-9_]+[./])*[\w.*()]+\(.*\)$|PC=|SIG|signal|exit"
+    r"goroutine |created by |\t/|\t[\w./<>]+:\d+|[rcdefgs][a-z0-9]{1,5} +0x"
+    r"|(?:[a-z0-9_]+[./])*[\w.*()]+\(.*\)$|PC=|SIG|signal|exit"
 )
 
 

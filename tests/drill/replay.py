@@ -79,8 +79,7 @@ def replay(recording: Recording, folder: Path, make_server: ServerMaker = drill_
         began = time.monotonic()
         asyncio.run(run.play())
         took_s = time.monotonic() - began
-        with contextlib.suppress(Exception):  # it may have been ended already, as in the recording
-            server.stop()
+        server.stop()
         shutil.copyfile(server.log, folder / "server.log")
     _write(folder, recording, run, took_s)
     return folder
