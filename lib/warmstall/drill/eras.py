@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+# A prompt that is cut keeps its first tokens.
+KEPT_TOKENS = 5
+
 
 @dataclass(frozen=True)
 class Era:
@@ -26,8 +29,18 @@ class Era:
     tells_context_length: bool
     # A runner looks whether its client is still there between two batches of a prompt.
     notices_abort_in_prefill: bool
-    # A truncated prompt keeps this share of the context.
-    truncates_to: float
+    # A prompt that is cut leaves half the context free; else it fills it.
+    halves_long_prompts: bool
+    # A prompt longer than the context that may not be cut goes to the runner, which refuses it.
+    runner_refuses_long_prompts: bool
+    # Only embedding models make vectors; others answer 501 without a word in the log.
+    embeds_with_embedding_models_only: bool
+    # A load that stalls is given up so long after the runner's last output, not after the load's begin.
+    output_renews_load_timeout: bool
+    # A load that fails in an allocation is tried once more, after all other models have left.
+    retries_failed_loads: bool
+    # A runner that dies in a request is waited for at once, not when somebody asks for it next.
+    stops_dead_runners: bool
     # The server waits until the runner answers at all before it says that it waits for the model.
     waits_for_launch: bool
     # The status that the first line of waiting already tells.
@@ -49,6 +62,10 @@ class Era:
     # What the client is told when a runner fails while it loads, by the section that the log says.
     load_errors: Mapping[str, str]
 
+    def tokens_after_cut(self, num_ctx: int) -> int:
+        """What is left of a prompt that is longer than the context."""
+        return num_ctx - (num_ctx - KEPT_TOKENS) // 2 if self.halves_long_prompts else num_ctx
+
 
 ERAS = {
     era.version: era
@@ -56,7 +73,9 @@ ERAS = {
         Era(
             "0.3.14", default_num_ctx=2048, raises_context_with_vram=False, auto_parallel=4, attaches_directly=False, loads_in_background=True,
             lists_while_loading=True, ps_takes_locks=False, tells_context_length=False,
-            notices_abort_in_prefill=False, truncates_to=1.0, waits_for_launch=False, first_status="refused",
+            notices_abort_in_prefill=False, halves_long_prompts=False, waits_for_launch=False, runner_refuses_long_prompts=False,
+            embeds_with_embedding_models_only=False, output_renews_load_timeout=False, retries_failed_loads=False,
+            stops_dead_runners=False, first_status="refused",
             one_token_more=True, duration_grain_ns=1_000_000, fails_before_first_chunk=False,
             process_name="ollama_llama_server", runner_name="llama runner",
             unexpected_end="an unknown error was encountered while running the model ",
@@ -75,7 +94,9 @@ ERAS = {
         Era(
             "0.13.5", default_num_ctx=4096, raises_context_with_vram=False, auto_parallel=1, attaches_directly=True, loads_in_background=False,
             lists_while_loading=False, ps_takes_locks=False, tells_context_length=True,
-            notices_abort_in_prefill=True, truncates_to=1.0, waits_for_launch=True, first_status="loading",
+            notices_abort_in_prefill=True, halves_long_prompts=False, waits_for_launch=True, runner_refuses_long_prompts=False,
+            embeds_with_embedding_models_only=False, output_renews_load_timeout=False, retries_failed_loads=False,
+            stops_dead_runners=False, first_status="loading",
             one_token_more=False, duration_grain_ns=1, fails_before_first_chunk=True,
             process_name="ollama", runner_name="llama runner",
             unexpected_end="an error was encountered while running the model: unexpected EOF",
@@ -94,7 +115,9 @@ ERAS = {
         Era(
             "0.32.15", default_num_ctx=4096, raises_context_with_vram=True, auto_parallel=1, attaches_directly=True, loads_in_background=False,
             lists_while_loading=False, ps_takes_locks=True, tells_context_length=True,
-            notices_abort_in_prefill=True, truncates_to=0.5, waits_for_launch=False, first_status="refused",
+            notices_abort_in_prefill=True, halves_long_prompts=True, waits_for_launch=False, first_status="silent", runner_refuses_long_prompts=True,
+            embeds_with_embedding_models_only=True, output_renews_load_timeout=True, retries_failed_loads=True,
+            stops_dead_runners=True,
             one_token_more=False, duration_grain_ns=1000, fails_before_first_chunk=True,
             process_name="llama-server", runner_name="llama-server",
             unexpected_end="an error was encountered while running the model: unexpected EOF",
@@ -108,11 +131,7 @@ ERAS = {
                 "for kv cache",
             },
             not_found="model '{model}' not found",
-            too_long=(
-                '{{"error":{{"code":400,"message":"request ({tokens} tokens) exceeds the available context size '
-                '({limit} tokens), try increasing it","type":"exceed_context_size_error","n_prompt_tokens":{tokens},'
-                '"n_ctx":{limit}}}}}'
-            ),
+            too_long="the input length exceeds the context length",
         ),
     )
 }  # fmt: skip

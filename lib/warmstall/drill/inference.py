@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .eras import Era
+from .eras import KEPT_TOKENS, Era
 from .models import DrillModel
-from .runner import LoadAbandonedError, LoadFailedError, Options, Runner, RunnerGoneError
+from .runner import LoadAbandonedError, LoadFailedError, Options, Runner, RunnerGoneError, RunnerRefusesError
 from .scheduler import AbandonedError, Ask, QueueFullError, Scheduler, find_blob
 from .server_log import ServerLog
 from .settings import Settings
@@ -154,6 +154,8 @@ class Inference:
             call.truth.outcome = "crashed"
             call.truth.decode_s = time.perf_counter() - began
             raise RefusedError(500, self.era.unexpected_end) from None
+        except RunnerRefusesError as refusal:
+            raise RefusedError(refusal.status, refusal.body) from None
         except ClientLeftError:
             call.truth.decode_s = time.perf_counter() - began
             raise
@@ -182,11 +184,13 @@ class Inference:
         if tokens <= limit:
             return tokens
         if call.options.get("truncate") is False:
+            if self.era.runner_refuses_long_prompts:
+                return tokens
             self.log.say("input_too_long")
             raise RefusedError(400, self.era.too_long.format(tokens=tokens, limit=limit))
         call.truth.truncated = True
-        left = int(limit * self.era.truncates_to)
-        self.log.say("prompt_truncated", limit=limit, prompt_tokens=tokens, keep=5, new=left)
+        left = self.era.tokens_after_cut(limit)
+        self.log.say("prompt_truncated", limit=left, prompt_tokens=tokens, keep=KEPT_TOKENS, new=left)
         return left
 
     async def _take_slot(self, call: Call, runner: Runner) -> None:

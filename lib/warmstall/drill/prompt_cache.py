@@ -60,8 +60,8 @@ class PromptCache:
     slots: list[Slot]
     saved: list[Held] = field(default_factory=list)
 
-    def choose(self, prompt: str, prompt_tokens: int) -> Slot:
-        """A slot for a prompt: the one that holds most of it, else the one that rested longest."""
+    def choose(self, prompt: str, prompt_tokens: int) -> Slot | None:
+        """A slot for a prompt: the one that holds most of it, else the one that rested longest; None if all work."""
         best, similarity, same = None, _SIMILAR, 0
         for slot in self.slots:
             if slot.task is not None:
@@ -80,8 +80,9 @@ class PromptCache:
             self.say("slot_selected_similar", slot=best.number, similarity=f"{similarity:.3f}", kept=f"{kept:.3f}")
             update = kept < _KEPT
         else:
-            # A client that gave up may leave every slot at work for a moment: then the first is shared.
-            free = [slot for slot in self.slots if slot.task is None] or self.slots[:1]
+            free = [slot for slot in self.slots if slot.task is None]
+            if not free:  # a client that gave up leaves its slot at work until the step is done
+                return None
             best = min(reversed(free), key=lambda slot: slot.last_used_us)
             self.say("slot_selected_oldest", slot=best.number, last_used_us=best.last_used_us)
         if update:

@@ -33,6 +33,15 @@ class LoadAbandonedError(Exception):
     """The client went away while the model loaded."""
 
 
+class RunnerRefusesError(Exception):
+    """The runner answered with a status of its own; the text is its body."""
+
+    def __init__(self, status: int, body: str) -> None:
+        super().__init__(body)
+        self.status = status
+        self.body = body
+
+
 class RunnerGoneError(Exception):
     """The runner ended, or closed the connection, before the answer was whole."""
 
@@ -69,6 +78,8 @@ class Runner:
     load_started_at: float = 0.0
     loaded_at: float = 0.0
     last_error: str = ""
+    last_output_at: float = 0.0
+    output_is_progress: bool = False
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     process: asyncio.subprocess.Process | None = None
     _reading: asyncio.Task[None] | None = None
@@ -93,6 +104,7 @@ class Runner:
         assert self.process.stdout is not None
         async for line in self.process.stdout:
             log.raw(line)
+            self.last_output_at = time.monotonic()
             text = line.decode("utf-8", "replace").strip()
             for sign in ("error:", "Error:", "error loading model"):
                 if sign in text:
@@ -130,12 +142,14 @@ class Runner:
         return self.ended() is None and await self.health(PING_TIMEOUT_S) == "ok"
 
     async def complete(self, ask: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
-        """The chunks of an answer. Raises RunnerGoneError when they end before the last one."""
+        """The chunks of an answer. Raises RunnerRefusesError, and RunnerGoneError when they end before the last one."""
         url = f"http://127.0.0.1:{self.port}/completion"
         whole = False
         try:
             asked = {**ask, "stream": True, "cache_prompt": True}
             async with self._client.stream("POST", url, json=asked) as answer:
+                if answer.status_code >= 400:
+                    raise RunnerRefusesError(answer.status_code, (await answer.aread()).decode())
                 async for line in answer.aiter_lines():
                     if line.startswith("data: "):
                         chunk = json.loads(line[6:])
@@ -188,18 +202,21 @@ class Runner:
         """
         status = ""
         first = True
-        ends = time.monotonic() + stall_s
+        moved_at = time.monotonic()
         while True:
             if gone.is_set():
-                log.say("client_gone_loading", **fields)
                 raise LoadAbandonedError
             if (code := self.ended()) is not None:
                 raise LoadFailedError("process has terminated: " + (self.last_error or end_text(code)))
-            if time.monotonic() > ends:
+            if time.monotonic() > max(moved_at, self.last_output_at if self.output_is_progress else 0.0) + stall_s:
                 raise LoadFailedError("timed out")
             now = await self.health(_HEALTH_TIMEOUT_S)
             if now == "ok":
                 return
+            if now == "refused" and fields["first_status"] == "silent":
+                now = "silent"
+            if now == "loading" != status and self.output_is_progress:
+                moved_at = time.monotonic()
             if now != status and (not first or now != fields["first_status"]):
                 log.say("load_status", **{**fields, "status": STATUS_TEXT[now]})
             first, status = False, now

@@ -33,6 +33,7 @@ class RunnerSpec:
     zone_offset_s: int
     crash_exit_code: int
     fields: dict[str, object] = field(default_factory=dict)
+    shift: bool = True
 
     @classmethod
     def read(cls, text: str) -> RunnerSpec:

@@ -136,9 +136,12 @@ class Scheduler:
             task.cancel()
         for runner in {*self.loaded.values(), *self._starting}:
             self._say("shutdown_runner", runner)
+            self._say("stop_wait", runner)
             await runner.end()
+            self._say("stop_done", runner)
             self._say("shutdown_runner_done", runner)
         self.log.say("shutdown")
+        self.log.say("shutdown_end")
 
     async def _schedule(self) -> None:
         while True:
@@ -207,6 +210,7 @@ class Scheduler:
         keep_alive_s = self.settings.keep_alive_s if ask.keep_alive_s is None else ask.keep_alive_s
         runner = Runner(ask.model, ask.blob, ask.options, parallel, asyncio.Semaphore(parallel), keep_alive_s)
         runner.doubles_batch = self.era.version == "0.32.15"
+        runner.output_is_progress = self.era.output_renews_load_timeout
         runner.port = free_port()
         threads = ask.options.num_thread or os.cpu_count() or 1
         runner.title = command_line(self.era, runner, ask.options.num_thread)
@@ -215,7 +219,7 @@ class Scheduler:
             **model_fields(ask.model, ask.blob),
             **load_fields(self.era.version, ask.model, runner.num_ctx, parallel, threads, runner.num_batch),
             **host_fields(), **gpu_fields(self.settings.gpu, ask.model.n_layer), "cmd": runner.title, "port": runner.port, "count": len(self.loaded) + 1,
-            "first_load": self._loads == 0, "beside": beside, "first_status": self.era.first_status,
+            "first_load": self._loads == 0 and "OLLAMA_MAX_LOADED_MODELS" not in self.settings.environment, "beside": beside, "first_status": self.era.first_status,
             "num_ctx_too_large": ask.options.num_ctx > ask.model.n_ctx_train,
             "num_ctx_requested": ask.options.num_ctx, "mmap_given": ask.options.use_mmap is not None,
             "subprocess_environment": "PATH=/usr/bin:/bin", **self._runner_fields(runner),
@@ -335,6 +339,7 @@ class Scheduler:
             seed=self.seed + self._loads, debug=self.log.debug, timetable=self.timetable_path,
             notices_abort_in_prefill=self.era.notices_abort_in_prefill, zone_offset_s=self.log.zone_offset_s,
             crash_exit_code=2 if self.era.version != "0.32.15" else 1, fields=fields,
+            shift=runner.options.shift is not False,
         )  # fmt: skip
 
     def _runner_fields(self, runner: Runner) -> dict[str, object]:

@@ -16,6 +16,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
+from itertools import chain
 from random import Random
 from typing import Any
 
@@ -39,6 +40,22 @@ class ClientGoneError(Exception):
     """The other end of the connection was closed."""
 
 
+class PromptTooLongError(Exception):
+    """A prompt longer than a slot's context, which llama-server refuses."""
+
+    def __init__(self, prompt_tokens: int, num_ctx: int) -> None:
+        message = (
+            f"request ({prompt_tokens} tokens) exceeds the available context size ({num_ctx} tokens), try increasing it"
+        )
+        super().__init__(message)
+        self.body = {
+            "error": {
+                "code": 400, "message": message, "type": "exceed_context_size_error",
+                "n_prompt_tokens": prompt_tokens, "n_ctx": num_ctx,
+            }
+        }  # fmt: skip
+
+
 class SyntheticRunner:
     """One model in memory."""
 
@@ -50,6 +67,7 @@ class SyntheticRunner:
         self.lines = TaskLines(self.wording, spec, self.model)
         self.loaded = False
         self._lock = threading.Lock()
+        self._slot_freed = threading.Condition(self._lock)
         self._tasks = 0
         self._requests = 0
 
@@ -114,6 +132,8 @@ class SyntheticRunner:
         self._requests += 1
         hangs = self.timetable.meets("hang_rate", self.model.name, self._requests)
         task = self._take(ask)
+        if task.prompt_tokens > self.spec.num_ctx and not task.is_embedding:
+            raise self._refusal(task)
         timing = TokenTiming(self.model, self.timetable, Random(f"{self.spec.seed} {self.model.name} {task.number}"))
         ended = False
         try:
@@ -124,58 +144,88 @@ class SyntheticRunner:
                 yield from self._decode(task, timing, connection)
             ended = True
         finally:
-            with self._lock:
+            with self._slot_freed:
                 self.lines.end(task) if ended else self.lines.cancel(task)
-                self._tasks += task.generated_tokens
+                self._slot_freed.notify()
         yield task.figures()
+
+    def _refusal(self, task: Task) -> PromptTooLongError:
+        """A prompt that nobody cut is refused once it has a slot."""
+        with self._slot_freed:
+            self.lines.refuse(task)
+            self._slot_freed.notify()
+        return PromptTooLongError(task.prompt_tokens, self.spec.num_ctx)
 
     def _take(self, ask: dict[str, Any]) -> Task:
         """A slot for a request, and its task."""
         prompt = str(ask["prompt"])
         tokens = int(ask.get("prompt_tokens") or count_tokens(prompt))
         asked = int(ask.get("n_predict", -1))
-        with self._lock:
-            task = self.lines.take(prompt, tokens, self._tasks, bool(ask.get("embedding")))
-            task.n_predict = asked if asked >= 0 else 10 * self.spec.num_ctx
+        with self._slot_freed:
+            number = self._tasks
             self._tasks += 1
+            self.lines.receive(tokens, number)
+            while (slot := self.lines.choose(prompt, tokens, number)) is None:
+                self.lines.waiting += 1
+                self._slot_freed.wait()
+                self.lines.waiting -= 1
+            task = self.lines.take(slot, prompt, tokens, number, bool(ask.get("embedding")))
+        task.n_predict = asked if asked >= 0 else 10 * self.spec.num_ctx
         return task
 
     def _prefill(self, task: Task, timing: TokenTiming, connection: Connection) -> None:
         usual_s = timing.prompt_s(task.new_tokens)
         task.usual_prompt_s = usual_s
         started = time.monotonic()
-        batches = max(1, -(-task.new_tokens // self.spec.num_batch))
-        for batch in range(1, batches + 1):
+        while task.done_tokens < task.new_tokens:
             self._hold(connection)
-            work(usual_s / batches * timing.slowness("slow_prefill"))
-            task.prompt_s = time.monotonic() - started
-            self.lines.prompt_progress(task, batch / batches)
+            batch = min(self.spec.num_batch, task.new_tokens - task.done_tokens)
+            seconds = usual_s * batch / task.new_tokens * timing.slowness("slow_prefill")
             if self.spec.notices_abort_in_prefill:
-                connection.check()
+                self._compute(seconds, task, connection, BUSY_SHARE, batch)
+            else:
+                work(seconds)
+            task.done_tokens += batch
+            task.prompt_s = time.monotonic() - started
+            if task.done_tokens < task.new_tokens:
+                self._tasks += 1
+                self.lines.prompt_progress(task)
         connection.check()
         self.lines.prompt_done(task)
+
+    def _compute(self, seconds: float, task: Task, connection: Connection, busy_share: float, batch: int = 0) -> None:
+        """Work that is finished though the client may leave meanwhile. Raises ClientGoneError then."""
+        ends = time.monotonic() + seconds
+        work(seconds * busy_share, 1.0)
+        try:
+            connection.wait_closed(max(0.0, ends - time.monotonic()))
+        except ClientGoneError:
+            self.lines.told_to_cancel(task)
+            time.sleep(max(0.0, ends - time.monotonic()))
+            task.done_tokens += batch
+            raise
 
     def _decode(self, task: Task, timing: TokenTiming, connection: Connection) -> Iterator[dict[str, Any]]:
         started = time.monotonic()
         breaks = self.timetable.meets("broken_stream", self.model.name, self._requests)
         room = self.spec.num_ctx - task.prompt_tokens
+        if not self.spec.shift and room < task.n_predict:
+            task.n_predict, task.truncated = room, True
         while task.generated_tokens < task.n_predict:
             self._hold(connection)
             words, usual_s = [], 0.0
-            while task.generated_tokens < task.n_predict and usual_s < _QUANTUM_S:
+            while task.generated_tokens < min(task.n_predict, room) and usual_s < _QUANTUM_S:
                 usual_s += timing.token_s()
                 words.append(_WORDS[timing.random.randrange(len(_WORDS))])
                 task.generated_tokens += 1
+            self._tasks += len(words)
             slowness = timing.slowness("slow_decode")
-            work(usual_s * slowness, SPILLED_SHARE if slowness > 1 else BUSY_SHARE)
+            self._compute(usual_s * slowness, task, connection, SPILLED_SHARE if slowness > 1 else BUSY_SHARE)
             task.usual_generated_s += usual_s
             task.generated_s = time.monotonic() - started
-            connection.check()
             self.lines.progress(task)
-            if task.generated_tokens >= room:
-                room += (self.spec.num_ctx - 5) // 2
-                task.shifted = True
-                self.lines.shift(task)
+            if task.generated_tokens >= room and task.generated_tokens < task.n_predict:
+                room += self.lines.shift(task)
             yield {"content": " " + " ".join(words), "stop": False, "tokens": len(words)}
             if breaks:
                 raise ConnectionAbortedError
@@ -226,10 +276,16 @@ def handler_for(runner: SyntheticRunner) -> type[http.server.BaseHTTPRequestHand
                 self.close_connection = True
 
         def _stream(self, ask: dict[str, Any]) -> None:
+            chunks = runner.completion(ask, Connection(self))
+            try:
+                first = next(chunks)
+            except PromptTooLongError as error:
+                self._answer(error.body, 400)
+                return
             self.send_response(200)
             self.send_header("Content-Type", "text/event-stream")
             self.end_headers()
-            for chunk in runner.completion(ask, Connection(self)):
+            for chunk in chain([first], chunks):
                 self.wfile.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
 
         def _embed(self, ask: dict[str, Any]) -> None:
@@ -241,7 +297,7 @@ def handler_for(runner: SyntheticRunner) -> type[http.server.BaseHTTPRequestHand
             self._answer(answers)
 
         def _answer(self, body: object, status: int = 200) -> None:
-            data = json.dumps(body).encode()
+            data = json.dumps(body, separators=(",", ":")).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))

@@ -28,8 +28,11 @@ class Task:
     cached_tokens: int
     is_embedding: bool
     n_predict: int = 0
+    done_tokens: int = 0
     generated_tokens: int = 0
-    shifted: bool = False
+    discarded_tokens: int = 0
+    truncated: bool = False
+    cancelled: bool = False
     prompt_s: float = 0.0
     generated_s: float = 0.0
     usual_prompt_s: float = 0.0
@@ -43,8 +46,9 @@ class Task:
 
     @property
     def held_after(self) -> int:
-        """Tokens in the slot at the end; the last one is never computed."""
-        return self.prompt_tokens + max(0, self.generated_tokens - 1)
+        """Tokens in the slot at the end; the last one is never computed, and those before a shift are gone."""
+        prompt = self.cached_tokens + self.done_tokens
+        return prompt + max(0, self.generated_tokens - 1) - self.discarded_tokens
 
     def figures(self) -> dict[str, object]:
         """The last chunk, as llama-server sends it; `usual` is the drill's own."""
@@ -54,7 +58,7 @@ class Task:
             "stop_type": "limit",
             "tokens_evaluated": self.prompt_tokens,
             "tokens_predicted": self.generated_tokens,
-            "truncated": self.shifted,
+            "truncated": self.truncated,
             "timings": {
                 "cache_n": self.cached_tokens,
                 "prompt_n": self.new_tokens,
@@ -75,32 +79,52 @@ class TaskLines:
         slots = [Slot(number) for number in range(spec.parallel)]
         self.cache = PromptCache(model.kv_bytes(1), model.n_layer, self._say_choosing, slots)
         self.active: dict[int, Task] = {}
+        self.waiting = 0
         self.graphs_reused = 0
         self._choosing: dict[str, object] = {}
 
-    def take(self, prompt: str, prompt_tokens: int, number: int, is_embedding: bool) -> Task:
-        """A slot for a prompt, and the lines until its work begins."""
+    def receive(self, prompt_tokens: int, number: int) -> None:
+        """A request has come; it may have to wait for a slot."""
         self._choosing = {"prompt_tokens": prompt_tokens, "task": number}
         self._say_choosing("task_received")
-        slot = self.cache.choose(prompt, prompt_tokens)
+
+    def choose(self, prompt: str, prompt_tokens: int, number: int) -> Slot | None:
+        """The slot for a prompt; None where all are at work, and then all is said again when one is free."""
+        self._choosing = {"prompt_tokens": prompt_tokens, "task": number}
+        return self.cache.choose(prompt, prompt_tokens)
+
+    def take(self, slot: Slot, prompt: str, prompt_tokens: int, number: int, is_embedding: bool) -> Task:
+        """The task on its slot, and the lines until its work begins."""
         held_tokens = slot.held.tokens if slot.held else 0
         cached = shared_tokens(slot.held, prompt, prompt_tokens) if slot.held and not is_embedding else 0
         task = Task(slot.number, number, prompt, prompt_tokens, min(cached, prompt_tokens - 1), is_embedding)
         slot.task = number
         self.active[slot.number] = task
-        self._say("task_start_embedding" if is_embedding else "task_start", task, slot_tokens=held_tokens)
-        self.cache.save_idle(slot)
-        self._say("task_prompt", task, prompt_known=cached == prompt_tokens)
+        differs = is_embedding and self.wording.has("task_start_embedding")
+        self._say("task_start_embedding" if differs else "task_start", task, slot_tokens=held_tokens)
+        if prompt_tokens <= self.spec.num_ctx or is_embedding:
+            self.cache.save_idle(slot)
+            self._say("task_prompt", task, prompt_known=cached == prompt_tokens)
         return task
 
-    def prompt_progress(self, task: Task, share: float) -> None:
+    def refuse(self, task: Task) -> None:
+        """The prompt is longer than the context: the slot keeps what it held."""
+        self._say("prompt_too_long", task)
+        slot = self.cache.slots[task.slot]
+        self._say("task_end", task, held_after=slot.held.tokens if slot.held else 0)
+        self._free(task, slot)
+        self._say("task_cancel", task)
+        if not self.active:
+            self._say("all_idle", task)
+
+    def prompt_progress(self, task: Task) -> None:
         """After each batch of a prompt but the last."""
-        if share < 1.0 and task.prompt_s >= _PROGRESS_S:
-            done = round(task.new_tokens * share)
-            self._say("prompt_progress", task, progress=f"{(task.cached_tokens + done) / task.prompt_tokens:.2f}",
-                      done_tokens=done, seconds=f"{task.prompt_s:.2f}", tokens_per_s=f"{done / task.prompt_s:.2f}")  # fmt: skip
-        if share < 1.0:
-            self._say("prompt_batch", task, cached_so_far=task.cached_tokens + round(task.new_tokens * share))
+        so_far = task.cached_tokens + task.done_tokens
+        if task.prompt_s >= _PROGRESS_S:
+            self._say("prompt_progress", task, progress=f"{so_far / task.prompt_tokens:.2f}",
+                      done_tokens=task.done_tokens, seconds=f"{task.prompt_s:.2f}",
+                      tokens_per_s=f"{task.done_tokens / task.prompt_s:.2f}")  # fmt: skip
+        self._say("prompt_batch", task, cached_so_far=so_far)
 
     def prompt_done(self, task: Task) -> None:
         task.told_s = time.monotonic()
@@ -115,19 +139,28 @@ class TaskLines:
             self._say("generation_progress", task, recent_tokens_per_s=f"{recent:.2f}")
             task.told_s, task.told_tokens = now, task.generated_tokens
 
-    def shift(self, task: Task) -> None:
-        """The context is full: half of what is after the kept tokens goes."""
+    def shift(self, task: Task) -> int:
+        """The context is full: half of what is after the kept tokens goes. Returns how many that are."""
         left = self.spec.num_ctx - 1 - 5
+        task.truncated = True
+        task.discarded_tokens += left // 2
         self._say("context_shift", task, left_tokens=left, discarded_tokens=left // 2, limit=self.spec.num_ctx,
                   left=left, discard=left // 2, slot_tokens=self.spec.num_ctx - 1)  # fmt: skip
+        return left // 2
 
     def end(self, task: Task) -> None:
         self.graphs_reused += max(0, task.generated_tokens - (2 if self.graphs_reused else 1))
         self._say("task_timing", task)
         self._leave(task)
 
+    def told_to_cancel(self, task: Task) -> None:
+        """The client has left; the slot is free when the step that runs is done."""
+        if not task.cancelled:
+            task.cancelled = True
+            self._say("task_cancel", task)
+
     def cancel(self, task: Task) -> None:
-        self._say("task_cancel", task)
+        self.told_to_cancel(task)
         self._leave(task)
 
     def slots(self) -> list[dict[str, object]]:
@@ -144,11 +177,14 @@ class TaskLines:
 
     def _leave(self, task: Task) -> None:
         self._say("task_end", task)
-        self.active.pop(task.slot, None)
         slot = self.cache.slots[task.slot]
-        slot.task, slot.last_used_us = None, int(time.monotonic() * 1e6)
         slot.held = Held(task.prompt, task.held_after)
-        if not self.active:
+        self._free(task, slot)
+
+    def _free(self, task: Task, slot: Slot) -> None:
+        self.active.pop(task.slot, None)
+        slot.task, slot.last_used_us = None, int(time.monotonic() * 1e6)
+        if not self.active and not self.waiting:
             self._say("all_idle", task)
 
     def _say_choosing(self, section: str, **more: object) -> None:
@@ -184,6 +220,6 @@ class TaskLines:
             "total_ms": f"{(task.prompt_s + task.generated_s) * 1000:.2f}",
             "total_tokens": task.new_tokens + task.generated_tokens,
             "held_after": task.held_after,
-            "truncated": int(task.shifted),
+            "truncated": int(task.truncated),
             "graphs_reused": self.graphs_reused,
         }
