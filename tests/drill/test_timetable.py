@@ -77,6 +77,18 @@ def test_a_timetable_comes_back_from_its_file_as_it_was(tmp_path):
     assert Timetable.load(str(tmp_path / "timetable.json")).faults[1].end_s == math.inf
 
 
+def test_nothing_acts_until_the_epoch_is_known(tmp_path):
+    """Processes start before it is known when everything has started; they look again."""
+    path, faults = tmp_path / "timetable.json", (Fault("slow_load", start_s=1, end_s=60),)
+    Timetable(math.inf, faults).save(path)
+    read = Timetable.load(path)
+    assert read.strength("slow_load", None, at(5)) == 0.0
+    Timetable(EPOCH, faults).save(path)
+    assert read.strength("slow_load", None, at(5)) == 1.0
+    path.unlink()  # what is known is not asked for again
+    assert read.strength("slow_load", None, at(6)) == 1.0
+
+
 def test_without_a_file_nothing_ever_acts():
     timetable = Timetable.load(None)
     assert timetable.faults == ()

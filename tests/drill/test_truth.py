@@ -30,6 +30,14 @@ def interval(kind: str, began_s: float, ended_s: float, model: str | None = "mid
     return Interval(Fault(kind, model), T + began_s, T + ended_s, ("warm_stall",))
 
 
+SLOW = interval("slow_decode", -60, 60)
+
+
+def test_what_a_busy_machine_makes_slower_is_no_fault():
+    truth = truth_of(trial(2.5), note(decode_s=2.4, ended_at=T + 2.5), [])
+    assert (truth.verdict, truth.accept) == ("warm_ok", ("slow_decode", "warm_ok"))
+
+
 def test_a_request_that_took_what_it_usually_takes_is_warm():
     truth = truth_of(trial(0.51), note(ended_at=T + 0.5), [])
     assert (truth.verdict, truth.accept) == ("warm_ok", ("warm_ok",))
@@ -46,7 +54,8 @@ def test_a_request_that_took_what_it_usually_takes_is_warm():
     ],
 )
 def test_the_largest_part_beyond_the_usual_is_the_verdict(seconds, verdict):
-    truth = truth_of(trial(3.5), note(**seconds, ended_at=T + 3.5), [])
+    slow = [interval("slow_prefill", 0, 9), interval("slow_decode", 0, 9)]
+    truth = truth_of(trial(3.5), note(**seconds, ended_at=T + 3.5), slow)
     assert truth.verdict == verdict
     assert "warm_ok" not in truth.accept
 
@@ -69,16 +78,16 @@ def test_the_parts_add_up_to_the_wall():
 
 
 def test_a_part_that_comes_near_the_largest_is_right_too():
-    near = truth_of(trial(4.0), note(queue_s=2.0, decode_s=1.9, ended_at=T + 4), [])
+    near = truth_of(trial(4.0), note(queue_s=2.0, decode_s=1.9, ended_at=T + 4), [SLOW])
     assert (near.verdict, near.accept) == ("queue_wait", ("queue_wait", "slow_decode"))
-    far = truth_of(trial(4.0), note(queue_s=3.0, decode_s=0.9, ended_at=T + 4), [])
+    far = truth_of(trial(4.0), note(queue_s=3.0, decode_s=0.9, ended_at=T + 4), [SLOW])
     assert far.accept == ("queue_wait",)
 
 
 def test_what_nobody_minds_may_be_called_warm():
-    minded = truth_of(trial(2.5), note(decode_s=2.4, ended_at=T + 2.5), [])
-    hardly = truth_of(trial(1.2), note(decode_s=1.1, ended_at=T + 1.2), [])
-    unnoticed = truth_of(trial(0.58), note(decode_s=0.48, ended_at=T + 0.58), [])
+    minded = truth_of(trial(2.5), note(decode_s=2.4, ended_at=T + 2.5), [SLOW])
+    hardly = truth_of(trial(1.2), note(decode_s=1.1, ended_at=T + 1.2), [SLOW])
+    unnoticed = truth_of(trial(0.58), note(decode_s=0.48, ended_at=T + 0.58), [SLOW])
     assert minded.accept == ("slow_decode",)
     assert hardly.accept == ("slow_decode", "warm_ok")
     assert unnoticed.accept == ("warm_ok",)
@@ -86,6 +95,15 @@ def test_what_nobody_minds_may_be_called_warm():
 
 def test_a_load_of_its_own_is_a_cold_start_however_short():
     assert truth_of(trial(0.8), note(load_s=0.3, spawned=True), []).accept == ("cold_start",)
+
+
+def test_of_several_that_came_at_once_one_caused_the_load_by_chance(tmp_path):
+    notes = {"r0001": note(load_s=3.0, spawned=True, ended_at=T + 3.5), "r0002": note(load_s=3.0, ended_at=T + 3.5)}
+    both = [trial(3.5), Trial("r0002", "mid", "/api/generate", T, T + 3.5, "200")]
+    truths = write_truth(tmp_path / "truth.jsonl", both, notes, [])
+    assert {truth.accept for truth in truths} == {("cold_start", "queue_wait")}
+    (alone,) = write_truth(tmp_path / "truth.jsonl", both[:1], notes, [])
+    assert alone.accept == ("cold_start",)
 
 
 def test_who_waits_for_the_load_of_another_waits_in_a_queue_and_for_a_load():
@@ -103,7 +121,7 @@ def test_time_in_which_the_runner_was_stopped_is_a_stall_wherever_it_was_measure
 
 def test_a_stop_of_another_model_is_none_of_its_business():
     truth = truth_of(trial(12.5), note(decode_s=12.4), [interval("stopped_runner", 0.3, 12.3, "tiny")])
-    assert truth.verdict == "slow_decode"
+    assert "warm_stall" not in truth.accept
 
 
 def test_who_waits_behind_one_that_stands_still_waits():

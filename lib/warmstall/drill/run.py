@@ -7,6 +7,7 @@ service's log where there is one, and beside these truth.jsonl and scenario.toml
 from __future__ import annotations
 
 import asyncio
+import math
 import shutil
 import time
 from contextlib import suppress
@@ -30,8 +31,8 @@ from .truth import Interval, Truth, read_notes, write_truth
 if TYPE_CHECKING:
     from .server_process import DrillServer
 
-# Second 0 comes this long after the server is told to start: it is up by then, and nobody has asked it anything.
-_START_S = 2.0
+# Second 0 comes this long after everything has started: whoever reads the timetable has read it again by then.
+_START_S = 0.3
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,7 @@ def run_scenario(scenario: Scenario, folder: Path, version: str | None = None, s
         (folder / "samples").mkdir()
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written ({error.strerror or error}).") from None
-    timetable = Timetable(
-        time.time() + _START_S, scenario.timetable_faults, scenario.seed if seed is None else seed
-    )  # fmt: skip
+    timetable = Timetable(math.inf, scenario.timetable_faults, scenario.seed if seed is None else seed)
     return asyncio.run(_run(scenario, folder, version or scenario.versions[0], timetable))
 
 
@@ -85,6 +84,8 @@ async def _run(scenario: Scenario, folder: Path, version: str, timetable: Timeta
         if service:
             await service.ready()
         _write_limits(folder / "limits.txt", server.pid)
+        timetable.epoch = time.time() + _START_S
+        timetable.save(work / "timetable.json")
         clients = Clients(scenario, timetable, server.url, service.url if service else "")
         injector = Injector(server, clients, timetable, service)
         await _play(scenario, folder, timetable, server, service, clients, injector)

@@ -1,7 +1,8 @@
 """Which fault acts when, and how strongly: one file that the server, its runners and the clients all read.
 
-Seconds count from the epoch of the timetable, so that processes which start at different times agree. Nothing
-here acts: each place asks for the strength of its own faults and does what they mean there.
+Seconds count from the epoch of the timetable, so that processes which start at different times agree. A file may
+leave its epoch open until everything has started: until then nothing acts. Nothing here acts itself: each place asks
+for the strength of its own faults and does what they mean there.
 
 >>> faults = (Fault("slow_decode", "mid", start_s=10, end_s=30, ramp_s=10, intensity=6.0),)
 >>> timetable = Timetable(1_790_000_000.0, faults, seed=7)
@@ -14,10 +15,14 @@ here acts: each place asks for the strength of its own faults and does what they
 from __future__ import annotations
 
 import json
+import math
+import os
 import time
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -47,13 +52,14 @@ class Fault:
         return self.intensity * (second - self.start_s) / self.ramp_s
 
 
-@dataclass(frozen=True)
+@dataclass
 class Timetable:
-    """All faults of one run; `epoch` is its second 0 on the clock of the wall."""
+    """All faults of one run; `epoch` is its second 0 on the clock of the wall, infinite until it is known."""
 
     epoch: float = 0.0
     faults: tuple[Fault, ...] = ()
     seed: int = 0
+    _path: Path | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def load(cls, path: Path | str | None) -> Timetable:
@@ -61,16 +67,20 @@ class Timetable:
         if path is None:
             return cls()
         said = json.loads(Path(path).read_text(encoding="utf-8"))
-        # JSON has no infinity: a fault without an end has none there.
+        # JSON has no infinity: a fault without an end has none there, and an epoch that is open.
         faults = tuple(Fault(**{k: v for k, v in row.items() if v is not None}) for row in said["faults"])
-        return cls(float(said["epoch"]), faults, int(said.get("seed", 0)))
+        return cls(_epoch(said), faults, int(said.get("seed", 0)), Path(path))
 
     def save(self, path: Path) -> None:
+        """Write the file at one stroke: whoever reads it meanwhile reads the old one or the new one."""
         rows = [asdict(fault) for fault in self.faults]
         for row in rows:
-            row["end_s"] = None if row["end_s"] == float("inf") else row["end_s"]
-        text = json.dumps({"epoch": self.epoch, "seed": self.seed, "faults": rows}, indent=1)
-        path.write_text(text + "\n", encoding="utf-8")
+            row["end_s"] = None if row["end_s"] == math.inf else row["end_s"]
+        epoch = None if self.epoch == math.inf else self.epoch
+        text = json.dumps({"epoch": epoch, "seed": self.seed, "faults": rows}, indent=1)
+        new = path.with_name(path.name + ".new")
+        new.write_text(text + "\n", encoding="utf-8")
+        os.replace(new, path)
 
     def strength(self, kind: str, model: str | None, at: float | None = None) -> float:
         """How strongly faults of this kind act on a model at a moment (now); the strongest counts."""
@@ -82,9 +92,16 @@ class Timetable:
         return Random(f"{self.seed} {kind} {_plain(model or '')} {number}").random() < rate
 
     def _acting(self, kind: str, model: str | None, at: float | None) -> list[tuple[Fault, float]]:
+        if self.epoch == math.inf and self._path and self.faults:
+            with suppress(OSError, ValueError):
+                self.epoch = _epoch(json.loads(self._path.read_text(encoding="utf-8")))
         second = (time.time() if at is None else at) - self.epoch
         named = [fault for fault in self.faults if fault.kind == kind and fault.concerns(model)]
         return [(fault, strength) for fault in named if (strength := fault.strength(second)) > 0]
+
+
+def _epoch(said: dict[str, Any]) -> float:
+    return math.inf if said["epoch"] is None else float(said["epoch"])
 
 
 def _plain(model: str) -> str:

@@ -34,6 +34,9 @@ _VERDICT_OF: dict[str, Verdict] = {
     "unexplained_s": "warm_stall",
 }  # fmt: skip
 
+# The fault that makes a part slow; without it, what is slower than usual is the machine's own pace.
+_SLOWED_BY = {"prefill_s": "slow_prefill", "decode_s": "slow_decode"}
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -80,8 +83,13 @@ class Truth:
         return _sorted({*self.accept, *more})
 
 
-def truth_of(trial: Trial, note: Mapping[str, Any] | None, intervals: Sequence[Interval]) -> Truth:
-    """The truth of one request; `note` is the server's row about it, None where it never arrived."""
+def truth_of(
+    trial: Trial, note: Mapping[str, Any] | None, intervals: Sequence[Interval], among_others: bool = False
+) -> Truth:
+    """The truth of one request; `note` is the server's row about it, None where it never arrived.
+
+    `among_others`: others waited for the load of the same model at the same time.
+    """
     if note is None:
         return _never_arrived(trial)
     budget, still_s = _budget(trial, note, intervals)
@@ -110,11 +118,16 @@ def truth_of(trial: Trial, note: Mapping[str, Any] | None, intervals: Sequence[I
     if note.get("spawned") and largest in ("load_s", "queue_s"):
         # Little as it may be: the model was not there and was loaded for this request.
         verdict = _VERDICT_OF[largest]
+        # Of several that came at once, chance made this one the cause of the load; they all waited alike.
+        beside |= {"queue_wait"} if among_others else set()
         return Truth(verdict, _sorted({verdict, "cold_start"} | beside), f"spawned; {why}", budget, flags)
     if unnoticed:
         return Truth("warm_ok", _sorted({"warm_ok"}), f"warm: {lost_s:.2f} s beyond the usual {usual_s:.2f} s",
                      budget, flags)  # fmt: skip
     verdict = _VERDICT_OF[largest]
+    if largest in _SLOWED_BY and not _acted(_SLOWED_BY[largest], trial, intervals):
+        # Nothing was done to it. Whoever shares the machine made it slower, and every other request with it.
+        return Truth("warm_ok", _sorted({"warm_ok", verdict} | beside), f"no fault; {why}", budget, flags)
     minor = {"warm_ok"} if lost_s < _MINDED_S else set()
     return Truth(verdict, _sorted({verdict} | beside | minor), why, budget, flags)
 
@@ -193,6 +206,16 @@ def _beside(excess: Mapping[str, float]) -> set[str]:
 def _waited_for_a_load(note: Mapping[str, Any]) -> bool:
     """Whether it waited for a load that was begun for another request."""
     return bool(note.get("load_s")) and not note.get("spawned")
+
+
+def _among_others(trial: Trial, trials: Iterable[Trial], notes: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether another request to the model waited while this one's load was under way."""
+    note = notes.get(trial.id, {})
+    until = trial.began + sum(float(note.get(name) or 0.0) for name in ("queue_s", "load_s"))
+    return any(
+        other.id != trial.id and other.model == trial.model and other.began < until and other.ended > trial.began
+        for other in trials
+    )
 
 
 def _never_arrived(trial: Trial) -> Truth:
@@ -274,7 +297,7 @@ def write_truth(
     found = []
     with path.open("w", encoding="utf-8") as handle:
         for trial in sorted(trials, key=lambda each: each.began):
-            truth = truth_of(trial, notes.get(trial.id), intervals)
+            truth = truth_of(trial, notes.get(trial.id), intervals, _among_others(trial, trials, notes))
             found.append(truth)
             row = {
                 "id": trial.id, "endpoint": trial.endpoint, "model": trial.model, "started_at": moment(trial.began),
