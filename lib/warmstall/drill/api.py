@@ -13,12 +13,14 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from ..errors import InputError
 from .connection import Chunks, Json, Noted, compact, read_body, watched
 from .go_text import nanoseconds_text
 from .inference import Call, ClientLeftError, Inference, RefusedError, Truth
 from .model_pages import listed, resident, shown
 from .models import DrillModel, find_model
 from .runner import Runner
+from .scheduler import find_blob
 from .settings import duration_s
 from .token_timing import count_tokens
 
@@ -183,8 +185,10 @@ class Api:
     async def embed(self, request: Request) -> Response:
         body = await read_body(request)
         given = body.get("input", "")
-        texts = [str(text) for text in given] if isinstance(given, list) else [str(given)]
+        texts = [str(text) for text in given] if isinstance(given, list) else [str(given)] if given else []
         call, rows = await self.vectors(request, body, texts)
+        if not texts:
+            return Json({"model": body["model"], "embeddings": []})
         return Json({
             "model": body["model"], "embeddings": [row["embedding"][0] for row in rows],
             "total_duration": nanoseconds(time.perf_counter() - call.started),
@@ -216,6 +220,7 @@ class Api:
 
     def check(self, body: Piece, model: DrillModel) -> None:
         """Refuse what Ollama refuses. Options that it does not know are warned of."""
+        self.inference.check_format(body.get("format"), loaded=False)
         if body.get("tools"):
             name = model.name if self.era.version == "0.3.14" else f"registry.ollama.ai/library/{model.name}:latest"
             raise RefusedError(400, f"{name} does not support tools")
@@ -232,7 +237,14 @@ class Api:
     ) -> Call:
         identity = request.headers.get("x-drill-request", "")
         truth = request.scope["noted"].truth = Truth(identity, request.url.path, model.name, time.time())
-        options = {**(body.get("options") or {}), "truncate": body.get("truncate"), "shift": body.get("shift")}
+        if model.broken == "missing_blob":
+            truth.outcome = "load_failed"
+            self.inference.log.say("blob_missing", blob=find_blob(self.inference.settings, model))
+            status, text = self.era.missing_blob
+            route = "chat" if "chat" in request.url.path else "generate"
+            raise RefusedError(status, text.format(model=body["model"], route=route))
+        beside = {key: body.get(key) for key in ("truncate", "shift", "format", "raw")}
+        options = {**(body.get("options") or {}), **beside}
         return Call(model, options, keep_alive_s, gone, truth)
 
     def head(self, body: Piece, piece: Piece) -> Piece:
@@ -278,5 +290,5 @@ def keep_alive_of(body: Piece) -> float | None:
         return None
     try:
         return duration_s(value)
-    except ValueError:
+    except InputError:
         raise RefusedError(400, f'time: invalid duration "{value}"') from None

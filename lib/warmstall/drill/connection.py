@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import time
+import traceback
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,9 @@ class AccessLog:
 
         try:
             await self.app(scope, receive, sending)
+        except Exception as error:  # a fault of the drill's own
+            sent = 500
+            traceback.print_exception(error)
         finally:
             if noted.truth:
                 noted.truth.finish(0 if noted.silent else noted.status or sent, self.truth_file)

@@ -5,6 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+# Said of a runner that ended before its first token (from v0.5 on).
+_STOPPED = (
+    "model runner has unexpectedly stopped, this may be due to resource limitations or an internal error, check ollama "
+    "server logs for details"
+)
+
 # A prompt that is cut keeps its first tokens.
 KEPT_TOKENS = 5
 
@@ -57,6 +63,20 @@ class Era:
     load_timeout: str
     not_found: str
     too_long: str
+    # A model whose file is gone: the status, and what the client is told.
+    missing_blob: tuple[int, str]
+    # A format that is none: the status, what the client is told, and whether the model is loaded first.
+    bad_format: tuple[int, str, bool]
+    # A context beyond what the model was trained for is cut to that.
+    caps_num_ctx: bool
+    # Memory that a load needs is compared with what there is before the runner is started, or after.
+    fits_before_spawn: bool
+    # The runner reads the model only when the server, which has reached it, says so.
+    loads_when_asked: bool
+    # The status that a poll tells when the runner was just killed while it loaded; empty: the load has failed at once.
+    status_when_killed: str
+    # What the client is told when the runner ends before its first token.
+    unanswered_end: str
     # Files that the server refuses before it starts a runner, with what it tells the client.
     refuses: Mapping[str, str]
     # What the client is told when a runner fails while it loads, by the section that the log says.
@@ -71,15 +91,21 @@ ERAS = {
     era.version: era
     for era in (
         Era(
-            "0.3.14", default_num_ctx=2048, raises_context_with_vram=False, auto_parallel=4, attaches_directly=False, loads_in_background=True,
+            "0.3.14", default_num_ctx=2048, raises_context_with_vram=False, auto_parallel=4, attaches_directly=False,
+            loads_in_background=True,
             lists_while_loading=True, ps_takes_locks=False, tells_context_length=False,
-            notices_abort_in_prefill=False, halves_long_prompts=False, waits_for_launch=False, runner_refuses_long_prompts=False,
+            notices_abort_in_prefill=False, halves_long_prompts=False, waits_for_launch=False,
+            runner_refuses_long_prompts=False,
             embeds_with_embedding_models_only=False, output_renews_load_timeout=False, retries_failed_loads=False,
             stops_dead_runners=False, first_status="refused",
             one_token_more=True, duration_grain_ns=1_000_000, fails_before_first_chunk=False,
+            missing_blob=(404, 'model "{model}" not found, try pulling it first'),
+            bad_format=(400, 'format must be empty or "json"', False), caps_num_ctx=False, fits_before_spawn=True,
+            loads_when_asked=False, status_when_killed="refused",
+            unanswered_end='POST predict: Post "http://127.0.0.1:{port}/completion": EOF',
             process_name="ollama_llama_server", runner_name="llama runner",
             unexpected_end="an unknown error was encountered while running the model ",
-            load_timeout="timed out waiting for llama runner to start - progress 0.00 - ",
+            load_timeout="timed out waiting for llama runner to start - progress {progress} - ",
             refuses={"bad_magic": "invalid file magic"},
             load_errors={
                 "load_failed_truncated_file": "llama runner process has terminated: error loading model: tensor "
@@ -92,15 +118,21 @@ ERAS = {
             too_long="input length exceeds maximum context length",
         ),
         Era(
-            "0.13.5", default_num_ctx=4096, raises_context_with_vram=False, auto_parallel=1, attaches_directly=True, loads_in_background=False,
+            "0.13.5", default_num_ctx=4096, raises_context_with_vram=False, auto_parallel=1, attaches_directly=True,
+            loads_in_background=False,
             lists_while_loading=False, ps_takes_locks=False, tells_context_length=True,
-            notices_abort_in_prefill=True, halves_long_prompts=False, waits_for_launch=True, runner_refuses_long_prompts=False,
+            notices_abort_in_prefill=True, halves_long_prompts=False, waits_for_launch=True,
+            runner_refuses_long_prompts=False,
             embeds_with_embedding_models_only=False, output_renews_load_timeout=False, retries_failed_loads=False,
             stops_dead_runners=False, first_status="loading",
             one_token_more=False, duration_grain_ns=1, fails_before_first_chunk=True,
+            missing_blob=(400, '"{model}" does not support {route}'),
+            bad_format=(500, 'invalid format: {format}; expected "json" or a valid JSON Schema object', True),
+            caps_num_ctx=True, fits_before_spawn=False, loads_when_asked=True, status_when_killed="silent",
+            unanswered_end=_STOPPED,
             process_name="ollama", runner_name="llama runner",
             unexpected_end="an error was encountered while running the model: unexpected EOF",
-            load_timeout="timed out waiting for llama runner to start - progress 0.00 - ",
+            load_timeout="timed out waiting for llama runner to start - progress {progress} - ",
             refuses={
                 "bad_magic": "invalid file magic", "truncated_file": "unable to load model: {blob}",
                 "unknown_architecture": "unable to load model: {blob}",
@@ -113,12 +145,18 @@ ERAS = {
             too_long="the input length exceeds the context length",
         ),
         Era(
-            "0.32.15", default_num_ctx=4096, raises_context_with_vram=True, auto_parallel=1, attaches_directly=True, loads_in_background=False,
+            "0.32.15", default_num_ctx=4096, raises_context_with_vram=True, auto_parallel=1, attaches_directly=True,
+            loads_in_background=False,
             lists_while_loading=False, ps_takes_locks=True, tells_context_length=True,
-            notices_abort_in_prefill=True, halves_long_prompts=True, waits_for_launch=False, first_status="silent", runner_refuses_long_prompts=True,
+            notices_abort_in_prefill=True, halves_long_prompts=True, waits_for_launch=False, first_status="silent",
+            runner_refuses_long_prompts=True,
             embeds_with_embedding_models_only=True, output_renews_load_timeout=True, retries_failed_loads=True,
             stops_dead_runners=True,
             one_token_more=False, duration_grain_ns=1000, fails_before_first_chunk=True,
+            missing_blob=(400, '"{model}" does not support {route}'),
+            bad_format=(500, 'invalid format: {format}; expected "json" or a valid JSON Schema object', True),
+            caps_num_ctx=True, fits_before_spawn=False, loads_when_asked=False, status_when_killed="",
+            unanswered_end=_STOPPED,
             process_name="llama-server", runner_name="llama-server",
             unexpected_end="an error was encountered while running the model: unexpected EOF",
             load_timeout="timed out waiting for llama-server to start - ",

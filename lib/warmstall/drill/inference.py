@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from .eras import KEPT_TOKENS, Era
+from .loading import Ask
 from .models import DrillModel
 from .runner import LoadAbandonedError, LoadFailedError, Options, Runner, RunnerGoneError, RunnerRefusesError
-from .scheduler import AbandonedError, Ask, QueueFullError, Scheduler, find_blob
+from .scheduler import AbandonedError, QueueFullError, Scheduler, find_blob
 from .server_log import ServerLog
 from .settings import Settings
 from .token_timing import count_tokens
 
 _QUEUE_FULL = "server busy, please try again.  maximum pending requests exceeded"
+# What the template adds to a prompt.
+_TEMPLATE_CHARACTERS = 50
 
 
 class RefusedError(Exception):
@@ -34,6 +37,10 @@ class RefusedError(Exception):
 
 class ClientLeftError(Exception):
     """The client closed its connection while the answer was made."""
+
+
+class ServerEndsError(ClientLeftError):
+    """The server was told to end while the answer was made: the answer just stops."""
 
 
 @dataclass
@@ -79,6 +86,10 @@ class Call:
     started: float = field(default_factory=time.perf_counter)
     loaded: float = 0.0
     first_request: bool = False
+
+    @property
+    def is_chat(self) -> bool:
+        return "chat" in self.truth.path
 
 
 class Inference:
@@ -133,6 +144,10 @@ class Inference:
 
     async def tokens(self, call: Call, runner: Runner, prompt: str) -> AsyncIterator[dict[str, Any]]:
         """The runner's chunks. Raises ClientLeftError, RefusedError (the runner ended)."""
+        self.log.say("completion_debug", prompt_characters=len(prompt) + _TEMPLATE_CHARACTERS)
+        self.check_format(call.options.get("format"), loaded=True)
+        if call.is_chat:
+            self._read_vocabulary(runner)
         asked = call.options.get("num_predict", -1)
         n_predict = -1 if asked is None else int(asked)
         tokens = self._fit(call, runner, count_tokens(prompt))
@@ -141,6 +156,7 @@ class Inference:
             ask["n_predict"] = n_predict + 1
         await self._take_slot(call, runner)
         began = time.perf_counter()
+        begun = False
         chunks = runner.complete(ask)
         try:
             while True:
@@ -149,11 +165,13 @@ class Inference:
                     break
                 if chunk.get("stop"):
                     self._note(call, chunk)
+                    if not call.is_chat and not call.options.get("raw"):
+                        self._read_vocabulary(runner)
+                begun = True
                 yield chunk
         except RunnerGoneError:
-            call.truth.outcome = "crashed"
             call.truth.decode_s = time.perf_counter() - began
-            raise RefusedError(500, self.era.unexpected_end) from None
+            raise await self._ended(call, runner, begun) from None
         except RunnerRefusesError as refusal:
             raise RefusedError(refusal.status, refusal.body) from None
         except ClientLeftError:
@@ -165,22 +183,62 @@ class Inference:
 
     async def vectors(self, call: Call, runner: Runner, texts: list[str]) -> list[dict[str, Any]]:
         """One vector for each text. Raises ClientLeftError, RefusedError."""
+        if not texts:
+            return []
+        self.log.say("embed_debug")
+        if call.truth.path != "/api/embeddings":
+            self._read_vocabulary(runner)
+        tokens = [self._fit_input(call, runner, count_tokens(text)) for text in texts]
         await self._take_slot(call, runner)
         rows: list[dict[str, Any]]
         try:
-            rows = await self._unless_gone(call, runner.embed(texts))
+            rows = await self._unless_gone(call, runner.embed(texts, tokens))
         except RunnerGoneError:
-            call.truth.outcome = "crashed"
-            raise RefusedError(500, self.era.unexpected_end) from None
+            raise await self._ended(call, runner, begun=False) from None
         finally:
             runner.slots.release()
         for row in rows:
             self._note(call, row)
         return rows
 
+    def check_format(self, given: Any, loaded: bool) -> None:
+        """Refuse a format that is none, at the moment at which the version looks. Raises RefusedError."""
+        status, text, after_load = self.era.bad_format
+        known = given in (None, "", "json") or (after_load and isinstance(given, dict))
+        if loaded == after_load and not known:
+            raise RefusedError(status, text.format(format=json.dumps(json.dumps(given))))
+
+    def _read_vocabulary(self, runner: Runner) -> None:
+        """The first text for a runner makes a server that tokenizes itself read the model's vocabulary."""
+        if not runner.vocabulary_read:
+            runner.vocabulary_read = True
+            self.log.say("tokenizer_load", **runner.fields)
+
+    async def _ended(self, call: Call, runner: Runner, begun: bool) -> Exception:
+        """What becomes of a call whose runner ended in its midst."""
+        if self.scheduler.ending:
+            call.truth.outcome = "aborted"
+            return ServerEndsError()
+        call.truth.outcome = "crashed"
+        await self.scheduler.notice_end(runner)
+        if begun:
+            return RefusedError(500, self.era.unexpected_end)
+        self.log.say("predict_error", port=runner.port)
+        return RefusedError(500, self.era.unanswered_end.format(port=runner.port))
+
+    def _fit_input(self, call: Call, runner: Runner, tokens: int) -> int:
+        """The tokens that are left of a text to embed. Raises RefusedError where it may not be cut."""
+        if tokens <= (limit := runner.num_ctx):
+            return tokens
+        self.log.say("embed_input_too_long")
+        if call.options.get("truncate") is False:
+            raise RefusedError(400, self.era.too_long.format(tokens=tokens, limit=limit))
+        call.truth.truncated = True
+        return limit - 1
+
     def _fit(self, call: Call, runner: Runner, tokens: int) -> int:
         """The tokens that are left of a prompt longer than the context. Raises RefusedError where it may not be cut."""
-        limit = min(runner.options.num_ctx, runner.model.n_ctx_train)
+        limit = runner.num_ctx
         if tokens <= limit:
             return tokens
         if call.options.get("truncate") is False:

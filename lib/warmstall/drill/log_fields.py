@@ -134,6 +134,18 @@ def estimate_fields(model: DrillModel, cells: int) -> dict[str, object]:
     }
 
 
+def needed_fields(version: str, model: DrillModel, num_ctx: int, parallel: int) -> dict[str, object]:
+    """Memory that a version expects to need before it loads, and whether this machine is too small for it.
+
+    All its memory counts, not what is free: whether a drill refuses shall not depend on what else runs.
+    """
+    cells = num_ctx * parallel
+    estimate = Estimate(model, cells).weights_and_cache_bytes
+    needed = estimate if version == "0.3.14" else resident_bytes(version, model, num_ctx, parallel)
+    too_large = needed > psutil.virtual_memory().total + _free_swap_bytes()
+    return {"too_large": too_large, "required_bytes": needed, "required_size": binary_size(needed)}
+
+
 class Estimate:
     """Memory that 0.3.14 expects a model to need with a cache of that many cells."""
 

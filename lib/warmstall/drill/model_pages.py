@@ -7,7 +7,7 @@ from typing import Any
 from .eras import Era
 from .go_text import nanoseconds_text
 from .log_fields import resident_bytes
-from .models import MODELS, DrillModel
+from .models import MODELS, VOCABULARY, DrillModel
 from .runner import Runner
 from .scheduler import find_blob
 from .settings import Settings
@@ -59,12 +59,58 @@ def shown(era: Era, model: DrillModel, settings: Settings) -> dict[str, Any]:
             "general.architecture": architecture,
             "general.file_type": 1 if model.quantization == "F16" else 7,
             "general.parameter_count": int(model.params_millions * 1e6),
+            "general.quantization_version": 2,
+            f"{architecture}.attention.head_count": model.n_head,
+            f"{architecture}.attention.head_count_kv": model.n_head_kv,
+            f"{architecture}.attention.layer_norm_rms_epsilon": 1e-05,
             f"{architecture}.block_count": model.n_layer,
             f"{architecture}.context_length": model.n_ctx_train,
             f"{architecture}.embedding_length": model.n_embd,
+            f"{architecture}.feed_forward_length": model.n_ff,
+            f"{architecture}.rope.dimension_count": model.n_embd_head,
+            f"{architecture}.rope.freq_base": 10000,
+            f"{architecture}.vocab_size": VOCABULARY,
+            "tokenizer.ggml.add_bos_token": True,
+            "tokenizer.ggml.bos_token_id": 724,
+            "tokenizer.ggml.eos_token_id": 727,
+            "tokenizer.ggml.model": "gpt2",
+            "tokenizer.ggml.pre": "llama-bpe",
+            **_vocabulary(era),
         },
         "modified_at": nanoseconds_text(_MADE_AT),
-    } | ({"capabilities": ["embedding" if model.embedding else "completion"]} if era.version != "0.3.14" else {})
+    } | (
+        {"capabilities": ["embedding" if model.embedding else "completion"], "tensors": _tensors(model)}
+        if era.version != "0.3.14"
+        else {}
+    )
+
+
+def _vocabulary(era: Era) -> dict[str, Any]:
+    """The lists of a tokenizer, which later versions leave out."""
+    if era.version != "0.3.14":
+        return {f"tokenizer.ggml.{name}": None for name in ("merges", "token_type", "tokens")}
+    tokens = [f"t{number}" for number in range(VOCABULARY)]
+    return {
+        "tokenizer.ggml.merges": [f"t{number} t{number + 1}" for number in range(468)],
+        "tokenizer.ggml.token_type": [1] * VOCABULARY,
+        "tokenizer.ggml.tokens": tokens,
+    }
+
+
+def _tensors(model: DrillModel) -> list[dict[str, Any]]:
+    """Names, types and shapes, in the order of the file."""
+    embd, ff, kv = model.n_embd, model.n_ff, model.n_head_kv * model.n_embd_head
+    layer = {
+        "attn_norm": [embd], "ffn_norm": [embd], "attn_q": [embd, embd], "attn_k": [embd, kv], "attn_v": [embd, kv],
+        "attn_output": [embd, embd], "ffn_gate": [embd, ff], "ffn_up": [embd, ff], "ffn_down": [ff, embd],
+    }  # fmt: skip
+    shapes = {"token_embd": [embd, VOCABULARY]}
+    shapes |= {f"blk.{number}.{name}": shape for number in range(model.n_layer) for name, shape in layer.items()}
+    shapes |= {"output_norm": [embd], "output": [embd, VOCABULARY]}
+    return [
+        {"name": f"{name}.weight", "type": "F32" if len(shape) == 1 else model.quantization, "shape": shape}
+        for name, shape in shapes.items()
+    ]
 
 
 def _named(model: DrillModel) -> dict[str, Any]:

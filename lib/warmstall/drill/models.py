@@ -107,6 +107,8 @@ MODELS: dict[str, DrillModel] = {
         DrillModel("hugectx", "Huge Context Random", **{**_MID, "n_ctx_train": 4_000_000}),  # type: ignore[arg-type]
         DrillModel("fooarch", "Unknown Arch", **_TINY, architecture="fooarch", broken="unknown_architecture"),  # type: ignore[arg-type]
         DrillModel("truncated", "Mid Random", **_MID, broken="truncated_file"),  # type: ignore[arg-type]
+        DrillModel("bad_magic", "Tiny Random", **_TINY, broken="bad_magic"),  # type: ignore[arg-type]
+        DrillModel("missing_blob", "Big Random", **_BIG, broken="missing_blob"),  # type: ignore[arg-type]
         DrillModel("gemma3", "Gemma Random", **_MID, architecture="gemma3"),  # type: ignore[arg-type]
         DrillModel("embed", "Tiny Random", **_TINY, embedding=True),  # type: ignore[arg-type]
     )

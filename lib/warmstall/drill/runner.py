@@ -14,6 +14,9 @@ from typing import Any
 
 import httpx
 
+from .eras import Era
+from .go_text import binary_size, go_duration
+from .log_fields import resident_bytes
 from .models import DrillModel
 from .runner_spec import RunnerSpec
 from .server_log import ServerLog
@@ -69,6 +72,9 @@ class Runner:
     slots: asyncio.Semaphore
     keep_alive_s: float
     doubles_batch: bool = False
+    caps_num_ctx: bool = True
+    fields: dict[str, object] = field(default_factory=dict)
+    vocabulary_read: bool = False
     port: int = 0
     title: str = ""
     ref_count: int = 0
@@ -78,7 +84,9 @@ class Runner:
     load_started_at: float = 0.0
     loaded_at: float = 0.0
     last_error: str = ""
+    progress: float = 0.0
     last_output_at: float = 0.0
+    heard: asyncio.Event = field(default_factory=asyncio.Event)
     output_is_progress: bool = False
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     process: asyncio.subprocess.Process | None = None
@@ -105,10 +113,12 @@ class Runner:
         async for line in self.process.stdout:
             log.raw(line)
             self.last_output_at = time.monotonic()
+            self.heard.set()
             text = line.decode("utf-8", "replace").strip()
             for sign in ("error:", "Error:", "error loading model"):
                 if sign in text:
                     self.last_error = text[text.index(sign) :]
+        self.heard.set()
 
     @property
     def num_batch(self) -> int:
@@ -116,8 +126,8 @@ class Runner:
 
     @property
     def num_ctx(self) -> int:
-        """Context of one sequence: never more than the model was trained for."""
-        return min(self.options.num_ctx, self.model.n_ctx_train)
+        """Context of one sequence; some versions allow no more than the model was trained for."""
+        return min(self.options.num_ctx, self.model.n_ctx_train) if self.caps_num_ctx else self.options.num_ctx
 
     @property
     def pid(self) -> int:
@@ -131,7 +141,10 @@ class Runner:
         """`ok`, `loading`, `refused` or `silent`."""
         try:
             answer = await self._client.get(f"http://127.0.0.1:{self.port}/health", timeout=timeout_s)
-            return "ok" if answer.status_code == 200 else "loading"
+            if answer.status_code == 200:
+                return "ok"
+            self.progress = float(answer.json().get("progress", 0.0))
+            return "loading"
         except httpx.ConnectError:
             return "refused"
         except httpx.HTTPError:
@@ -160,10 +173,11 @@ class Runner:
         if not whole:
             raise RunnerGoneError("unexpected EOF")
 
-    async def embed(self, texts: list[str]) -> list[dict[str, Any]]:
+    async def embed(self, texts: list[str], tokens: list[int]) -> list[dict[str, Any]]:
         """One vector for each text, with the tokens it had."""
         try:
-            answer = await self._client.post(f"http://127.0.0.1:{self.port}/embedding", json={"content": texts})
+            asked = {"content": texts, "prompt_tokens": tokens}
+            answer = await self._client.post(f"http://127.0.0.1:{self.port}/embedding", json=asked)
             return list(answer.json())
         except (httpx.HTTPError, ValueError) as error:
             raise RunnerGoneError(str(error)) from error
@@ -184,6 +198,13 @@ class Runner:
             self.process.stdin.close()
         await self._client.aclose()
 
+    async def until_ended(self, timeout_s: float) -> int | None:
+        """The return code when it comes in time, else None."""
+        if self.process:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self.process.wait(), timeout_s)
+        return self.ended()
+
     async def until_launched(self, gone: asyncio.Event) -> None:
         """Wait until the process answers at all, ready or not. Raises as `until_running` does."""
         while await self.health(_HEALTH_TIMEOUT_S) in ("refused", "silent"):
@@ -193,35 +214,43 @@ class Runner:
                 raise LoadFailedError("process has terminated: " + (self.last_error or end_text(code)))
             await asyncio.sleep(0.01)  # a process that starts announces nothing
 
-    async def until_running(
-        self, gone: asyncio.Event, stall_s: float, log: ServerLog, fields: dict[str, object]
-    ) -> None:
-        """Wait until it answers that it is ready.
+    async def until_running(self, gone: asyncio.Event, stall_s: float, log: ServerLog, era: Era) -> None:
+        """Wait until it answers that it is ready; the first status has been told.
 
-        Raises LoadAbandonedError when the client goes, LoadFailedError when the process ends or nothing moves for `stall_s`.
+        Raises LoadAbandonedError when the client goes, LoadFailedError when the process ends or nothing moves for
+        `stall_s`.
         """
-        status = ""
-        first = True
+        status, progress, read = era.first_status, 0.0, False
         moved_at = time.monotonic()
         while True:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(gone.wait(), _POLL_S)
             if gone.is_set():
                 raise LoadAbandonedError
-            if (code := self.ended()) is not None:
+            code = self.ended()
+            killed_now = code is not None and code < 0 and status != era.status_when_killed != ""
+            if code is not None and not killed_now:
                 raise LoadFailedError("process has terminated: " + (self.last_error or end_text(code)))
             if time.monotonic() > max(moved_at, self.last_output_at if self.output_is_progress else 0.0) + stall_s:
                 raise LoadFailedError("timed out")
-            now = await self.health(_HEALTH_TIMEOUT_S)
+            now = era.status_when_killed if killed_now else await self.health(_HEALTH_TIMEOUT_S)
             if now == "ok":
                 return
-            if now == "refused" and fields["first_status"] == "silent":
+            if now == "refused" and era.first_status == "silent":
                 now = "silent"
             if now == "loading" != status and self.output_is_progress:
                 moved_at = time.monotonic()
-            if now != status and (not first or now != fields["first_status"]):
-                log.say("load_status", **{**fields, "status": STATUS_TEXT[now]})
-            first, status = False, now
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(gone.wait(), _POLL_S)
+            if now != status:
+                log.say("load_status", **{**self.fields, "status": STATUS_TEXT[now]})
+            status = now
+            if self.progress != progress:
+                progress = self.progress
+                log.say("load_progress", progress=f"{progress:.2f}")
+                moved_at = time.monotonic()
+            elif progress >= 1.0 and not read:
+                read = True
+                log.say("load_progress_done")
+                moved_at = time.monotonic()
 
 
 STATUS_TEXT = {
@@ -235,6 +264,32 @@ def end_text(code: int) -> str:
     """How Go tells of a process's end."""
     names = {9: "killed", 11: "segmentation fault", 6: "aborted", 15: "terminated", 7: "bus error"}
     return f"signal: {names.get(-code, -code)}" if code < 0 else f"exit status {code}"
+
+
+def end_fields(code: int) -> dict[str, object]:
+    """How a process ended, in the words of the log."""
+    text = end_text(code)
+    signal_text = text.removeprefix("signal: ")
+    return {
+        "signalled": code < 0, "signal_number": -code if code < 0 else 0, "signal_name": signal_text,
+        "signal_text": signal_text, "exit_code": -1 if code < 0 else code, "exit_text": text,
+    }  # fmt: skip
+
+
+def runner_fields(version: str, runner: Runner) -> dict[str, object]:
+    """The group of fields with which debug lines name a runner, and how long it may rest."""
+    size = binary_size(resident_bytes(version, runner.model, runner.num_ctx, runner.parallel))
+    unloaded = (
+        f'runner.size="{size}" runner.vram="0 B" runner.parallel={runner.parallel} runner.pid={runner.pid} '
+        f"runner.model={runner.blob}"
+    )
+    name = f"runner.name=registry.ollama.ai/library/{runner.model.name}:latest"
+    keep_alive_s = runner.keep_alive_s
+    return {
+        "runner_fields": f"{name} {unloaded} runner.num_ctx={runner.num_ctx}",
+        "runner_fields_unloaded": unloaded, "pid": runner.pid,
+        "duration": "2562047h47m16.854775807s" if keep_alive_s > 10**9 else go_duration(keep_alive_s),
+    }  # fmt: skip
 
 
 def free_port() -> int:

@@ -30,6 +30,7 @@ class RunnerSpec:
     debug: bool
     timetable: str | None
     notices_abort_in_prefill: bool
+    loads_when_asked: bool
     zone_offset_s: int
     crash_exit_code: int
     fields: dict[str, object] = field(default_factory=dict)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -28,7 +29,7 @@ from .processes import die_with_parent, show_title
 from .runner import PROGRAMS, free_port
 from .scheduler import Scheduler
 from .server_log import ServerLog
-from .settings import Settings, environment_text
+from .settings import Settings, environment_text, subprocess_environment
 from .wording import Wording
 
 
@@ -87,6 +88,7 @@ async def _serve(settings: Settings, era: Era, listener: socket.socket, options:
     scheduler.start()
     config = uvicorn.Config(AccessLog(app, log, options.truth), log_config=None, access_log=False, lifespan="off",
                             timeout_graceful_shutdown=0)  # fmt: skip
+    logging.getLogger("uvicorn.error").disabled = True  # the log is Ollama's; AccessLog says what went wrong
     server = _Server(config)
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -101,9 +103,11 @@ async def _serve(settings: Settings, era: Era, listener: socket.socket, options:
 def _start_fields(settings: Settings, era: Era) -> dict[str, object]:
     sound = [model for model in MODELS.values() if not model.broken]
     return {
-        **host_fields(), **gpu_fields(settings.gpu), "env": environment_text(settings, era), "host_port": f"{settings.host}:{settings.port}",
+        **host_fields(), **gpu_fields(settings.gpu), "env": environment_text(settings, era),
+        "host_port": f"{settings.host}:{settings.port}",
         "version": era.version, "blob_count": 2 * len(sound), "model_count": len(sound),
-        "discovery_port": free_port(), "subprocess_environment": "PATH=/usr/bin:/bin", "no_cloud": "true",
+        "discovery_port": free_port(), "subprocess_environment": subprocess_environment(era, settings),
+        "no_cloud": "true",
         "recommendations_wait": "3h50m48.86647919s",
     }  # fmt: skip
 

@@ -96,3 +96,16 @@ def environment_text(settings: Settings, era: Era) -> str:
     told["OLLAMA_DEBUG"] = {True: {"0.3.14": "true"}.get(era.version, "DEBUG"),
                             False: {"0.3.14": "false"}.get(era.version, "INFO")}[settings.debug]  # fmt: skip
     return " ".join(f"{key}:{told[key]}" for key in sorted(told))
+
+
+def subprocess_environment(era: Era, settings: Settings) -> str:
+    """What a debugging server tells of the environment that it gives a runner."""
+    folder = "/usr/local/lib/ollama"
+    if era.version == "0.3.14":
+        return f"PATH=/usr/bin:/bin LD_LIBRARY_PATH={folder}:{folder}/runners/cpu_avx2"
+    if era.version == "0.32.15":
+        return f"PATH=/usr/bin:/bin LD_LIBRARY_PATH={folder}"
+    told = {"OLLAMA_HOST": f"{settings.host}:{settings.port}", "OLLAMA_MODELS": settings.models_folder}
+    told |= {key: value for key, value in settings.environment.items() if key.startswith("OLLAMA_") and key not in told}
+    given = " ".join(f"{key}={value}" for key, value in told.items())
+    return f"PATH=/usr/bin:/bin {given} LD_LIBRARY_PATH={folder} OLLAMA_LIBRARY_PATH={folder}"

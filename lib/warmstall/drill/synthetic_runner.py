@@ -66,6 +66,8 @@ class SyntheticRunner:
         self.wording = Wording(spec.version)
         self.lines = TaskLines(self.wording, spec, self.model)
         self.loaded = False
+        self.asked = threading.Event()
+        self._reading_since = self._reading_s = 0.0
         self._lock = threading.Lock()
         self._slot_freed = threading.Condition(self._lock)
         self._tasks = 0
@@ -81,6 +83,9 @@ class SyntheticRunner:
     def run(self) -> None:
         """Load; a fault of our own must not look like a load that hangs."""
         try:
+            self.say("runner_start")
+            if self.spec.loads_when_asked:
+                self.asked.wait()
             self.load()
         except BaseException:
             traceback.print_exc()
@@ -88,7 +93,6 @@ class SyntheticRunner:
 
     def load(self) -> None:
         """Read the model, as long as that takes; ends the process where the load fails."""
-        self.say("runner_start")
         if self.model.broken:
             self._fail(self.model.broken)
         failing = bool(self.timetable.strength("failed_load", self.model.name))
@@ -97,12 +101,21 @@ class SyntheticRunner:
             self._fail("allocation")
         while self.timetable.strength("load_hang", self.model.name):
             time.sleep(0.05)  # a fault ends at its time of day, which nothing announces
-        work(self.model.load_s + self.timetable.strength("slow_load", self.model.name))
+        self._reading_s = self.model.load_s + self.timetable.strength("slow_load", self.model.name)
+        self._reading_since = time.monotonic()
+        work(self._reading_s)
         self.say("runner_load_tensors")
         self.loaded = True
         self.say("runner_ready")
         growth.start(self.timetable, self.model.name)
         threading.Thread(target=self._spin, daemon=True).start()
+
+    @property
+    def progress(self) -> float:
+        """The share of the model that has been read."""
+        if not self._reading_since:
+            return 0.0
+        return min(1.0, (time.monotonic() - self._reading_since) / self._reading_s)
 
     def _fail(self, reason: str) -> None:
         section = f"load_error_{reason}"
@@ -259,7 +272,11 @@ def handler_for(runner: SyntheticRunner) -> type[http.server.BaseHTTPRequestHand
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if self.path == "/health":
-                self._answer({"status": "ok" if runner.loaded else "loading model"}, 200 if runner.loaded else 503)
+                runner.asked.set()
+                if runner.loaded:
+                    self._answer({"status": "ok"})
+                else:
+                    self._answer({"status": "loading model", "progress": runner.progress}, 503)
             elif self.path == "/slots":
                 self._answer(runner.lines.slots())
             else:
@@ -290,8 +307,10 @@ def handler_for(runner: SyntheticRunner) -> type[http.server.BaseHTTPRequestHand
 
         def _embed(self, ask: dict[str, Any]) -> None:
             answers = []
-            for index, text in enumerate(ask["content"]):
-                figures = list(runner.completion({"prompt": text, "embedding": True}, Connection(self)))[-1]
+            tokens = ask.get("prompt_tokens") or [0] * len(ask["content"])
+            for index, (text, count) in enumerate(zip(ask["content"], tokens, strict=True)):
+                asked = {"prompt": text, "prompt_tokens": count, "embedding": True}
+                figures = list(runner.completion(asked, Connection(self)))[-1]
                 vector = embed(text, runner.model.n_embd)
                 answers.append({"index": index, "embedding": [vector], **figures})
             self._answer(answers)
