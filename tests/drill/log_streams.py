@@ -20,8 +20,6 @@ _RUNNER_FILES = ("runner.go", "cache.go", "image.go", ".")
 _SERVER_KEYS = ("gpu_discovery_start", "discovery_spawn", "predict_http_err")
 # One of these begins a load; what a runner writes until the next one is its.
 _SPAWN = "runner_spawn"
-# Said again and again while something lasts: once is as good as five times.
-_REPEATED = ("load_progress", "load_status", "ls_progress")
 # What a process writes when it falls down; how long that is depends on what it was doing.
 _DUMP = re.compile(
     r"goroutine |created by |\t/|\t[\w./<>]+:\d+|[rcdefgs][a-z0-9]{1,5} +0x"
@@ -72,8 +70,7 @@ def streams_of(log: Path) -> Streams:
         own = found.runners[-1] if writer == "runner" else found.server
         if event.key == _SPAWN:
             found.runners.append([])
-        if not (event.key in _REPEATED and own and own[-1].key == event.key):
-            own.append(event)
+        own.append(event)
     dump = False
     for number, line in enumerate(lines, 1):
         dump = bool(_DUMP.match(line)) or (dump and not line.strip())

@@ -10,6 +10,8 @@ from .recording import Recording
 
 # What one part of a process says while others go on beside: at the server's start, and at a Go runner's.
 _RACING = ("gpu_discovery_start", "model_cache_hydrated", "runner_listen")
+# What is said after so many seconds, as long as something lasts: once is as good as five times.
+_TIMED = ("load_progress", "load_status", "ls_gen_progress", "ls_prompt_progress")
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ def compare_events(real: Streams, drill: Streams, concurrent: bool) -> Events:
     found += compare(_ordered(real.server), _ordered(drill.server), "events", "server")
     found += of_counts(_racing(real.server), _racing(drill.server), "events", "server")
     if concurrent:  # and so is which load a line of a runner stands behind
-        found += of_counts(_runner_keys(real), _runner_keys(drill), "events", "runners")
+        for part in (_ordered, _racing):
+            found += of_counts(part(_all(real)), part(_all(drill)), "events", "runners")
     else:
         longest = max(len(real.runners), len(drill.runners))
         for number in range(longest):
@@ -38,6 +41,7 @@ def compare_events(real: Streams, drill: Streams, concurrent: bool) -> Events:
             where = f"runner of load {number}" if number else "before any load"
             found += of_sequences(_ordered(here), _ordered(there), "events", where)
             found += of_counts(_racing(here), _racing(there), "events", where)
+    found += of_counts(_timed(real), _timed(drill), "events", "log")
     total = sum(len(s.server) + len(s.access) + len(_runner_keys(s)) for s in (real, drill))
     unlike = sum((2 if one.kind == "moved" else 1) * one.count for one in found)
     found += _fields([*real.server, *_all(real)], [*drill.server, *_all(drill)])
@@ -64,11 +68,15 @@ def _keys(events: list[Said]) -> list[str]:
 
 
 def _ordered(events: list[Said]) -> list[str]:
-    return [event.key for event in events if event.key not in _RACING]
+    return [event.key for event in events if event.key not in (*_RACING, *_TIMED)]
 
 
 def _racing(events: list[Said]) -> list[str]:
     return [event.key for event in events if event.key in _RACING]
+
+
+def _timed(streams: Streams) -> set[str]:
+    return {event.key for event in (*streams.server, *_all(streams)) if event.key in _TIMED}
 
 
 def _all(streams: Streams) -> list[Said]:
