@@ -245,7 +245,8 @@ class Api:
             raise RefusedError(status, text.format(model=body["model"], route=route))
         beside = {key: body.get(key) for key in ("truncate", "shift", "format", "raw")}
         options = {**(body.get("options") or {}), **beside}
-        return Call(model, options, keep_alive_s, gone, truth)
+        messages = [str(message.get("content", "")) for message in body.get("messages") or []]
+        return Call(model, options, keep_alive_s, gone, truth, messages=messages)
 
     def head(self, body: Piece, piece: Piece) -> Piece:
         return {"model": body["model"], "created_at": nanoseconds_text(time.time())} | piece

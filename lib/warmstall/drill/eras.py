@@ -11,6 +11,8 @@ _STOPPED = (
     "server logs for details"
 )
 
+# Said of a runner that ended in an answer.
+_UNEXPECTED_END = "an error was encountered while running the model: unexpected EOF"
 # A prompt that is cut keeps its first tokens.
 KEPT_TOKENS = 5
 
@@ -45,8 +47,6 @@ class Era:
     output_renews_load_timeout: bool
     # A load that fails in an allocation is tried once more, after all other models have left.
     retries_failed_loads: bool
-    # A runner that dies in a request is waited for at once, not when somebody asks for it next.
-    stops_dead_runners: bool
     # The server waits until the runner answers at all before it says that it waits for the model.
     waits_for_launch: bool
     # The status that the first line of waiting already tells.
@@ -97,7 +97,7 @@ ERAS = {
             notices_abort_in_prefill=False, halves_long_prompts=False, waits_for_launch=False,
             runner_refuses_long_prompts=False,
             embeds_with_embedding_models_only=False, output_renews_load_timeout=False, retries_failed_loads=False,
-            stops_dead_runners=False, first_status="refused",
+            first_status="refused",
             one_token_more=True, duration_grain_ns=1_000_000, fails_before_first_chunk=False,
             missing_blob=(404, 'model "{model}" not found, try pulling it first'),
             bad_format=(400, 'format must be empty or "json"', False), caps_num_ctx=False, fits_before_spawn=True,
@@ -124,14 +124,14 @@ ERAS = {
             notices_abort_in_prefill=True, halves_long_prompts=False, waits_for_launch=True,
             runner_refuses_long_prompts=False,
             embeds_with_embedding_models_only=False, output_renews_load_timeout=False, retries_failed_loads=False,
-            stops_dead_runners=False, first_status="loading",
+            first_status="loading",
             one_token_more=False, duration_grain_ns=1, fails_before_first_chunk=True,
             missing_blob=(400, '"{model}" does not support {route}'),
             bad_format=(500, 'invalid format: {format}; expected "json" or a valid JSON Schema object', True),
             caps_num_ctx=True, fits_before_spawn=False, loads_when_asked=True, status_when_killed="silent",
             unanswered_end=_STOPPED,
             process_name="ollama", runner_name="llama runner",
-            unexpected_end="an error was encountered while running the model: unexpected EOF",
+            unexpected_end=_UNEXPECTED_END,
             load_timeout="timed out waiting for llama runner to start - progress {progress} - ",
             refuses={
                 "bad_magic": "invalid file magic", "truncated_file": "unable to load model: {blob}",
@@ -151,14 +151,13 @@ ERAS = {
             notices_abort_in_prefill=True, halves_long_prompts=True, waits_for_launch=False, first_status="silent",
             runner_refuses_long_prompts=True,
             embeds_with_embedding_models_only=True, output_renews_load_timeout=True, retries_failed_loads=True,
-            stops_dead_runners=True,
             one_token_more=False, duration_grain_ns=1000, fails_before_first_chunk=True,
             missing_blob=(400, '"{model}" does not support {route}'),
             bad_format=(500, 'invalid format: {format}; expected "json" or a valid JSON Schema object', True),
             caps_num_ctx=True, fits_before_spawn=False, loads_when_asked=False, status_when_killed="",
-            unanswered_end=_STOPPED,
+            unanswered_end=_UNEXPECTED_END,
             process_name="llama-server", runner_name="llama-server",
-            unexpected_end="an error was encountered while running the model: unexpected EOF",
+            unexpected_end=_UNEXPECTED_END,
             load_timeout="timed out waiting for llama-server to start - ",
             refuses={"bad_magic": "invalid file magic"},
             load_errors={

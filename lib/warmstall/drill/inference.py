@@ -18,7 +18,7 @@ from .runner import LoadAbandonedError, LoadFailedError, Options, Runner, Runner
 from .scheduler import AbandonedError, QueueFullError, Scheduler, find_blob
 from .server_log import ServerLog
 from .settings import Settings
-from .token_timing import count_tokens
+from .token_timing import count_tokens, end_of
 
 _QUEUE_FULL = "server busy, please try again.  maximum pending requests exceeded"
 # What the template adds to a prompt.
@@ -86,6 +86,7 @@ class Call:
     started: float = field(default_factory=time.perf_counter)
     loaded: float = 0.0
     first_request: bool = False
+    messages: list[str] = field(default_factory=list)
 
     @property
     def is_chat(self) -> bool:
@@ -144,13 +145,14 @@ class Inference:
 
     async def tokens(self, call: Call, runner: Runner, prompt: str) -> AsyncIterator[dict[str, Any]]:
         """The runner's chunks. Raises ClientLeftError, RefusedError (the runner ended)."""
+        prompt = self._drop_messages(call, runner, prompt)
         self.log.say("completion_debug", prompt_characters=len(prompt) + _TEMPLATE_CHARACTERS)
         self.check_format(call.options.get("format"), loaded=True)
         if call.is_chat:
             self._read_vocabulary(runner)
         asked = call.options.get("num_predict", -1)
         n_predict = -1 if asked is None else int(asked)
-        tokens = self._fit(call, runner, count_tokens(prompt))
+        tokens, prompt = self._fit(call, runner, prompt)
         ask = {"prompt": prompt, "prompt_tokens": tokens, "n_predict": n_predict, "n_keep": 4}
         if n_predict >= 0 and self.era.one_token_more:
             ask["n_predict"] = n_predict + 1
@@ -189,6 +191,8 @@ class Inference:
         if call.truth.path != "/api/embeddings":
             self._read_vocabulary(runner)
         tokens = [self._fit_input(call, runner, count_tokens(text)) for text in texts]
+        if self.era.embeds_with_embedding_models_only and not runner.model.embedding:
+            raise RefusedError(501, "This server does not support embeddings. Start it with `--embeddings`")
         await self._take_slot(call, runner)
         rows: list[dict[str, Any]]
         try:
@@ -236,20 +240,34 @@ class Inference:
         call.truth.truncated = True
         return limit - 1
 
-    def _fit(self, call: Call, runner: Runner, tokens: int) -> int:
-        """The tokens that are left of a prompt longer than the context. Raises RefusedError where it may not be cut."""
-        limit = runner.num_ctx
+    def _drop_messages(self, call: Call, runner: Runner, prompt: str) -> str:
+        """A chat that is too long loses its oldest messages first."""
+        dropped = 0
+        while (
+            call.options.get("truncate") is not False
+            and dropped < len(call.messages) - 1
+            and count_tokens(prompt) > runner.num_ctx
+        ):
+            dropped += 1
+            prompt = "\n".join(call.messages[dropped:])
+        if dropped:
+            self.log.say("messages_truncated", truncated_messages=dropped)
+        return prompt
+
+    def _fit(self, call: Call, runner: Runner, prompt: str) -> tuple[int, str]:
+        """The tokens of a prompt, cut to the context, and its text. Raises RefusedError where it may not be cut."""
+        limit, tokens = runner.num_ctx, count_tokens(prompt)
         if tokens <= limit:
-            return tokens
+            return tokens, prompt
         if call.options.get("truncate") is False:
             if self.era.runner_refuses_long_prompts:
-                return tokens
+                return tokens, prompt
             self.log.say("input_too_long")
             raise RefusedError(400, self.era.too_long.format(tokens=tokens, limit=limit))
         call.truth.truncated = True
         left = self.era.tokens_after_cut(limit)
         self.log.say("prompt_truncated", limit=left, prompt_tokens=tokens, keep=KEPT_TOKENS, new=left)
-        return left
+        return left, end_of(prompt, left)
 
     async def _take_slot(self, call: Call, runner: Runner) -> None:
         waiting = time.perf_counter()

@@ -57,17 +57,17 @@ class Loader:
         self._seed = seed
         self._loads = 0
 
-    async def load(self, ask: Ask) -> None:
+    async def load(self, ask: Ask, again: bool = False) -> None:
         """Start a runner and answer the one who asks. In some versions that goes on behind the caller's back."""
         parallel = 1 if ask.model.embedding else self.settings.num_parallel
         keep_alive_s = self.settings.keep_alive_s if ask.keep_alive_s is None else ask.keep_alive_s
         runner = Runner(ask.model, ask.blob, ask.options, parallel, asyncio.Semaphore(parallel), keep_alive_s)
         try:
-            await self._load(runner, ask)
+            await self._load(runner, ask, again)
         except Exception as error:
             await self._break_off(runner, ask, error)
 
-    async def _load(self, runner: Runner, ask: Ask) -> None:
+    async def _load(self, runner: Runner, ask: Ask, again: bool) -> None:
         runner.doubles_batch = self.era.version == "0.32.15"
         runner.caps_num_ctx = self.era.caps_num_ctx
         runner.output_is_progress = self.era.output_renews_load_timeout
@@ -76,7 +76,8 @@ class Loader:
         fields = self._fields(runner, ask)
         runner.fields = fields
         self._loads += 1
-        self.log.say("load_beside" if fields["beside"] else "load_first", **fields)
+        if not again:
+            self.log.say("load_beside" if fields["beside"] else "load_first", **fields)
         if ask.model.broken in self.era.refuses:
             self.log.say(f"load_failed_{ask.model.broken}", **fields)
             ask.fail(LoadFailedError(self.era.refuses[ask.model.broken].format(blob=ask.blob)))
@@ -84,7 +85,7 @@ class Loader:
         if self.era.fits_before_spawn and not await self._find_room(runner, ask):
             return
         ask.spawned = True
-        self.log.say("load_begin", **fields)
+        self.log.say("load_again" if again else "load_begin", **fields)
         await runner.lock.acquire()
         self.starting.add(runner)
         await runner.spawn(self._program, self._spec(runner, fields), self.log)
@@ -133,7 +134,11 @@ class Loader:
             self.log.say("load_done", **{**fields, **runner_fields(self.era.version, runner), **told})
             ask.succeed(runner)
         except (LoadAbandonedError, LoadFailedError) as error:
-            await self._end_failed(runner, ask, self._tell(runner, error))
+            failure = self._tell(runner, error)
+            if self.era.retries_failed_loads and self.scheduler.loaded and "allocate" in runner.last_error:
+                await self._load_alone(runner, ask, str(failure))
+            else:
+                await self._end_failed(runner, ask, failure)
         except Exception as error:
             await self._break_off(runner, ask, error)
         finally:
@@ -158,10 +163,18 @@ class Loader:
             reason = runner.model.broken or ("allocation" if "allocate" in runner.last_error else "")
             section = f"load_failed_{reason}"
             text = self.era.load_errors.get(section, text).format(**fields)
-            quoted = text.replace('"', '\\"').replace("\n", "\\n")
             known = section if self.log.wording.has(section) else "load_failed"
-            self.log.say(known, **{**fields, "error": quoted})
+            self.log.say(known, **{**fields, "error": _quoted(text)})
         return LoadFailedError(text)
+
+    async def _load_alone(self, failed: Runner, ask: Ask, error: str) -> None:
+        """Once more, when all other models have left."""
+        self.starting.discard(failed)
+        self.log.say("load_failed_retry", **{**failed.fields, "error": _quoted(error)})
+        self.log.say("evict_for_retry", count=len(self.scheduler.loaded))
+        for other in list(self.scheduler.loaded.values()):
+            await self.scheduler.make_leave(other)
+        await self.load(ask, again=True)
 
     async def _end_failed(self, runner: Runner, ask: Ask, error: Exception) -> None:
         """End what is left of a runner whose load failed, and tell the client."""
@@ -211,3 +224,8 @@ class Loader:
             crash_exit_code=2 if self.era.version != "0.32.15" else 1, fields=fields,
             shift=runner.options.shift is not False,
         )  # fmt: skip
+
+
+def _quoted(text: str) -> str:
+    """A text inside the quotes of a log line."""
+    return text.replace('"', '\\"').replace("\n", "\\n")

@@ -116,7 +116,7 @@ class PromptCache:
 
     def _save(self, held: Held) -> bool:
         self.say("cache_save", held_tokens=held.tokens, state_mib=f"{self._state_bytes(held.tokens) / MIB:.3f}")
-        if any(shared_tokens(other, held.prompt, held.tokens) == held.tokens for other in self.saved):
+        if any(other is held or shared_tokens(other, held.prompt, held.tokens) == held.tokens for other in self.saved):
             self.say("cache_save_known")
             return False
         self.saved = [*self.saved[-31:], held]

@@ -115,7 +115,7 @@ class Runner:
             self.last_output_at = time.monotonic()
             self.heard.set()
             text = line.decode("utf-8", "replace").strip()
-            for sign in ("error:", "Error:", "error loading model"):
+            for sign in ("error:", "Error:", "error loading model", "failed to allocate buffer for"):
                 if sign in text:
                     self.last_error = text[text.index(sign) :]
         self.heard.set()

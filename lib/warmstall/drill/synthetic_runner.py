@@ -33,6 +33,8 @@ from .wording import Wording
 
 # Tokens are sent at most this often; a faster model sends several at once.
 _QUANTUM_S = 0.01
+# A request that comes with another's end finds its slot still at work.
+_CANCEL_S = 0.03
 _WORDS = ("the", "model", "answers", "with", "words", "that", "mean", "nothing", "and", "take", "time", "as", "real")
 
 
@@ -214,7 +216,7 @@ class SyntheticRunner:
             connection.wait_closed(max(0.0, ends - time.monotonic()))
         except ClientGoneError:
             self.lines.told_to_cancel(task)
-            time.sleep(max(0.0, ends - time.monotonic()))
+            time.sleep(max(0.0, ends - time.monotonic()) + _CANCEL_S)
             task.done_tokens += batch
             raise
 

@@ -27,6 +27,11 @@ def count_tokens(prompt: str) -> int:
     return _TEMPLATE_TOKENS + math.ceil(len(prompt) / _CHARACTERS_PER_TOKEN)
 
 
+def end_of(prompt: str, tokens: int) -> str:
+    """The end of a prompt that has so many tokens with its template."""
+    return prompt[-max(1, int((tokens - _TEMPLATE_TOKENS) * _CHARACTERS_PER_TOKEN)) :]
+
+
 @dataclass
 class TokenTiming:
     """The times of one request: `prompt_s` for its prompt, `token_s()` for each next token.
