@@ -56,6 +56,8 @@ class Injector:
         self.intervals: list[Interval] = []
         self.problems: list[str] = []
         self._stopped: set[int] = set()
+        # One start at a time, however long the machine takes for it.
+        self._starting = asyncio.Lock()
 
     async def run(self, plans: tuple[FaultPlan, ...]) -> None:
         """Every fault at its time; returns when the last one is over."""
@@ -107,16 +109,18 @@ class Injector:
         return began, {"pid": pid}
 
     async def _restart(self, plan: FaultPlan) -> tuple[float, dict[str, object]]:
-        began = time.time()
-        await asyncio.to_thread(self._server.stop)
-        await asyncio.to_thread(self._server.start)
+        async with self._starting:
+            began = time.time()
+            await asyncio.to_thread(self._server.stop)
+            await asyncio.to_thread(self._server.start)
         return began, {}
 
     async def _server_down(self, plan: FaultPlan) -> tuple[float, dict[str, object]]:
-        began = time.time()
-        await asyncio.to_thread(self._server.stop)
-        await self._until(plan.fault.end_s)
-        await asyncio.to_thread(self._server.start)
+        async with self._starting:
+            began = time.time()
+            await asyncio.to_thread(self._server.stop)
+            await self._until(plan.fault.end_s)
+            await asyncio.to_thread(self._server.start)
         return began, {}
 
     async def _embedding_service_crash(self, plan: FaultPlan) -> tuple[float, dict[str, object]]:

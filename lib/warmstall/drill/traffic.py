@@ -26,7 +26,7 @@ FIGURES = (
 )  # fmt: skip
 COLUMNS = ("start_ts", "end_ts", "model", "endpoint", "status", "error", *FIGURES)
 # Who still waits this long after the end of the drill leaves too.
-_PATIENCE_AT_THE_END_S = 5.0
+_PATIENCE_AT_THE_END_S = 10.0
 _WORDS = (
     "river", "stone", "window", "garden", "letter", "winter", "market", "silver", "candle", "bridge", "harbour",
     "meadow", "copper", "lantern", "orchard", "thunder", "velvet", "compass", "marble", "feather",
