@@ -21,6 +21,7 @@ def model_fields(model: DrillModel, blob: str) -> dict[str, object]:
     return {
         "blob": blob,
         "model": model.name,
+        "truncated_file": model.broken == "truncated_file",
         "architecture": model.architecture,
         "general_name": model.general_name,
         "tensor_count": tensors,

@@ -120,7 +120,6 @@ class Scheduler:
         if self.loader.starting:
             self.log.say("shutdown_loading")
         runners = [*self.loaded.values(), *(self.loader.starting - set(self.loaded.values()))]
-        self.log.say("shutdown_begin")
         for runner in runners:
             self.say("shutdown_runner", runner)
             if runner is runners[0]:

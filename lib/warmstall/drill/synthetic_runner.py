@@ -33,6 +33,8 @@ from .wording import Wording
 
 # Tokens are sent at most this often; a faster model sends several at once.
 _QUANTUM_S = 0.01
+# What a model writes on an average when nobody limits it.
+_USUAL_TOKENS = 300
 # A request that comes with another's end finds its slot still at work.
 _CANCEL_S = 0.03
 _WORDS = ("the", "model", "answers", "with", "words", "that", "mean", "nothing", "and", "take", "time", "as", "real")
@@ -185,8 +187,13 @@ class SyntheticRunner:
                 self._slot_freed.wait()
                 self.lines.waiting -= 1
             task = self.lines.take(slot, prompt, tokens, number, bool(ask.get("embedding")))
-        task.n_predict = asked if asked >= 0 else 10 * self.spec.num_ctx
+        task.ends_itself = asked < 0
+        task.n_predict = asked if asked >= 0 else self._usual_length(number)
         return task
+
+    def _usual_length(self, number: int) -> int:
+        """Tokens until a model ends by itself, where nobody limits it."""
+        return 50 + int(Random(f"{self.spec.seed} length {number}").expovariate(1 / _USUAL_TOKENS))
 
     def _prefill(self, task: Task, timing: TokenTiming, connection: Connection) -> None:
         usual_s = timing.prompt_s(task.new_tokens)

@@ -33,6 +33,7 @@ class Task:
     discarded_tokens: int = 0
     truncated: bool = False
     cancelled: bool = False
+    ends_itself: bool = False
     prompt_s: float = 0.0
     generated_s: float = 0.0
     usual_prompt_s: float = 0.0
@@ -55,7 +56,7 @@ class Task:
         return {
             "content": "",
             "stop": True,
-            "stop_type": "limit",
+            "stop_type": "eos" if self.ends_itself else "limit",
             "tokens_evaluated": self.prompt_tokens,
             "tokens_predicted": self.generated_tokens,
             "truncated": self.truncated,
