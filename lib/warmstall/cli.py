@@ -218,6 +218,63 @@ def diff(
         print("\n".join([*compared.sentences, *compared.not_compared]))
 
 
+drill = typer.Typer(no_args_is_help=True, help="Game day: an Ollama-compatible server that fails on purpose.")
+app.add_typer(drill, name="drill")
+
+
+@drill.command("list")
+def list_drills(as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False) -> None:
+    """List the scenarios: what goes wrong, for how long, on which versions."""
+    from .drill.scenario import find_scenario, scenario_names
+
+    scenarios = [find_scenario(name) for name in scenario_names()]
+    if as_json:
+        rows = [{"name": one.name, "about": one.about, "versions": one.versions, "duration_s": one.duration_s}
+                for one in scenarios]  # fmt: skip
+        print(json.dumps(rows, indent=1, ensure_ascii=False))
+    else:
+        print("\n".join(f"{one.name:26}{one.duration_s:3.0f} s  {one.about}" for one in scenarios))
+
+
+@drill.command("run")
+def run_drill(
+    scenario: Annotated[str, typer.Argument(help="Its name, or a TOML file of your own.")],
+    out: Annotated[Path | None, typer.Option(help="New folder of the case; without it drill-SCENARIO.")] = None,
+    version: Annotated[str, typer.Option("--as", help="The Ollama version to be; without it the scenario's.")] = "",
+    seed: Annotated[int | None, typer.Option(help="Another seed gives other times.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+) -> None:
+    """Run a scenario with real processes and clients: leaves a case folder and, in truth.jsonl, what was done."""
+    from .drill.run import run_scenario
+    from .drill.scenario import find_scenario
+
+    found = find_scenario(scenario)
+    folder = out or Path(f"drill-{found.name}")
+    _say(f"{found.name}, about {found.duration_s:.0f} s: {found.about}")
+    outcome = run_scenario(found, folder, version or None, seed)
+    if as_json:
+        print(json.dumps(outcome.as_json(), indent=1, ensure_ascii=False))
+        return
+    for problem in outcome.problems:
+        print(f"not done: {printable_lines(problem)}", file=sys.stderr)
+    print(f"{outcome}\n\nNext: warmstall analyze {shlex.quote(str(folder))}")
+
+
+@drill.command("serve")
+def serve_drill(
+    port: Annotated[int, typer.Option(help="On 127.0.0.1; 0 takes a free one.")] = 0,
+    version: Annotated[
+        str, typer.Option("--as", help="The Ollama version to be: 0.3.14, 0.13.5 or 0.32.15.")
+    ] = "0.13.5",
+    runner: Annotated[str, typer.Option(help="synthetic, or llama: real inference (extra `drill`).")] = "synthetic",
+    gpu: Annotated[str, typer.Option(help="A simulated card, as 'cuda:Name:24'.")] = "",
+) -> None:
+    """Serve Ollama's API on loopback until Ctrl-C, with the log on this terminal; OLLAMA_* variables count."""
+    from .drill.server_process import serve_here
+
+    sys.exit(serve_here(port, version, runner, gpu))
+
+
 def _pair(text: str, option: str, example: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not (name and equals and value):

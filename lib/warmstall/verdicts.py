@@ -79,8 +79,10 @@ def _paused(f: Facts, phase: str) -> bool:
 def _mostly_something_else(f: Facts) -> bool:
     """A load was there, but what came after it is longer than the load and beyond what is usual."""
     usual_s = f["usual_limit_s"]
-    waited_s = f["load_s"] + f["queue_s"]
-    return bool(usual_s and not f["measured"] and f["rest_s"] > max(usual_s, waited_s + NOTHING_TO_EXPLAIN_S))
+    before_s = f["load_s"] + f["queue_s"] + NOTHING_TO_EXPLAIN_S
+    if f["measured"]:
+        return any(_excess(f, phase) and f[f"{phase}_excess_s"] > before_s for phase in ("prefill", "decode"))
+    return bool(usual_s and f["rest_s"] > max(usual_s, before_s))
 
 
 def _hardly_a_load(f: Facts) -> bool:

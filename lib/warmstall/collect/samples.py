@@ -86,7 +86,8 @@ class Sampler:
         names = ["pid", "ppid", "cmdline", "status", "num_threads", "memory_info", "create_time", "cpu_times"]
         for process in psutil.process_iter(names):
             facts = process.info
-            command = " ".join(facts["cmdline"] or ())
+            # A process that has set its own title leaves empty words behind it.
+            command = " ".join(facts["cmdline"] or ()).strip()
             if not (role := role_of(command)):
                 continue
             times, memory = facts["cpu_times"], facts["memory_info"]

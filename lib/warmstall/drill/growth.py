@@ -18,16 +18,19 @@ def start(timetable: Timetable, model: str) -> None:
         threading.Thread(target=_grow, args=(timetable, model), daemon=True).start()
 
 
+# What has grown stays until the process ends, as a leak does.
+_held: list[bytearray] = []
+
+
 def _grow(timetable: Timetable, model: str) -> None:
     import psutil
 
-    held: list[bytearray] = []
-    while len(held) * _STEP_BYTES < CAP_BYTES:
+    while len(_held) * _STEP_BYTES < CAP_BYTES:
         bytes_per_s = timetable.strength("growing_memory", model)
         if not bytes_per_s:
             time.sleep(0.1)
             continue
         if psutil.virtual_memory().available < HEADROOM_BYTES:
             return
-        held.append(bytearray(b"\x01" * _STEP_BYTES))  # written to, so that it is really in memory
+        _held.append(bytearray(b"\x01" * _STEP_BYTES))  # written to, so that it is really in memory
         time.sleep(_STEP_BYTES / bytes_per_s)

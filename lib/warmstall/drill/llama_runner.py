@@ -62,7 +62,7 @@ def load(spec: RunnerSpec) -> Any:
     `/health` answers 503 meanwhile. The binding keeps Python's lock until then, so the lines of a load arrive when it
     has ended; a pipe has room for all of them.
     """
-    import xllamacpp  # type: ignore[import-untyped]
+    import xllamacpp
 
     given = xllamacpp.CommonParams()
     given.model.path = spec.blob

@@ -12,11 +12,13 @@ _PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent(parent_pid: int) -> None:
-    """End as soon as the parent has ended, however it ended.
+    """End as soon as the parent has ended, however it ended; 0 means that nobody has to be there.
 
     On Linux the kernel sends SIGKILL, which a stopped process obeys too. Elsewhere the end of standard input, a pipe
     that the parent holds, is the sign; a stopped process sees it only when it goes on.
     """
+    if not parent_pid:
+        return
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     else:
@@ -33,6 +35,8 @@ def _end_with_input() -> None:
 
 def show_title(title: str, name: str) -> None:
     """Appear in process tables under that command line and name, as the program that the drill stands for."""
+    # Without this it would write over the environment, which /proc shows and collectors read.
+    os.environ["SPT_NOENV"] = "1"
     import setproctitle
 
     setproctitle.setproctitle(title)

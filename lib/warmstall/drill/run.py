@@ -10,6 +10,7 @@ import asyncio
 import math
 import shutil
 import time
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from inspect import signature
@@ -48,6 +49,27 @@ class Outcome:
     truths: tuple[Truth, ...]
     intervals: tuple[Interval, ...]
     problems: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        verdicts = Counter(truth.verdict for truth in self.truths)
+        counts = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common())
+        done = ", ".join(
+            f"{interval.fault.kind} for {interval.ended - interval.began:.0f} s" for interval in self.intervals
+        )
+        return (
+            f"{self.scenario} as Ollama {self.version}, seed {self.seed}: {len(self.truths)} requests in "
+            f"{self.ended - self.began:.0f} s.\nWhat was done: {done or 'nothing'}.\nWhat is true: {counts or 'no request'} "
+            f"(truth.jsonl).\nCase: {self.folder}"
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """The outcome, its truths as counts of verdicts."""
+        return {
+            "scenario": self.scenario, "version": self.version, "seed": self.seed, "case": str(self.folder),
+            "seconds": round(self.ended - self.began, 3), "requests": len(self.truths),
+            "by_verdict": dict(Counter(truth.verdict for truth in self.truths)),
+            "faults": [interval.row() for interval in self.intervals], "problems": list(self.problems),
+        }  # fmt: skip
 
 
 def run_scenario(scenario: Scenario, folder: Path, version: str | None = None, seed: int | None = None) -> Outcome:

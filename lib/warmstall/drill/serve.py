@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--truth", type=Path)
     parser.add_argument("--gpu", help="a simulated card: LIBRARY:NAME:GIB")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--parent", type=int, default=os.getppid())
+    parser.add_argument("--parent", type=int, default=0, help="process with which to end; 0: none")
     options = parser.parse_args(arguments)
     die_with_parent(options.parent)
     show_title("/usr/local/bin/ollama serve", "ollama")
@@ -61,8 +61,20 @@ def main(arguments: list[str] | None = None) -> int:
     except (InputError, OSError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
+    if options.runner == "llama":
+        _write_models(Path(settings.models_folder) / "blobs")
     asyncio.run(_serve(settings, era, listener, options))
     return 0
+
+
+def _write_models(blobs: Path) -> None:
+    """Real inference needs a file for each model: one random model, under the names of all of them."""
+    from .random_gguf import random_gguf
+
+    made = random_gguf(blobs)
+    for model in MODELS.values():
+        if not model.broken and not (blobs / model.blob).exists():
+            (blobs / model.blob).symlink_to(made.name)
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,9 +15,10 @@ from types import TracebackType
 import httpx
 import psutil
 
-from ..errors import WarmstallError
-from .eras import DEFAULT_VERSION
-from .runner import free_port
+from ..errors import InputError, WarmstallError
+from .eras import DEFAULT_VERSION, ERAS
+from .gpu import SimulatedGpu
+from .runner import PROGRAMS, free_port
 
 # The kernel ends a drill with the thread that started it, so one thread that lasts as long as we do starts them all.
 _starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="drill")
@@ -44,6 +46,8 @@ class DrillServer:
         self.log = folder / "server.log"
         self.truth = folder / "server_truth.jsonl"
         self._environment = dict(environment or {})
+        if runner == "llama":
+            self._environment.setdefault("OLLAMA_MODELS", str(folder / "models"))
         self._arguments = ["--version", version, "--seed", str(seed), "--runner", runner, "--truth", str(self.truth)]
         if gpu:
             self._arguments += ["--gpu", gpu]
@@ -76,7 +80,7 @@ class DrillServer:
         with self.log.open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "warmstall.drill.serve", *self._arguments, "--parent", str(os.getpid())],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment,
+                stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=environment,
             )  # fmt: skip
 
     def runner_pids(self) -> list[int]:
@@ -108,3 +112,23 @@ class DrillServer:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.stop()
+
+
+def serve_here(port: int, version: str, runner: str, gpu: str) -> int:
+    """Serve in the foreground until a signal ends it; returns the exit code. Raises InputError for unknown words."""
+    for given, known in ((version, list(ERAS)), (runner, list(PROGRAMS))):
+        if given not in known:
+            raise InputError(f"{given!r} is none of {', '.join(known)}.")
+    SimulatedGpu.read(gpu)
+    with tempfile.TemporaryDirectory(prefix="warmstall-drill-") as folder:
+        environment = {**os.environ, "OLLAMA_HOST": f"127.0.0.1:{port or free_port()}"}
+        if runner == "llama":
+            environment.setdefault("OLLAMA_MODELS", str(Path(folder) / "models"))
+        words = [sys.executable, "-m", "warmstall.drill.serve", "--version", version, "--runner", runner]
+        words += ["--parent", str(os.getpid()), *(["--gpu", gpu] if gpu else [])]
+        process = subprocess.Popen(words, stdin=subprocess.PIPE, env=environment)
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            process.terminate()
+            return process.wait()
