@@ -6,25 +6,21 @@ version on standard error and answers on loopback until it is ended. Needs nothi
 
 from __future__ import annotations
 
-import http.server
-import json
 import os
-import select
 import signal
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Iterator
-from itertools import chain
 from random import Random
 from typing import Any
 
 from . import growth
 from .go_text import stamp
-from .lexical import embed
 from .models import MODELS, DrillModel
 from .processes import die_with_parent, show_title
+from .runner_client import ClientGoneError, Connection, PromptTooLongError
 from .runner_spec import RunnerSpec
 from .task_lines import Task, TaskLines
 from .timetable import Timetable
@@ -38,26 +34,6 @@ _USUAL_TOKENS = 300
 # A request that comes with another's end finds its slot still at work.
 _CANCEL_S = 0.03
 _WORDS = ("the", "model", "answers", "with", "words", "that", "mean", "nothing", "and", "take", "time", "as", "real")
-
-
-class ClientGoneError(Exception):
-    """The other end of the connection was closed."""
-
-
-class PromptTooLongError(Exception):
-    """A prompt longer than a slot's context, which llama-server refuses."""
-
-    def __init__(self, prompt_tokens: int, num_ctx: int) -> None:
-        message = (
-            f"request ({prompt_tokens} tokens) exceeds the available context size ({num_ctx} tokens), try increasing it"
-        )
-        super().__init__(message)
-        self.body = {
-            "error": {
-                "code": 400, "message": message, "type": "exceed_context_size_error",
-                "n_prompt_tokens": prompt_tokens, "n_ctx": num_ctx,
-            }
-        }  # fmt: skip
 
 
 class SyntheticRunner:
@@ -259,90 +235,6 @@ class SyntheticRunner:
             connection.check()
 
 
-class Connection:
-    """Whether the one who asked is still there."""
-
-    def __init__(self, handler: http.server.BaseHTTPRequestHandler) -> None:
-        self._socket = handler.connection
-
-    def check(self) -> None:
-        """Raises ClientGoneError when the other end was closed."""
-        self.wait_closed(0.0)
-
-    def wait_closed(self, seconds: float) -> None:
-        readable, _, _ = select.select([self._socket], [], [], seconds)
-        if readable and not self._socket.recv(1):
-            raise ClientGoneError
-
-
-def handler_for(runner: SyntheticRunner) -> type[http.server.BaseHTTPRequestHandler]:
-    """llama-server's endpoints over a runner."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            if self.path == "/health":
-                runner.asked.set()
-                if runner.loaded:
-                    self._answer({"status": "ok"})
-                else:
-                    self._answer({"status": "loading model", "progress": runner.progress}, 503)
-            elif self.path == "/slots":
-                self._answer(runner.lines.slots())
-            else:
-                self._answer({"error": {"code": 404, "message": "File Not Found", "type": "not_found_error"}}, 404)
-
-        def do_POST(self) -> None:
-            ask = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            try:
-                if self.path == "/embedding":
-                    self._embed(ask)
-                else:
-                    self._stream(ask)
-            except (ClientGoneError, BrokenPipeError, ConnectionResetError, ConnectionAbortedError):
-                self.close_connection = True
-
-        def _stream(self, ask: dict[str, Any]) -> None:
-            chunks = runner.completion(ask, Connection(self))
-            try:
-                first = next(chunks)
-            except PromptTooLongError as error:
-                self._answer(error.body, 400)
-                return
-            self.send_response(200)
-            self.send_header("Content-Type", "text/event-stream")
-            self.end_headers()
-            for chunk in chain([first], chunks):
-                self.wfile.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
-
-        def _embed(self, ask: dict[str, Any]) -> None:
-            answers = []
-            tokens = ask.get("prompt_tokens") or [0] * len(ask["content"])
-            for index, (text, count) in enumerate(zip(ask["content"], tokens, strict=True)):
-                asked = {"prompt": text, "prompt_tokens": count, "embedding": True}
-                figures = list(runner.completion(asked, Connection(self)))[-1]
-                vector = embed(text, runner.model.n_embd)
-                answers.append({"index": index, "embedding": [vector], **figures})
-            self._answer(answers)
-
-        def _answer(self, body: object, status: int = 200) -> None:
-            data = json.dumps(body, separators=(",", ":")).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *words: object) -> None:
-            pass
-
-    return Handler
-
-
-class _Server(http.server.ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-
 def main() -> None:
     spec = RunnerSpec.read(sys.argv[1])
     die_with_parent(spec.parent_pid)
@@ -351,9 +243,10 @@ def main() -> None:
     for number in (signal.SIGSEGV, signal.SIGABRT):
         if runner.wording.has(f"crash_{number.name}"):
             signal.signal(number, runner.dump)
-    server = _Server(("127.0.0.1", spec.port), handler_for(runner))
     threading.Thread(target=runner.run, daemon=True).start()
-    server.serve_forever()
+    from .runner_http import serve  # reading it takes as long as all the rest: the first lines do not wait for it
+
+    serve(spec.port, runner)
 
 
 if __name__ == "__main__":
