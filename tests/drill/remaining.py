@@ -27,7 +27,13 @@ class Remaining:
         )
 
 
+_SLOW_START = "a Python runner starts later than Ollama's: a load that is cut short may end before its first lines"
+
 REMAINING: tuple[Remaining, ...] = (
+    Remaining("*/*client_abort", "events", "runner of load [234]: *", _SLOW_START),
+    Remaining("*/load_timeout", "events", "runner of load 1: *", _SLOW_START),
+    Remaining("0.3.14/load_failure", "events", "runner of load *: runner_listen", "a failing runner may listen or not"),
+    Remaining("0.13.5/api_errors", "verdicts", "request 15 /api/embed: *", "the recorded machine was busy for 2 s"),
     Remaining("0.32.15/timezone_new_york", "events", "*", "six requests in the recorded log are another client's"),
     Remaining("0.32.15/slow_load", "events", "*", "99 requests in the recorded log are another client's"),
 )
