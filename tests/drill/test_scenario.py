@@ -49,6 +49,7 @@ def test_the_smallest_scenario_has_the_defaults():
         ({key: value for key, value in SMALLEST.items() if key != "about"}, "x.toml: about: it is missing."),
         (SMALLEST | {"text": "of the file"}, "x.toml: text: there is none of this name; expected one of about, "),
         (SMALLEST | {"environment": {"PATH": "/"}}, "x.toml: environment PATH: expected a variable OLLAMA_…."),
+        (SMALLEST | {"gpu": "a large one"}, "x.toml: gpu: 'a large one' is no simulated GPU; expected LIBRARY:"),
         (SMALLEST | {"faults": {"kind": "restart"}}, "x.toml: faults: expected tables, each under [[faults]]."),
         (with_row("faults", kind="slow_decod"), "x.toml, fault 1: kind slow_decod: there is none of this name; "
                                                 "did you mean slow_decode?"),
@@ -123,4 +124,4 @@ def test_a_kind_of_fault_names_what_exists(kind):
 
 def test_every_kind_of_fault_but_one_has_a_scenario():
     used = {plan.fault.kind for name in scenario_names() for plan in find_scenario(name).faults}
-    assert set(KINDS) - used == {"slow_prefill"}
+    assert set(KINDS) == used

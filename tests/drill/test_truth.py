@@ -186,6 +186,13 @@ def test_a_runner_that_stood_still_until_it_was_killed_did_both():
     assert (truth.verdict, truth.accept) == ("runner_crash", ("runner_crash", "warm_stall"))
 
 
+def test_a_server_that_ends_takes_its_requests_with_it():
+    """Its own note cannot tell who closed first; the client knows that it did not."""
+    cut = trial(0.6, error="stream ended without done")
+    truth = truth_of(cut, note(decode_s=0.5, outcome="aborted"), [interval("restart", 0.5, 3, None)])
+    assert truth.accept == ("runner_crash",)
+
+
 def test_a_stream_that_broke_off_died_with_status_200():
     broken = trial(0.2, error="stream ended without done")
     assert truth_of(broken, note(decode_s=0.01), [interval("broken_stream", -5, 5)]).verdict == "runner_crash"

@@ -13,16 +13,16 @@ import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
-from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 
 from ..errors import InputError, OutputError
+from .gpu import SimulatedGpu
 from .growth import CAP_BYTES, HEADROOM_BYTES
 from .injector import Injector
-from .samples import Samples, SimulatedGpu, SimulatedMemory
+from .samples import Samples, SimulatedMemory
 from .scenario import EMBEDDING_SERVICE, Scenario
 from .services import EmbeddingService
 from .timetable import Timetable
@@ -58,8 +58,8 @@ class Outcome:
         )
         return (
             f"{self.scenario} as Ollama {self.version}, seed {self.seed}: {len(self.truths)} requests in "
-            f"{self.ended - self.began:.0f} s.\nWhat was done: {done or 'nothing'}.\nWhat is true: {counts or 'no request'} "
-            f"(truth.jsonl).\nCase: {self.folder}"
+            f"{self.ended - self.began:.0f} s.\nWhat was done: {done or 'nothing'}.\n"
+            f"What is true: {counts or 'no request'} (truth.jsonl).\nCase: {self.folder}"
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -140,7 +140,7 @@ async def _play(
             found += service.pids() if service else []
         return found
 
-    gpu = SimulatedGpu.of(scenario.gpu)
+    gpu = SimulatedGpu.read(scenario.gpu)
     memory = SimulatedMemory() if scenario.grows_memory else None
     samples = Samples(folder / "samples", server.url, pids, timetable, gpu, memory)
     stop = asyncio.Event()
@@ -159,12 +159,14 @@ async def _play(
 def _server(scenario: Scenario, work: Path, version: str, seed: int) -> DrillServer:
     from .server_process import DrillServer
 
-    # A server that knows of no simulated GPU runs on the processor, and says so in its log.
-    knows = "gpu" in signature(DrillServer).parameters
-    more: dict[str, Any] = {"gpu": scenario.gpu} if scenario.gpu and knows else {}
     environment = dict(scenario.environment)
     return DrillServer(
-        work, version=version, environment=environment, timetable=work / "timetable.json", seed=seed, **more
+        work,
+        version=version,
+        environment=environment,
+        timetable=work / "timetable.json",
+        seed=seed,
+        gpu=scenario.gpu or None,
     )
 
 

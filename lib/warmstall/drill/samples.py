@@ -21,6 +21,7 @@ import httpx
 import psutil
 
 from ..parse.process_roles import role_of
+from .gpu import SimulatedGpu
 from .timetable import Timetable
 from .traffic import moment
 
@@ -34,34 +35,17 @@ _NOTE = "simulated: the machine of this drill has no such GPU, and its memory is
 # What a driver keeps for itself.
 _DRIVER_BYTES = 512 * 2**20
 _BUSY_PERCENT = 5.0
+_VENDORS = {"cuda": "NVIDIA", "metal": "Apple", "rocm": "AMD"}
 
 
-@dataclass(frozen=True)
-class SimulatedGpu:
-    """A GPU that is not there, as `LIBRARY:NAME:GIB`."""
-
-    library: str
-    name: str
-    total_bytes: int
-
-    @classmethod
-    def of(cls, said: str) -> SimulatedGpu | None:
-        if not said:
-            return None
-        library, name, gib = said.split(":")
-        return cls(library, name, int(float(gib) * 2**30))
-
-    @property
-    def vendor(self) -> str:
-        return {"cuda": "NVIDIA", "metal": "Apple", "rocm": "AMD"}.get(self.library.lower(), "")
-
-    def row(self, used_bytes: int, busy: bool) -> dict[str, Any]:
-        """One look at it, in the columns of the gpus table."""
-        return {
-            "gpu": "0", "name": f"{self.name} (simulated)", "vendor": self.vendor, "runtime": self.library,
-            "total_bytes": self.total_bytes, "used_bytes": min(used_bytes, self.total_bytes),
-            "utilization_percent": 87.0 if busy else 0.0,
-        }  # fmt: skip
+def gpu_row(gpu: SimulatedGpu, used_bytes: int, busy: bool) -> dict[str, Any]:
+    """One look at a card that is not there, in the columns of the gpus table."""
+    total_bytes = int(gpu.total_gib * 2**30)
+    return {
+        "gpu": "0", "name": gpu.name, "vendor": _VENDORS[gpu.library], "runtime": gpu.library,
+        "total_bytes": total_bytes, "used_bytes": min(used_bytes, total_bytes),
+        "utilization_percent": 87.0 if busy else 0.0,
+    }  # fmt: skip
 
 
 @dataclass
@@ -172,7 +156,7 @@ class Samples:
                 self._hold({model["name"]: int(model.get("size_vram") or 0) for model in models}, at)
             busy = any(row["role"] == "runner" and row.get("cpu_pct", 0) > _BUSY_PERCENT for row in self._rows)
             used_bytes = _DRIVER_BYTES + sum(self._held.values()) + self._stuck_bytes
-            self._simulated(at, {"gpus": [self._gpu.row(used_bytes, busy)]})
+            self._simulated(at, {"gpus": [gpu_row(self._gpu, used_bytes, busy)]})
 
     def _hold(self, models: dict[str, int], at: float) -> None:
         """What the GPU's memory holds now: the models there, and what others left behind."""

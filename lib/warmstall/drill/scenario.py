@@ -15,6 +15,7 @@ from typing import Any
 
 from ..errors import InputError, ParameterError
 from .faults import KINDS
+from .gpu import SimulatedGpu
 from .timetable import Fault
 
 FOLDER = Path(__file__).parent / "scenarios"
@@ -202,6 +203,10 @@ def _check(scenario: Scenario, where: str) -> None:
     for name in scenario.environment:
         if not name.startswith("OLLAMA_"):
             raise ParameterError(f"{where}: environment {name}: expected a variable OLLAMA_….")
+    try:
+        SimulatedGpu.read(scenario.gpu)
+    except InputError as error:
+        raise ParameterError(f"{where}: gpu: {error}.") from None
     for number, one in enumerate(scenario.traffic, 1):
         place = f"{where}, traffic {number}"
         if one.endpoint != EMBEDDING_SERVICE and one.model not in scenario.models:

@@ -102,6 +102,8 @@ def truth_of(
     stood = still_s >= _MOSTLY * trial.wall_s
     beside = _beside(excess)
     broken = _acted("broken_stream", trial, intervals)
+    if outcome == "aborted" and not trial.gave_up:
+        outcome = "shutdown"  # it was not the client that closed: the server ended with the request open
     if outcome in ("crashed", "shutdown", "broken") or (broken and not trial.gave_up and trial.error):
         accept = {"runner_crash", *(("warm_stall",) if stood else ())}
         return Truth("runner_crash", _sorted(accept), _crash_why(outcome, still_s, broken), budget, flags)
