@@ -20,6 +20,9 @@ from .settings import subprocess_environment
 if TYPE_CHECKING:
     from .scheduler import Scheduler
 
+# What changes in the loader's lines where the request asks for a mapped file.
+_MAPPED = {"load_mode": "mmap", "weights_buffer": "CPU_Mapped", "mmap": "true"}
+
 
 @dataclass(eq=False)
 class Ask:
@@ -203,7 +206,8 @@ class Loader:
         return {
             **model_fields(model, ask.blob),
             **load_fields(self.era.version, model, runner.num_ctx, runner.parallel, threads, runner.num_batch),
-            **host_fields(), **gpu_fields(self.settings.gpu, model.n_layer),
+            **host_fields(), **(_MAPPED if ask.options.use_mmap else {}),
+            **gpu_fields(self.settings.gpu, model.n_layer),
             "cmd": runner.title, "port": runner.port, "count": beside + 1, "beside": bool(beside),
             "first_load": self._loads == 0 and "OLLAMA_MAX_LOADED_MODELS" not in self.settings.environment,
             "num_ctx_requested": ask.options.num_ctx,

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from .models import MIB
-from .token_timing import count_tokens
+from .token_timing import CHARACTERS_PER_TOKEN
 
 LIMIT_BYTES = 8192 * MIB
 # The least share of a prompt that a slot must hold already, the share of a slot's own prompt that must stay for the
@@ -45,9 +45,11 @@ class Slot:
 
 def shared_tokens(held: Held, prompt: str, prompt_tokens: int) -> int:
     """Tokens at the beginning that a held prompt and another one have in common."""
+    if held.prompt == prompt:
+        return min(prompt_tokens, held.tokens)
     pairs = zip(held.prompt, prompt, strict=False)
     same = next((at for at, (one, other) in enumerate(pairs) if one != other), min(len(held.prompt), len(prompt)))
-    return min(count_tokens(prompt[:same]) if same else _TEMPLATE_START_TOKENS, prompt_tokens, held.tokens)
+    return min(_TEMPLATE_START_TOKENS + int(same / CHARACTERS_PER_TOKEN), prompt_tokens, held.tokens)
 
 
 @dataclass

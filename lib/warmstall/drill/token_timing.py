@@ -14,7 +14,7 @@ from .timetable import Timetable
 _SPREAD = 0.08
 # What a template adds, and characters that one token holds, in the models that stand in for real ones.
 _TEMPLATE_TOKENS = 24
-_CHARACTERS_PER_TOKEN = 4.9
+CHARACTERS_PER_TOKEN = 4.9
 # The share of its working time in which a runner really computes: samples of the host show a process at work, and
 # several drills fit on one machine.
 BUSY_SHARE = 0.2
@@ -24,12 +24,12 @@ SPILLED_SHARE = 0.9
 
 def count_tokens(prompt: str) -> int:
     """Tokens of a prompt with its template around it."""
-    return _TEMPLATE_TOKENS + math.ceil(len(prompt) / _CHARACTERS_PER_TOKEN)
+    return _TEMPLATE_TOKENS + math.ceil(len(prompt) / CHARACTERS_PER_TOKEN)
 
 
 def end_of(prompt: str, tokens: int) -> str:
     """The end of a prompt that has so many tokens with its template."""
-    return prompt[-max(1, int((tokens - _TEMPLATE_TOKENS) * _CHARACTERS_PER_TOKEN)) :]
+    return prompt[-max(1, int((tokens - _TEMPLATE_TOKENS) * CHARACTERS_PER_TOKEN)) :]
 
 
 @dataclass

@@ -10,9 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import cache
-from importlib import resources
 from itertools import groupby
+from pathlib import Path
 from string import Template
+
+# Read as a file: importlib.resources takes a runner longer to import than all else it needs.
+_FOLDER = Path(__file__).with_name("wording")
 
 
 class Wording:
@@ -81,7 +84,7 @@ class _Fields(dict[str, object]):
 
 @cache
 def _sections(version: str) -> dict[str, tuple[str, ...]]:
-    text = resources.files(__package__).joinpath("wording", f"{version}.txt").read_text(encoding="utf-8")
+    text = _FOLDER.joinpath(f"{version}.txt").read_text(encoding="utf-8")
     sections: dict[str, tuple[str, ...]] = {}
     for part in re.split(r"^=== ", text, flags=re.M)[1:]:
         name, _, body = part.partition("\n")
