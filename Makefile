@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: help venv demo test lint bench lock docs captures incidents clean
+.PHONY: help venv demo test lint bench lock docs captures accuracy incidents clean
 
 help:
 	@echo "make demo   analyze a real incident and draw its report (warmstall-out/report.html)"
@@ -48,14 +48,20 @@ MEGABYTES ?= 20
 bench: $(STAMP)
 	$(BIN)/python benchmarks/ingest.py $(MEGABYTES)
 
-# The catalogue of hypotheses, made of their docstrings.
+# The catalogues: of hypotheses, made of their docstrings, and of drills, made of their scenarios and faults.
 docs: $(STAMP)
 	$(BIN)/warmstall explain --markdown > docs/hypotheses.md
+	$(BIN)/warmstall drill list --markdown > docs/drills.md
 
 # Every hypothesis on every capture; CAPTURES is the folder that holds corpus/ and real-ollama/.
 CAPTURES ?= ../shared
 captures: $(STAMP)
 	$(BIN)/python -W ignore benchmarks/captures.py $(CAPTURES) > docs/captures.md
+
+# Every scenario on every version, held against its own truth; RUNS keeps the runs. About twenty minutes on two cores.
+RUNS ?=
+accuracy: $(STAMP)
+	$(BIN)/python -W ignore benchmarks/accuracy.py $(RUNS) > docs/accuracy.md
 
 # Reconstructions of published incidents, written anew by their generators: the same bytes every time.
 incidents: $(STAMP)

@@ -223,10 +223,17 @@ app.add_typer(drill, name="drill")
 
 
 @drill.command("list")
-def list_drills(as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False) -> None:
+def list_drills(
+    as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="All scenarios and faults, as docs/drills.md.")] = False,
+) -> None:
     """List the scenarios: what goes wrong, for how long, on which versions."""
+    from .drill.catalogue import drills_markdown
     from .drill.scenario import find_scenario, scenario_names
 
+    if markdown:
+        print(drills_markdown(), end="")
+        return
     scenarios = [find_scenario(name) for name in scenario_names()]
     if as_json:
         rows = [{"name": one.name, "about": one.about, "versions": one.versions, "duration_s": one.duration_s}

@@ -40,7 +40,7 @@ KINDS: dict[str, FaultKind] = {
         FaultKind("load_hang", "runner", "A load begins and makes no progress any more.",
                   "load_failure", ("load_timeout",)),
         FaultKind("slow_prefill", "runner", "The prompt is read more slowly.",
-                  "slow_prefill", (), "times slower"),
+                  "slow_prefill", ("flash_attention_cpu_spill",), "times slower"),
         FaultKind("slow_decode", "runner", "Tokens come more slowly and a core is busy, as when layers ran on the CPU.",
                   "slow_decode", ("flash_attention_cpu_spill",), "times slower"),
         FaultKind("spinning_runner", "runner", "The runner keeps a core busy and answers nothing.",
