@@ -29,6 +29,8 @@ from .wording import Wording
 
 # Tokens are sent at most this often; a faster model sends several at once.
 _QUANTUM_S = 0.01
+# A model that has been read is not ready yet.
+_SETTING_UP_S = 0.55
 # What a model writes on an average when nobody limits it.
 _USUAL_TOKENS = 300
 # A request that comes with another's end finds its slot still at work.
@@ -95,7 +97,7 @@ class SyntheticRunner:
         """The share of the model that has been read."""
         if not self._reading_since:
             return 0.0
-        return min(1.0, (time.monotonic() - self._reading_since) / self._reading_s)
+        return min(1.0, (time.monotonic() - self._reading_since) / max(0.1, self._reading_s - _SETTING_UP_S))
 
     def _fail(self, reason: str) -> None:
         section = f"load_error_{reason}"
