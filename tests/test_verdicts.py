@@ -86,6 +86,14 @@ def test_a_pause_is_told_from_slowness_by_its_neighbours() -> None:
     assert verdict_of(SLOW_DECODE | {"alone": True, "prefill_factor": 6.0})[0] == "slow_decode"
 
 
+def test_a_pause_longer_than_the_load_before_it_is_a_stall() -> None:
+    """What a drill taught: a runner stopped in the very first answer; the load was the smaller part."""
+    cold = SLOW_DECODE | {"triggered": True, "waited": True, "loads_seen": 1, "load_s": 2.0}
+    assert verdict_of(cold | {"alone": True})[0] == "warm_stall"
+    assert verdict_of(cold | {"alone": True, "load_s": 28.5})[0] == "cold_start"
+    assert verdict_of(cold | {"alone": False})[0] == "cold_start"
+
+
 def test_samples_of_a_stopped_runner_prove_a_stall() -> None:
     assert verdict_of(UNEXPLAINED | {"stopped_s": 29.0})[0] == "warm_stall"
 

@@ -81,7 +81,7 @@ def _mostly_something_else(f: Facts) -> bool:
     usual_s = f["usual_limit_s"]
     before_s = f["load_s"] + f["queue_s"] + NOTHING_TO_EXPLAIN_S
     if f["measured"]:
-        return any(_excess(f, phase) and f[f"{phase}_excess_s"] > before_s for phase in ("prefill", "decode"))
+        return any(_paused(f, phase) and f[f"{phase}_excess_s"] > before_s for phase in ("prefill", "decode"))
     return bool(usual_s and f["rest_s"] > max(usual_s, before_s))
 
 
