@@ -73,6 +73,8 @@ class Era:
     fits_before_spawn: bool
     # The runner reads the model only when the server, which has reached it, says so.
     loads_when_asked: bool
+    # A runner that was killed in a request is waited for in the log.
+    waits_for_killed: bool
     # The status that a poll tells when the runner was just killed while it loaded; empty: the load has failed at once.
     status_when_killed: str
     # What the client is told when the runner ends before its first token.
@@ -101,7 +103,7 @@ ERAS = {
             one_token_more=True, duration_grain_ns=1_000_000, fails_before_first_chunk=False,
             missing_blob=(404, 'model "{model}" not found, try pulling it first'),
             bad_format=(400, 'format must be empty or "json"', False), caps_num_ctx=False, fits_before_spawn=True,
-            loads_when_asked=False, status_when_killed="refused",
+            loads_when_asked=False, status_when_killed="refused", waits_for_killed=False,
             unanswered_end='POST predict: Post "http://127.0.0.1:{port}/completion": EOF',
             process_name="ollama_llama_server", runner_name="llama runner",
             unexpected_end="an unknown error was encountered while running the model ",
@@ -129,6 +131,7 @@ ERAS = {
             missing_blob=(400, '"{model}" does not support {route}'),
             bad_format=(500, 'invalid format: {format}; expected "json" or a valid JSON Schema object', True),
             caps_num_ctx=True, fits_before_spawn=False, loads_when_asked=True, status_when_killed="silent",
+            waits_for_killed=True,
             unanswered_end=_STOPPED,
             process_name="ollama", runner_name="llama runner",
             unexpected_end=_UNEXPECTED_END,
@@ -155,6 +158,7 @@ ERAS = {
             missing_blob=(400, '"{model}" does not support {route}'),
             bad_format=(500, 'invalid format: {format}; expected "json" or a valid JSON Schema object', True),
             caps_num_ctx=True, fits_before_spawn=False, loads_when_asked=False, status_when_killed="",
+            waits_for_killed=True,
             unanswered_end=_UNEXPECTED_END,
             process_name="llama-server", runner_name="llama-server",
             unexpected_end=_UNEXPECTED_END,

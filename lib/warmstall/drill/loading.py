@@ -97,6 +97,7 @@ class Loader:
             return
         self.log.say("load_layout", **fields)
         if self.era.loads_in_background:
+            self.log.say("load_wait", **fields)
             self.scheduler.loaded[ask.blob] = runner
             self.scheduler.keep(asyncio.create_task(self._finish(runner, ask)))
         else:
@@ -126,7 +127,8 @@ class Loader:
         try:
             if self.era.waits_for_launch:
                 await runner.until_launched(ask.gone)
-            self.log.say("load_wait", **fields)
+            if not self.era.loads_in_background:
+                self.log.say("load_wait", **fields)
             await runner.until_running(ask.gone, self.settings.load_timeout_s, self.log, self.era)
             runner.loading = False
             runner.loaded_at = time.time()

@@ -148,7 +148,7 @@ class Scheduler:
         code = await runner.until_ended(_REAPED_S)
         if code is not None:
             self.say("stop_runner", runner)
-            if code == -signal.SIGKILL:  # the server looks before the kernel has told it
+            if code == -signal.SIGKILL and self.era.waits_for_killed:  # the server looks before the kernel has told it
                 self.say("stop_wait", runner)
                 self.say("stop_done", runner)
 
