@@ -37,7 +37,7 @@ class Era:
     tells_context_length: bool
     # A runner looks whether its client is still there between two batches of a prompt.
     notices_abort_in_prefill: bool
-    # A prompt that is cut leaves half the context free; else it fills it.
+    # A prompt that fills the context is cut to about half of it; else one that is longer is cut to fill it.
     halves_long_prompts: bool
     # A prompt longer than the context that may not be cut goes to the runner, which refuses it.
     runner_refuses_long_prompts: bool

@@ -257,7 +257,7 @@ class Inference:
     def _fit(self, call: Call, runner: Runner, prompt: str) -> tuple[int, str]:
         """The tokens of a prompt, cut to the context, and its text. Raises RefusedError where it may not be cut."""
         limit, tokens = runner.num_ctx, count_tokens(prompt)
-        if tokens <= limit:
+        if tokens < limit or (tokens == limit and not self.era.halves_long_prompts):
             return tokens, prompt
         if call.options.get("truncate") is False:
             if self.era.runner_refuses_long_prompts:
