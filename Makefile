@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: help venv demo test lint bench lock docs captures accuracy incidents clean
+.PHONY: help venv demo test lint bench lock docs fidelity captures accuracy incidents clean
 
 help:
 	@echo "make demo   analyze a real incident and draw its report (warmstall-out/report.html)"
@@ -52,6 +52,11 @@ bench: $(STAMP)
 docs: $(STAMP)
 	$(BIN)/warmstall explain --markdown > docs/hypotheses.md
 	$(BIN)/warmstall drill list --markdown > docs/drills.md
+	PYTHONPATH=tests $(BIN)/python -m drill.fidelity_page > docs/fidelity.md
+
+# Every recorded scenario played again on a drill; needs the recordings beside this folder, and about fifteen minutes.
+fidelity: $(STAMP)
+	WARMSTALL_ALL_REPLAYS=1 $(BIN)/python -m pytest tests/drill/test_fidelity.py
 
 # Every hypothesis on every capture; CAPTURES is the folder that holds corpus/ and real-ollama/.
 CAPTURES ?= ../shared

@@ -8,9 +8,15 @@ from warmstall.drill.faults import KINDS
 from warmstall.drill.scenario import find_scenario, scenario_names
 from warmstall.hypotheses import catalogue
 
+from .fidelity_page import fidelity_markdown
+
 
 def test_the_page_is_made_of_the_scenarios_and_faults() -> None:
     assert (ROOT / "docs" / "drills.md").read_text(encoding="utf-8") == drills_markdown()
+
+
+def test_the_page_of_fidelity_lists_what_remains() -> None:
+    assert (ROOT / "docs" / "fidelity.md").read_text(encoding="utf-8") == fidelity_markdown()
 
 
 def test_every_kind_of_fault_is_in_a_scenario_and_has_a_cause_to_be_found() -> None:

@@ -141,8 +141,8 @@ ERAS = {
                 "unknown_architecture": "unable to load model: {blob}",
             },
             load_errors={
-                "load_failed_allocation": "llama runner process has terminated: error loading model: unable to allocate "
-                "CPU buffer\nllama_model_load_from_file_impl: failed to load model",
+                "load_failed_allocation": "llama runner process has terminated: error loading model: unable to "
+                "allocate CPU buffer\nllama_model_load_from_file_impl: failed to load model",
             },
             not_found="model '{model}' not found",
             too_long="the input length exceeds the context length",

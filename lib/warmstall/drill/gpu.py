@@ -51,6 +51,7 @@ def gpu_fields(gpu: SimulatedGpu | None, n_layer: int = 0) -> dict[str, object]:
     return {
         "gpu": True, "device": gpu.device, "gpu_layers": layers, "gpu_library": _LIBRARIES[gpu.library][0],
         "gpu_library_small": gpu.library, "gpu_name": gpu.name, "total_vram": f"{gpu.total_gib:.1f} GiB",
-        "free_vram": f"{gpu.total_gib * 0.97:.1f} GiB", "default_num_ctx": LARGE_NUM_CTX if gpu.total_gib >= LARGE_VRAM_GIB else 4096, "weights_buffer": gpu.device,
+        "free_vram": f"{gpu.total_gib * 0.97:.1f} GiB", "weights_buffer": gpu.device,
+        "default_num_ctx": LARGE_NUM_CTX if gpu.total_gib >= LARGE_VRAM_GIB else 4096,
         "small_vram": gpu.total_gib < 20,
     }  # fmt: skip

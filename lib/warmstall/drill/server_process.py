@@ -22,7 +22,7 @@ from .runner import PROGRAMS, free_port
 
 # The kernel ends a drill with the thread that started it, so one thread that lasts as long as we do starts them all.
 _starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="drill")
-_PATIENCE_S = 20.0
+_PATIENCE_S = 60.0
 
 
 class DrillServer:
