@@ -184,11 +184,11 @@ def page(results: list[Scored]) -> str:
     seeds = " and ".join(str(seed) for seed in sorted({each.run.seed for each in results}))
     lines = [
         "# Accuracy, measured", "",
-        "Made by `make accuracy`; not written by hand. Every scenario of `warmstall drill list` ran on each version that",
-        f"it is made for, with seed {seeds}: {len(results)} runs, {requests} requests. A drill writes down what it does,",
-        "so the truth is known and not inferred. A verdict is *right* when the truth accepts it (where two parts of a",
-        "request's time are comparable, both are), *unknown* when warmstall says that it cannot tell, and *wrong*",
-        "otherwise: sure, and not so.", "",
+        "Made by `make accuracy`; not written by hand. Every scenario of `warmstall drill list` ran on each",
+        f"version that it is made for, with seed {seeds}: {len(results)} runs, {requests} requests. A drill",
+        "writes down what it does, so the truth is known and not inferred. A verdict is *right* when the",
+        "truth accepts it (where two parts of a request's time are comparable, both are), *unknown* when",
+        "warmstall says that it cannot tell, and *wrong* otherwise: sure, and not so.", "",
         "| evidence | requests | right | unknown | wrong | not in the log |", "|---|---:|---:|---:|---:|---:|",
     ]  # fmt: skip
     for level in LEVELS:
@@ -196,14 +196,14 @@ def page(results: list[Scored]) -> str:
         total, right, unknown, wrong = shares(scores, level)
         lost = sum(each.unmatched for each in scores)
         lines.append(f"| {level} | {total} | {right:.2%} | {unknown:.2%} | {wrong:.2%} | {lost} |")
-    lines += ["", "Of the log alone, *unknown* counts as right where the log cannot tell. Requests that hung, were refused",
-              "a connection, or were cut off by the end of the server have no line in it.", ""]  # fmt: skip
+    lines += ["", "Of the log alone, *unknown* counts as right where the log cannot tell. Requests that hung, were",
+              "refused a connection, or were cut off by the end of the server have no line in it.", ""]  # fmt: skip
     for level in LEVELS:
         lines += [f"## Verdicts: {level}", "", *verdict_table([each.scores[level] for each in results]), ""]
     lines += [
         "## Causes", "",
         "In how many runs one of the causes that a fault must show is confirmed or supported, and how many seconds",
-        "after the fault's beginning the evidence written by then shows it (middle, least and most; in steps of two).", "",
+        "after the fault's beginning the evidence written by then shows it (middle, least and most; steps of two).", "",
         *fault_table(results), "", "## Found beside", "",
         "Causes of severity *warning* or above that were found in a run of which no fault names them.", "",
         *beside_table(results), "",

@@ -31,11 +31,12 @@ def fidelity_markdown() -> str:
     """The page."""
     lines = [
         "# Fidelity of drills", "",
-        "Made by `make docs`. Real Ollama servers of three versions (0.3.14, 0.13.5, 0.32.15) were recorded while known",
-        "things were done to them. `make fidelity` sends the same requests, at the same times and with the same",
-        "dependences on each other, to a drill of that version, does the same to its processes, and compares: the events",
-        "in the log, in order and with their fields; statuses, bodies and keys of every answer; the verdict that",
-        "warmstall gives each request. A test holds the drill to it; what follows is all that may differ.", "",
+        "Made by `make docs`. Real Ollama servers of three versions (0.3.14, 0.13.5, 0.32.15) were recorded while",
+        "known things were done to them. `make fidelity` sends the same requests, at the same times and with the",
+        "same dependences on each other, to a drill of that version, does the same to its processes, and compares:",
+        "the events in the log, in order and with their fields; statuses, bodies and keys of every answer; the",
+        "verdict that warmstall gives each request. A test holds the drill to it; what follows is all that may",
+        "differ.", "",
         "## Differences that remain", "", "| scenario | what | where | why |", "|---|---|---|---|",
         *(f"| `{one.name}` | {one.area} | `{one.what}` | {one.why} |" for one in REMAINING),
         *(f"| `*/{name}*` | everything | not played | {why} |" for name, why in NOT_REPLAYED.items()), "",

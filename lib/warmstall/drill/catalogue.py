@@ -21,7 +21,7 @@ def drills_markdown() -> str:
     scenarios = [find_scenario(name) for name in scenario_names()]
     lines = [
         "# Drills", "",
-        "Made by `make docs` of the scenarios and the table of faults; how to run them is told in [drill.md](drill.md).",
+        "Made by `make docs` of the scenarios and the table of faults; [drill.md](drill.md) tells how to run them.",
         "", "## Scenarios", "", "| scenario | seconds | as Ollama | what happens | faults |", "|---|---:|---|---|---|",
         *(_scenario_row(one) for one in scenarios), "", "## Faults", "",
         "What a scenario may say under `[[faults]]`; *must show* are the causes that an analysis has to find.", "",
