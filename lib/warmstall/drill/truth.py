@@ -104,8 +104,9 @@ def truth_of(
     broken = _acted("broken_stream", trial, intervals)
     if outcome == "aborted" and not trial.gave_up:
         outcome = "shutdown"  # it was not the client that closed: the server ended with the request open
-    if outcome in ("crashed", "shutdown", "broken") or (broken and not trial.gave_up and trial.error):
-        accept = {"runner_crash", *(("warm_stall",) if stood else ())}
+    failed = trial.status.startswith("5")
+    if outcome in ("crashed", "shutdown", "broken") or failed or (broken and not trial.gave_up and trial.error):
+        accept = {"runner_crash", *(("warm_stall",) if stood else ()), *(("load_failure",) if failed else ())}
         return Truth("runner_crash", _sorted(accept), _crash_why(outcome, still_s, broken), budget, flags)
     if trial.gave_up or outcome == "aborted":
         return _left(trial, note, budget, flags, still_s, beside)
@@ -151,12 +152,14 @@ def _budget(trial: Trial, note: Mapping[str, Any], intervals: Sequence[Interval]
         "prefill_s": max(0.0, seconds["prefill_s"] - in_prefill),
         "decode_s": max(0.0, seconds["decode_s"] - min(in_decode, seconds["decode_s"])),
     }  # fmt: skip
-    if _acted("hang_rate", trial, intervals) and not note.get("decode_s"):
-        # It hung before its first token: whatever passed as prefill beyond the usual was no work.
+    # A hang lasts until its client leaves, and begins before the first token: its time was no work.
+    hung = trial.gave_up and not trial.first_token and _acted("hang_rate", trial, intervals)
+    if hung:
         budget["prefill_s"] = min(budget["prefill_s"], float(note.get("usual_prefill_s") or 0.0))
+        budget["decode_s"] = 0.0
     rest_s = max(0.0, trial.wall_s - sum(budget.values()))
     still_s = in_prefill + in_decode
-    if _acted("hang_rate", trial, intervals):
+    if hung:
         still_s = max(still_s, rest_s)
     return {name: round(value, 6) for name, value in (budget | {"unexplained_s": rest_s}).items()}, still_s
 
