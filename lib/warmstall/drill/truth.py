@@ -280,6 +280,14 @@ def _time(said: object, otherwise: float) -> float:
     return datetime.fromisoformat(said).timestamp() if isinstance(said, str) and said else otherwise
 
 
+def _uncertainty_s(trial: Trial, note: Mapping[str, Any] | None) -> float:
+    """How far the client's clock of the request and the server's differ; also tells that this is no client's record."""
+    if note is None:
+        return 0.0
+    server_s = _time(note.get("ended_at"), trial.ended) - _time(note.get("arrived_at"), trial.began)
+    return round(abs(trial.wall_s - server_s), 6)
+
+
 def read_notes(path: Path) -> dict[str, dict[str, Any]]:
     """The server's rows by request; a line that a kill cut short is left out."""
     notes: dict[str, dict[str, Any]] = {}
@@ -306,7 +314,8 @@ def write_truth(
             found.append(truth)
             row = {
                 "id": trial.id, "endpoint": trial.endpoint, "model": trial.model, "started_at": moment(trial.began),
-                "ended_at": moment(trial.ended), "wall_s": round(trial.wall_s, 6), "status": trial.status,
+                "ended_at": moment(trial.ended), "wall_s": round(trial.wall_s, 6),
+                "uncertainty_s": _uncertainty_s(trial, notes.get(trial.id)), "status": trial.status,
                 "verdict": truth.verdict, "accept": list(truth.accept),
                 "accept_log_only": list(truth.accept_log_only(trial.status)), "why": truth.why,
                 "budget": dict(truth.budget), "flags": list(truth.flags),
