@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
+# Some build machines forbid compiled modules; then every process that starts compiles pandas and its like again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help venv demo test lint bench lock docs fidelity captures accuracy incidents clean
 

@@ -13,30 +13,16 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from ..errors import InputError
-from .connection import Chunks, Json, Noted, compact, read_body, watched
+from .connection import Chunks, Json, Noted, compact, watched
 from .go_text import nanoseconds_text
 from .inference import Call, ClientLeftError, Inference, RefusedError, Truth
 from .model_pages import listed, resident, shown
 from .models import DrillModel, find_model
+from .request_checks import check_abilities, check_options, check_types, keep_alive_of, model_of, read_body
 from .runner import Runner
 from .scheduler import find_blob
-from .settings import duration_s
 from .token_timing import count_tokens
 
-_INTEGERS = {
-    "num_predict",
-    "num_ctx",
-    "num_thread",
-    "num_batch",
-    "num_gpu",
-    "num_keep",
-    "seed",
-    "top_k",
-    "repeat_last_n",
-}
-_NUMBERS = {"temperature", "top_p", "min_p", "typical_p", "repeat_penalty", "presence_penalty", "frequency_penalty"}
-_OTHERS = {"stop", "use_mmap", "numa", "main_gpu", "mirostat", "mirostat_eta", "mirostat_tau", "penalize_newline"}
 Piece = dict[str, Any]
 
 
@@ -87,13 +73,8 @@ class Api:
         return Json({"models": listed(self.era)})
 
     async def ps(self, _: Request) -> Response:
-        return Json(
-            {
-                "models": resident(
-                    self.era, await self.inference.scheduler.resident(), on_gpu=self.inference.settings.gpu is not None
-                )
-            }
-        )
+        on_gpu = self.inference.settings.gpu is not None
+        return Json({"models": resident(self.era, await self.inference.scheduler.resident(), on_gpu)})
 
     async def pull(self, _: Request) -> Response:
         raise RefusedError(403, "a drill serves the models it has and pulls none")
@@ -108,6 +89,7 @@ class Api:
 
     async def generate(self, request: Request) -> Response:
         body = await read_body(request)
+        check_types(body, "GenerateRequest")
         prompt = str(body.get("prompt") or "")
 
         def piece(text: str) -> Piece:
@@ -117,6 +99,7 @@ class Api:
 
     async def chat(self, request: Request) -> Response:
         body = await read_body(request)
+        check_types(body, "ChatRequest")
         messages = body.get("messages") or []
         prompt = "\n".join(str(message.get("content", "")) for message in messages)
 
@@ -129,8 +112,10 @@ class Api:
         self, request: Request, body: Piece, prompt: str, piece: Callable[[str], Piece], with_context: bool
     ) -> Response:
         """Tokens for a prompt, streamed unless the body says no; without a prompt the model is loaded or sent away."""
-        model = self.model_of(body)
-        self.check(body, model)
+        model = model_of(body, self.era)
+        self.inference.check_format(body.get("format"), loaded=False)
+        check_abilities(body, model, self.era, "chat" if "chat" in request.url.path else "generate")
+        check_options(body, self.inference.log)
         keep_alive_s = keep_alive_of(body)
         streams = body.get("stream") is not False
         if not prompt and keep_alive_s is not None and keep_alive_s <= 0:
@@ -198,11 +183,13 @@ class Api:
 
     async def embeddings(self, request: Request) -> Response:
         body = await read_body(request)
-        _, rows = await self.vectors(request, body, [str(body.get("prompt", ""))])
-        return Json({"embedding": rows[0]["embedding"][0]})
+        prompt = str(body.get("prompt") or "")
+        _, rows = await self.vectors(request, body, [prompt] if prompt else [])
+        return Json({"embedding": rows[0]["embedding"][0] if rows else []})
 
     async def vectors(self, request: Request, body: Piece, texts: list[str]) -> tuple[Call, list[Piece]]:
-        model = self.model_of(body)
+        model = model_of(body, self.era)
+        check_options(body, self.inference.log)
         with watched(request) as gone:
             call = self.call(request, gone, model, body, keep_alive_of(body))
             runner = await self.inference.runner_for(call)
@@ -210,27 +197,6 @@ class Api:
                 return call, await self.inference.vectors(call, runner, texts)
             finally:
                 self.inference.release(call, runner)
-
-    def model_of(self, body: Piece) -> DrillModel:
-        name = str(body.get("model", ""))
-        model = find_model(name)
-        if model is None:
-            raise RefusedError(404, self.era.not_found.format(model=name))
-        return model
-
-    def check(self, body: Piece, model: DrillModel) -> None:
-        """Refuse what Ollama refuses. Options that it does not know are warned of."""
-        self.inference.check_format(body.get("format"), loaded=False)
-        if body.get("tools"):
-            name = model.name if self.era.version == "0.3.14" else f"registry.ollama.ai/library/{model.name}:latest"
-            raise RefusedError(400, f"{name} does not support tools")
-        if body.get("think") and self.era.version != "0.3.14":
-            raise RefusedError(400, f'"{model.name}" does not support thinking')
-        for option, value in (body.get("options") or {}).items():
-            if option in _INTEGERS and not isinstance(value, int | float):
-                raise RefusedError(500, f'option "{option}" must be of type integer')
-            if option not in _INTEGERS | _NUMBERS | _OTHERS:
-                self.inference.log.say("option_invalid", option=option)
 
     def call(
         self, request: Request, gone: asyncio.Event, model: DrillModel, body: Piece, keep_alive_s: float | None
@@ -282,14 +248,3 @@ async def rest(
 
 def nanoseconds(seconds: float) -> int:
     return int(seconds * 1e9)
-
-
-def keep_alive_of(body: Piece) -> float | None:
-    """Seconds, None where the body says nothing. Raises RefusedError in Go's words."""
-    value = body.get("keep_alive")
-    if value is None:
-        return None
-    try:
-        return duration_s(value)
-    except InputError:
-        raise RefusedError(400, f'time: invalid duration "{value}"') from None

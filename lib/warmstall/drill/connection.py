@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .inference import RefusedError, Truth
+from .inference import Truth
 from .server_log import ServerLog
 
 
@@ -109,20 +109,3 @@ class Json(Response):
 
 def compact(content: Any) -> bytes:
     return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-async def read_body(request: Request) -> dict[str, Any]:
-    """The body as a JSON object. Raises RefusedError in Go's words."""
-    data = await request.body()
-    if not data:
-        raise RefusedError(400, "missing request body")
-    try:
-        body = json.loads(data)
-    except ValueError as error:
-        after = data.lstrip()[1:].lstrip()[:1].decode("latin-1")
-        raise RefusedError(400, f"invalid character '{after}' looking for beginning of object key string") from error
-    if not isinstance(body, dict):
-        raise RefusedError(
-            400, f"json: cannot unmarshal {type(body).__name__} into Go value of type api.GenerateRequest"
-        )
-    return body

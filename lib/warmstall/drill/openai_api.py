@@ -14,9 +14,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from .api import Api, Piece, rest
-from .connection import Chunks, Json, compact, read_body, watched
+from .connection import Chunks, Json, compact, watched
 from .inference import Call, ClientLeftError, RefusedError
 from .models import MODELS, find_model
+from .request_checks import check_abilities, check_types, model_of, read_body
 from .runner import Runner
 
 _KINDS = {400: "invalid_request_error", 404: "not_found_error"}
@@ -66,16 +67,21 @@ class OpenAiApi:
 
     async def chat(self, request: Request) -> Response:
         body = await read_body(request)
+        check_types(body, "ChatCompletionRequest")
+        if not body.get("messages"):
+            raise RefusedError(400, "[] is too short - 'messages'")
         prompt = "\n".join(_text_of(message.get("content")) for message in body.get("messages") or [])
         return await self.respond(request, body, prompt, _ChatShape(body))
 
     async def completions(self, request: Request) -> Response:
         body = await read_body(request)
+        check_types(body, "CompletionRequest")
         given = body.get("prompt", "")
         return await self.respond(request, body, given[0] if isinstance(given, list) else str(given), _TextShape(body))
 
     async def respond(self, request: Request, body: Piece, prompt: str, shape: _ChatShape | _TextShape) -> Response:
-        model = self.api.model_of(body)
+        model = model_of(body, self.api.era)
+        check_abilities(body, model, self.api.era, shape.route)
         limit = body.get("max_tokens") or body.get("max_completion_tokens")
         asked = {"model": body["model"], "options": {"num_predict": limit} if limit else {}}
         with contextlib.ExitStack() as stack:
@@ -125,8 +131,7 @@ class OpenAiApi:
 
 class _Shape:
     prefix = ""
-    kind = ""
-    streamed_kind = ""
+    route = ""
 
     def __init__(self, body: Piece) -> None:
         self.model = body.get("model", "")
@@ -149,6 +154,7 @@ class _Shape:
 
 class _ChatShape(_Shape):
     prefix = "chatcmpl"
+    route = "chat"
 
     def whole(self, text: str, last: Piece) -> Piece:
         choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": self.reason(last)}
@@ -165,6 +171,7 @@ class _ChatShape(_Shape):
 
 class _TextShape(_Shape):
     prefix = "cmpl"
+    route = "generate"
 
     def whole(self, text: str, last: Piece) -> Piece:
         choice = {"text": text, "index": 0, "finish_reason": self.reason(last)}
@@ -172,8 +179,9 @@ class _TextShape(_Shape):
 
     def parts(self, chunk: Piece) -> list[Piece]:
         reason = self.reason(chunk) if chunk.get("stop") else None
-        choice = {"text": chunk["content"], "index": 0, "finish_reason": reason}
-        return [self.head("text_completion") | {"choices": [choice]}]
+        head = self.head("text_completion")
+        told = [head | {"choices": [{"text": chunk["content"], "index": 0, "finish_reason": reason}]}]
+        return told + ([head | {"choices": []} | self.usage(chunk)] if self.usage_wanted and reason else [])
 
 
 def _model(name: str) -> Piece:

@@ -46,6 +46,7 @@ class Scheduler:
         self.ending = False
         self.loaded: dict[str, Runner] = {}
         self._pending: asyncio.Queue[Ask] = asyncio.Queue()
+        self._is_waiting = False
         self._expired: asyncio.Queue[Runner] = asyncio.Queue()
         self._unloaded: asyncio.Future[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -72,7 +73,8 @@ class Scheduler:
         if self.era.attaches_directly and runner and not runner.loading and not await self._needs_reload(runner, ask):
             self._use(runner, ask)
             return runner
-        if self._pending.qsize() >= self.settings.max_queue:
+        # A request that finds the loop waiting is taken at once and never stands in the queue.
+        if self._pending.qsize() - self._is_waiting >= self.settings.max_queue:
             raise QueueFullError
         self._pending.put_nowait(ask)
         return await ask.answer
@@ -165,7 +167,9 @@ class Scheduler:
 
     async def _schedule(self) -> None:
         while True:
+            self._is_waiting = True
             ask = await self._pending.get()
+            self._is_waiting = False
             if ask.gone.is_set():
                 self.log.say("queued_cancelled")
                 ask.fail(AbandonedError())

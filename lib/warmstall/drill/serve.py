@@ -95,7 +95,9 @@ async def _serve(settings: Settings, era: Era, listener: socket.socket, options:
     scheduler = Scheduler(settings, era, log, options.runner, options.timetable, options.seed)
     inference = Inference(settings, era, log, scheduler)
     api = Api(inference)
-    app = Starlette(routes=[*api.routes(), *OpenAiApi(api).routes()], exception_handlers={404: _no_page})
+    app = Starlette(
+        routes=[*api.routes(), *OpenAiApi(api).routes()], exception_handlers={404: _no_page, 405: _no_method}
+    )
     log.say("start", **_start_fields(settings, era))
     scheduler.start()
     config = uvicorn.Config(AccessLog(app, log, options.truth), log_config=None, access_log=False, lifespan="off",
@@ -126,6 +128,10 @@ def _start_fields(settings: Settings, era: Era) -> dict[str, object]:
 
 async def _no_page(_: Request, __: Exception) -> Response:
     return PlainTextResponse("404 page not found", status_code=404)
+
+
+async def _no_method(_: Request, __: Exception) -> Response:
+    return PlainTextResponse("405 method not allowed", status_code=405)
 
 
 if __name__ == "__main__":
