@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 # A signal in the middle of a request falls this long after its first token: not at its edge.
 _INTO_THE_ANSWER_S = 0.1
 _FIRST_ANSWER_WITHIN_S = 20.0
+# What a runner had written before it was stopped is read by then.
+_ON_ITS_WAY_S = 0.2
+_TRIES = 10
 
 
 class NotDoneError(Exception):
@@ -81,13 +84,30 @@ class Injector:
         self.intervals.append(Interval(fault, began, time.time(), plan.hypotheses, detail))
 
     async def _stopped_runner(self, plan: FaultPlan) -> tuple[float, dict[str, object]]:
-        pid = await self._runner_in_a_request(plan)
-        began = self._signal(pid, signal.SIGSTOP)
-        self._stopped.add(pid)
-        await self._until(plan.fault.end_s)
+        pid, began = await self._stop_in_a_request(plan)
+        await self._while_it_lives(pid, plan.fault.end_s)
         self._signal(pid, signal.SIGCONT)
         self._stopped.discard(pid)
         return began, {"pid": pid}
+
+    async def _stop_in_a_request(self, plan: FaultPlan) -> tuple[int, float]:
+        """Stop the model's runner while it answers; where the answer had just ended, go on and stop the next one."""
+        for _ in range(_TRIES):
+            pid = await self._runner_in_a_request(plan)
+            began = self._signal(pid, signal.SIGSTOP)
+            self._stopped.add(pid)
+            await asyncio.sleep(_ON_ITS_WAY_S)
+            if self._clients.is_answering(self._model(plan)):
+                return pid, began
+            self._signal(pid, signal.SIGCONT)
+            self._stopped.discard(pid)
+        raise NotDoneError(f"in {_TRIES} tries no answer was long enough to be stopped")
+
+    async def _while_it_lives(self, pid: int, second: float) -> None:
+        """Wait for that second, or until the process has ended: what is gone is stopped no more."""
+        left_s = max(0.0, self._timetable.epoch + second - time.time())
+        with suppress(psutil.Error):  # its end, or the time's
+            await asyncio.to_thread(psutil.Process(pid).wait, left_s)
 
     async def _runner_crash(self, plan: FaultPlan) -> tuple[float, dict[str, object]]:
         pid = await self._runner_in_a_request(plan)
@@ -95,15 +115,13 @@ class Injector:
         return self._signal(pid, number), {"pid": pid, "signal": number.name}
 
     async def _stopping_deadlock(self, plan: FaultPlan) -> tuple[float, dict[str, object]]:
-        pid = await self._runner_in_a_request(plan)
-        began = self._signal(pid, signal.SIGSTOP)
-        self._stopped.add(pid)
+        pid, began = await self._stop_in_a_request(plan)
         # The unload is answered at once, and then waits for a request that never ends.
         body = {"model": plan.fault.model, "keep_alive": 0}
         async with httpx.AsyncClient(timeout=5.0, trust_env=False) as http:
             with suppress(httpx.HTTPError):
                 await http.post(f"{self._server.url}/api/generate", json=body, headers={REQUEST_HEADER: "injector"})
-        await self._until(plan.fault.end_s)
+        await self._while_it_lives(pid, plan.fault.end_s)
         self._signal(pid, signal.SIGKILL)
         self._stopped.discard(pid)
         return began, {"pid": pid}
@@ -131,7 +149,7 @@ class Injector:
 
     async def _runner_in_a_request(self, plan: FaultPlan) -> int:
         """The pid of the model's runner, while it answers somebody."""
-        model = plan.fault.model or self._clients.scenario.models[0]
+        model = self._model(plan)
         # Looking through processes takes time in which a short answer would end, so it comes first.
         pid = await asyncio.to_thread(runner_pid, self._server, model)
         if not await self._clients.until_answering(model, _FIRST_ANSWER_WITHIN_S):
@@ -142,6 +160,9 @@ class Injector:
             raise NotDoneError(f"there is no runner of {model}")
         await asyncio.sleep(_INTO_THE_ANSWER_S)
         return pid
+
+    def _model(self, plan: FaultPlan) -> str:
+        return plan.fault.model or self._clients.scenario.models[0]
 
     def _signal(self, pid: int, number: signal.Signals) -> float:
         with suppress(ProcessLookupError):  # it ended by itself: what happened is in the server's log

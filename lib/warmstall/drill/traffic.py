@@ -75,11 +75,15 @@ class Clients:
             flows = (self._flow(http, number, one) for number, one in enumerate(self.scenario.traffic))
             await asyncio.gather(*flows)
 
+    def is_answering(self, model: str) -> bool:
+        """Whether a request to the model has begun to be answered, and has not ended."""
+        return model in self._answering.values()
+
     async def until_answering(self, model: str, seconds: float) -> bool:
         """Wait until a request to the model is being answered; False when none is within that time."""
         try:
             async with asyncio.timeout(seconds), self._changed:
-                await self._changed.wait_for(lambda: model in self._answering.values())
+                await self._changed.wait_for(lambda: self.is_answering(model))
         except TimeoutError:
             return False
         return True
