@@ -25,7 +25,7 @@ def spec_of(blob: Path) -> RunnerSpec:
         title="/usr/local/lib/ollama/llama-server --model blob", process_name="llama-server", parent_pid=os.getpid(),
         port=free_port(), version="0.32.15", model="tiny", blob=str(blob), num_ctx=1024, parallel=2, num_thread=1,
         num_batch=512, embedding=False, seed=1, debug=False, timetable=None, notices_abort_in_prefill=True,
-        zone_offset_s=0,
+        loads_when_asked=False, zone_offset_s=0, crash_exit_code=1,
     )  # fmt: skip
 
 

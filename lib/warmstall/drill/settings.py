@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from ..errors import InputError
 from .eras import Era
@@ -36,15 +37,15 @@ class Settings:
     @classmethod
     def read(cls, environment: Mapping[str, str], era: Era, gpu: SimulatedGpu | None = None) -> Settings:
         """Raises InputError when the server would listen anywhere but on loopback."""
-        host, _, port = environment.get("OLLAMA_HOST", "127.0.0.1:11434").removeprefix("http://").rpartition(":")
+        given = environment.get("OLLAMA_HOST", "").strip()
+        host, port = _host_and_port(given)
         if host not in ("127.0.0.1", "localhost"):
             raise InputError(
-                f"a drill listens on 127.0.0.1 only; OLLAMA_HOST is {environment.get('OLLAMA_HOST')!r}. "
-                "Give OLLAMA_HOST=127.0.0.1:PORT."
+                f"a drill listens on 127.0.0.1 only; OLLAMA_HOST is {given!r}. Give OLLAMA_HOST=127.0.0.1:PORT."
             )
         return cls(
             host="127.0.0.1",
-            port=int(port),
+            port=port,
             keep_alive_s=duration_s(environment.get("OLLAMA_KEEP_ALIVE", "5m")),
             load_timeout_s=duration_s(environment.get("OLLAMA_LOAD_TIMEOUT", "5m")),
             num_parallel=int(environment.get("OLLAMA_NUM_PARALLEL", "0")) or era.auto_parallel,
@@ -56,6 +57,15 @@ class Settings:
             gpu=gpu,
             environment=dict(environment),
         )
+
+
+def _host_and_port(given: str) -> tuple[str, int]:
+    """Host and port of OLLAMA_HOST, with Ollama's where it names none."""
+    parts = urlsplit(given if "//" in given else f"//{given}")
+    try:
+        return parts.hostname or "127.0.0.1", parts.port or 11434
+    except ValueError:
+        raise InputError(f"OLLAMA_HOST is {given!r}; expected a host and a port such as 127.0.0.1:11434.") from None
 
 
 def _default_num_ctx(era: Era, gpu: SimulatedGpu | None) -> int:
