@@ -99,7 +99,7 @@ def scored(run: Run, timed: bool = True) -> Scored:
     return Scored(run, {level: score(run.folder, level) for level in LEVELS}, named, seconds)
 
 
-def shares(scores: list[Score], level: str) -> tuple[int, float, float, float]:
+def shares(scores: list[Score]) -> tuple[int, float, float, float]:
     """Requests, and the shares that are right (of the log alone: or unknown), unknown, and wrong."""
     pairs: Counter[tuple[str, str, bool]] = sum((each.pairs for each in scores), Counter())
     total = sum(pairs.values()) or 1
@@ -164,7 +164,7 @@ def broken_bounds(results: list[Scored]) -> list[str]:
     """What is not as good as it must be."""
     told = []
     for level, (least_right, most_wrong) in BOUNDS.items():
-        _, right, unknown, wrong = shares([each.scores[level] for each in results], level)
+        _, right, unknown, wrong = shares([each.scores[level] for each in results])
         good = min(1.0, right + unknown) if level == "log alone" else right
         if good < least_right or wrong > most_wrong:
             told.append(f"{level}: {good:.2%} right, {wrong:.2%} wrong; must be {least_right:.1%} and {most_wrong:.1%}")
@@ -193,7 +193,7 @@ def page(results: list[Scored]) -> str:
     ]  # fmt: skip
     for level in LEVELS:
         scores = [each.scores[level] for each in results]
-        total, right, unknown, wrong = shares(scores, level)
+        total, right, unknown, wrong = shares(scores)
         lost = sum(each.unmatched for each in scores)
         lines.append(f"| {level} | {total} | {right:.2%} | {unknown:.2%} | {wrong:.2%} | {lost} |")
     lines += ["", "Of the log alone, *unknown* counts as right where the log cannot tell. Requests that hung, were",
