@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from warmstall.analysis import Analysis, analyze
+from warmstall.drill.run import EVIDENCE
 from warmstall.hypotheses import judge
 
 # What each level of evidence takes from a drill's folder.
@@ -53,7 +54,7 @@ def score(folder: Path, level: str) -> Score:
 def take(folder: Path, into: Path, level: str) -> None:
     """Copy a level's evidence."""
     for pattern in LEVELS[level]:
-        for path in sorted(folder.glob(pattern)):
+        for path in sorted((folder / EVIDENCE).glob(pattern)):
             copy = shutil.copytree if path.is_dir() else shutil.copyfile
             copy(path, into / path.name)
 

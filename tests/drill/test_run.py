@@ -12,10 +12,10 @@ import psutil
 import pytest
 
 from warmstall.drill import run
-from warmstall.drill.run import Outcome, run_scenario
+from warmstall.drill.run import EVIDENCE, Outcome, run_scenario
 from warmstall.drill.scenario import Scenario, checked
 from warmstall.errors import InputError, OutputError
-from warmstall.parse.captures import kinds_in
+from warmstall.evidence import discover
 
 # The stop is long enough to be the largest part of whatever it meets.
 SHORT: dict[str, Any] = {
@@ -41,17 +41,21 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> list[Outcome]:
 def test_the_folder_is_a_case_with_its_truth_beside_it(outcomes):
     folder = outcomes[0].folder
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    assert files - {"limits.txt"} == {
-        "server.log", "trials.csv", "samples/ps.jsonl", "samples/simulated.jsonl", "truth.jsonl", "scenario.toml",
+    evidence = {"server.log", "trials.csv", "samples/ps.jsonl", "samples/simulated.jsonl"}
+    assert files - {"evidence/drill/limits.txt"} == {
+        "truth.jsonl", "scenario.toml", *(f"evidence/drill/{name}" for name in evidence),
     }  # fmt: skip
-    # Neither is taken for evidence: an analysis of the folder sees what it would see of a host.
-    for name in ("truth.jsonl", "scenario.toml"):
-        assert kinds_in((folder / name).read_text(encoding="utf-8").splitlines()) == ""
+
+
+def test_an_analysis_reads_the_evidence_and_never_the_truth(outcomes):
+    read = {str(one.path) for one in discover([outcomes[0].folder])}
+    assert any(path.endswith("server.log") for path in read)
+    assert not [path for path in read if "truth" in path or "scenario" in path]
 
 
 def test_client_and_server_tell_of_the_same_requests(outcomes):
     for outcome in outcomes:
-        with (outcome.folder / "trials.csv").open(newline="", encoding="utf-8") as handle:
+        with (outcome.folder / EVIDENCE / "trials.csv").open(newline="", encoding="utf-8") as handle:
             trials = list(csv.DictReader(handle))
         requests = [row for row in rows_of(outcome.folder / "truth.jsonl") if "id" in row]
         assert len(requests) == len(trials) == len(outcome.truths) >= 3
@@ -72,14 +76,18 @@ def test_what_was_done_is_found_in_the_truth(outcomes):
 
 
 def test_what_is_simulated_says_so(outcomes):
-    first, *rows = rows_of(outcomes[0].folder / "samples" / "simulated.jsonl")
+    first, *rows = rows_of(outcomes[0].folder / EVIDENCE / "samples" / "simulated.jsonl")
     assert first["gap"]["reason"].startswith("simulated:")
     assert {gpu["name"] for row in rows for gpu in row["rows"]["gpus"]} == {"Drill GPU (simulated)"}
 
 
 def test_samples_are_of_this_drill_alone(outcomes):
     pids = [
-        {process["pid"] for row in rows_of(outcome.folder / "samples" / "ps.jsonl") for process in row["procs"]}
+        {
+            process["pid"]
+            for row in rows_of(outcome.folder / EVIDENCE / "samples" / "ps.jsonl")
+            for process in row["procs"]
+        }
         for outcome in outcomes
     ]
     assert pids[0]
@@ -88,7 +96,7 @@ def test_samples_are_of_this_drill_alone(outcomes):
 
 def test_nothing_is_left_behind(outcomes):
     for outcome in outcomes:
-        for row in rows_of(outcome.folder / "samples" / "ps.jsonl"):
+        for row in rows_of(outcome.folder / EVIDENCE / "samples" / "ps.jsonl"):
             assert not [process["pid"] for process in row["procs"] if psutil.pid_exists(process["pid"])]
 
 

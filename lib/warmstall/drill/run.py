@@ -1,7 +1,8 @@
 """Runs one scenario: server, clients, faults and samples at once, and leaves a case folder with its truth.
 
-What is left in the folder: server.log, trials.csv, limits.txt, samples/ (ps.jsonl, simulated.jsonl), the embedding
-service's log where there is one, and beside these truth.jsonl and scenario.toml, which are no evidence. No process.
+What is left is a case: under evidence/drill/ server.log, trials.csv, limits.txt, samples/ (ps.jsonl, simulated.jsonl)
+and the embedding service's log where there is one; beside evidence/, where no analysis reads it, truth.jsonl and
+scenario.toml. No process.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from .truth import Interval, Truth, read_notes, write_truth
 if TYPE_CHECKING:
     from .server_process import DrillServer
 
+# Where the evidence lies in the case; the drill is its host.
+EVIDENCE = Path("evidence") / "drill"
 # Second 0 comes this long after everything has started: whoever reads the timetable has read it again by then.
 _START_S = 0.3
 
@@ -87,7 +90,7 @@ def run_scenario(scenario: Scenario, folder: Path, version: str | None = None, s
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise OutputError(f"{folder}: it is not empty; expected a new folder for the run.")
-        (folder / "samples").mkdir()
+        (folder / EVIDENCE / "samples").mkdir(parents=True)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written ({error.strerror or error}).") from None
     timetable = Timetable(math.inf, scenario.timetable_faults, scenario.seed if seed is None else seed)
@@ -95,30 +98,30 @@ def run_scenario(scenario: Scenario, folder: Path, version: str | None = None, s
 
 
 async def _run(scenario: Scenario, folder: Path, version: str, timetable: Timetable) -> Outcome:
-    work = folder / "work"
+    work, evidence = folder / "work", folder / EVIDENCE
     work.mkdir()
     timetable.save(work / "timetable.json")
     server = _server(scenario, work, version, timetable.seed)
-    service = EmbeddingService(folder) if scenario.has_embedding_service else None
+    service = EmbeddingService(evidence) if scenario.has_embedding_service else None
     try:
         # In a thread of the loop's own pool, which lives as long as the loop: the server dies with who started it.
         await asyncio.to_thread(server.__enter__)
         if service:
             await service.ready()
-        _write_limits(folder / "limits.txt", server.pid)
+        _write_limits(evidence / "limits.txt", server.pid)
         timetable.epoch = time.time() + _START_S
         timetable.save(work / "timetable.json")
         clients = Clients(scenario, timetable, server.url, service.url if service else "")
         injector = Injector(server, clients, timetable, service)
-        await _play(scenario, folder, timetable, server, service, clients, injector)
+        await _play(scenario, evidence, timetable, server, service, clients, injector)
         problems = [*injector.problems, *([] if server.pid else ["the server ended by itself"])]
     finally:
         if service:
             await asyncio.to_thread(service.stop)
         await asyncio.to_thread(server.__exit__, None, None, None)
     trials = [trial for trial in clients.trials if trial.endpoint != EMBEDDING_SERVICE]
-    shutil.copyfile(server.log, folder / "server.log")
-    write_trials(folder / "trials.csv", trials)
+    shutil.copyfile(server.log, evidence / "server.log")
+    write_trials(evidence / "trials.csv", trials)
     truths = write_truth(folder / "truth.jsonl", trials, read_notes(server.truth), injector.intervals)
     _write_scenario(folder / "scenario.toml", scenario, version, timetable)
     shutil.rmtree(work)
@@ -129,7 +132,7 @@ async def _run(scenario: Scenario, folder: Path, version: str, timetable: Timeta
 
 
 async def _play(
-    scenario: Scenario, folder: Path, timetable: Timetable, server: DrillServer, service: EmbeddingService | None,
+    scenario: Scenario, evidence: Path, timetable: Timetable, server: DrillServer, service: EmbeddingService | None,
     clients: Clients, injector: Injector,
 ) -> None:  # fmt: skip
     """Everything that happens between start and end: when the clients are done, so is the rest."""
@@ -142,7 +145,7 @@ async def _play(
 
     gpu = SimulatedGpu.read(scenario.gpu)
     memory = SimulatedMemory() if scenario.grows_memory else None
-    samples = Samples(folder / "samples", server.url, pids, timetable, gpu, memory)
+    samples = Samples(evidence / "samples", server.url, pids, timetable, gpu, memory)
     stop = asyncio.Event()
     sampling = asyncio.create_task(samples.run(stop))
     faults = asyncio.create_task(injector.run(scenario.faults))

@@ -33,6 +33,10 @@ from .settings import Settings, environment_text, subprocess_environment
 from .wording import Wording
 
 
+# Streams whose runner was ended say so to their clients, and in the log.
+_LAST_WORDS_S = 0.05
+
+
 class _Server(uvicorn.Server):
     """uvicorn without its own signals: SIGTERM ends the drill as it ends Ollama, without waiting for requests."""
 
@@ -110,8 +114,9 @@ async def _serve(settings: Settings, era: Era, listener: socket.socket, options:
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     await asyncio.wait({serving, asyncio.ensure_future(stopping.wait())}, return_when=asyncio.FIRST_COMPLETED)
     await scheduler.shut_down()
-    server.should_exit = server.force_exit = True
-    await asyncio.wait({serving}, timeout=2.0)
+    await asyncio.sleep(_LAST_WORDS_S)
+    # Ollama's process just ends: whoever still waits for a model gets no answer, and no line in the log.
+    os._exit(0)
 
 
 def _start_fields(settings: Settings, era: Era) -> dict[str, object]:

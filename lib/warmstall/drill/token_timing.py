@@ -19,7 +19,7 @@ CHARACTERS_PER_TOKEN = 4.9
 # several drills fit on one machine.
 BUSY_SHARE = 0.2
 # A model that spilled to the CPU keeps it busy.
-SPILLED_SHARE = 0.9
+SPILLED_SHARE = 1.0
 
 
 def count_tokens(prompt: str) -> int:

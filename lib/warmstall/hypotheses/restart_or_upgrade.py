@@ -41,6 +41,7 @@ _OVER_AND_OVER = 3
 # Between the middles of a few requests, less than this is prompts and luck.
 _SLOWER = 1.5
 _REQUESTS = "a log that holds requests before and after a restart: journalctl -u ollama, or server-1.log beside it"
+_CLIENTS = "the client's records of the calls before a restart: a stream that a stop cuts off has an access line of 200"
 _TOKENS = "eval_count and eval_duration of each answer: they tell slow answers after a restart from long ones"
 
 
@@ -84,6 +85,8 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
         return
     if any(_cannot_tell(facts, before, after) for before, after in restarts):
         yield unseen(_REQUESTS)
+    if any(_may_have_cut(facts, after["at"]) for _, after in restarts):
+        yield unseen(_CLIENTS)
     if facts.with_verdict("unknown")["started_at"].ge(restarts[0][1]["at"]).any():
         yield unseen(_TOKENS)
     yield refutes(f"After {counted(len(restarts), 'restart')} no more trouble is known than before, and none cut a "
@@ -150,6 +153,12 @@ def _times(facts: Facts, start: pd.Series) -> tuple[pd.DataFrame, pd.DataFrame] 
     own = requests[then]
     others = requests[~then & requests["model"].isin(own["model"])]
     return (own, others) if len(own) and len(others) else None
+
+
+def _may_have_cut(facts: Facts, at: pd.Timestamp) -> bool:
+    """Whether streams ended just before a start, as whole as the log tells, and no client says how they ended."""
+    ended = facts.requests["ended_at"].between(at - pd.Timedelta(seconds=_BEFORE_A_START_S), at)
+    return bool(ended.any() and facts.table("trials").empty)
 
 
 def _cut_off(facts: Facts, at: pd.Timestamp) -> pd.DataFrame:

@@ -67,6 +67,12 @@ EXAMPLES = [
         ("slow answers after a restart",),
     ),
     Example(
+        "an answer that ended just before a start, whole or cut",
+        "not_observable",
+        {"server.log": run(run(ServerLog(), 0, 0), 1352, 0).text()},
+        ("the client's records of the calls before a restart",),
+    ),
+    Example(
         "restarts without a request",
         "not_observable",
         {"server.log": ServerLog().start(0).start(60).start(120).text()},
