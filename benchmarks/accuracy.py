@@ -44,6 +44,12 @@ class Run:
     def __str__(self) -> str:
         return f"{self.scenario} {self.version} seed {self.seed}"
 
+    @property
+    def burns(self) -> bool:
+        """Whether a fault of it keeps a core busy."""
+        kinds = {plan.fault.kind for plan in find_scenario(self.scenario).faults}
+        return bool(kinds & {"slow_decode", "slow_prefill", "spinning_runner"})
+
 
 @dataclass
 class Scored:
@@ -83,8 +89,10 @@ def play(runs: list[Run], at_once: int = AT_ONCE) -> None:
         for problem in outcome.problems:
             print(f"{run}: {problem}", file=sys.stderr)
 
-    with ThreadPoolExecutor(at_once) as pool:
-        list(pool.map(one, runs))
+    # A runner that burns a core needs one: what it gets of it is the evidence.
+    for batch, workers in (([run for run in runs if run.burns], 1), ([run for run in runs if not run.burns], at_once)):
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(one, batch))
 
 
 def scored(run: Run, timed: bool = True) -> Scored:

@@ -66,7 +66,7 @@ def compare(found: Analysis, rows: list[dict[str, Any]], column: str) -> Score:
     pairs = []
     for at, row in enumerate(rows):
         for other, request in enumerate(said):
-            if str(request["path"]).split("?")[0] != row["endpoint"]:
+            if str(request["path"]).split("?")[0] != row["endpoint"] or row["status"] not in ("", request["status"]):
                 continue
             late_s = abs(request["ended_at"].timestamp() - datetime.fromisoformat(row["ended_at"]).timestamp())
             wall_s = abs(float(request["wall_s"]) - row["wall_s"])

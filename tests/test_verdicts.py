@@ -20,7 +20,7 @@ UNEXPLAINED = {
     "truncated": False, "retried": False, "trial_error": "", "usual_s": 0.9, "usual_limit_s": 2.7, "usual_n": 45,
     "decode_factor": None, "decode_excess_s": 0.0, "decode_usual_rate": None, "decode_beyond": False,
     "prefill_factor": None, "prefill_excess_s": 0.0, "prefill_usual_rate": None, "prefill_beyond": False,
-    "alone": False, "stopped_s": 0.0, "idle_s": 0.0, "crash_line": 0, "crash_text": "", "abort_line": 0,
+    "alone": False, "stopped_s": 0.0, "idle_s": 0.0, "whole": False, "crash_line": 0, "crash_text": "", "abort_line": 0,
     "abort_text": "",
     "shared_timeout_s": 0.0, "queued_first": True, "rest_s": 30.0, "beside": 0, "prefill_sure": True,
 }  # fmt: skip
@@ -103,6 +103,13 @@ def test_a_client_that_left_a_runner_that_did_nothing_met_a_warm_stall() -> None
     assert verdict_of(left)[0] == "client_abort"
     assert verdict_of(left | {"idle_s": left["wall_s"] - 1.0})[0] == "warm_stall"
     assert verdict_of(left | {"idle_s": left["wall_s"] - 1.0, "triggered": True})[0] != "warm_stall"
+
+
+def test_who_has_the_whole_answer_did_not_leave() -> None:
+    """Of requests side by side, the log does not say whose task a cancel line ends; the clients do."""
+    cancelled = MEASURED | {"abort_line": 7, "task_cut": True, "task_cancelled": True, "wall_s": 0.9, "decode_s": 0.7}
+    assert verdict_of(cancelled)[0] == "client_abort"
+    assert verdict_of(cancelled | {"whole": True})[0] == "warm_ok"
 
 
 def test_a_long_answer_at_normal_speed_is_no_stall() -> None:

@@ -276,6 +276,8 @@ def _facts_of(request: Request, parts: _Parts, wall: Usual | None) -> dict[str, 
         "task_cut": bool(task and task.total_s is None), "task_released": bool(task and task.released_line),
         "task_cancelled": bool(task and task.cancelled), "truncated": bool(task and task.truncated),
         "trial_error": trial.get("error") or "",
+        # The client has the final chunk: whatever the log says of a task that was cut was another request's.
+        "whole": bool(trial.get("eval_duration_s")) and not trial.get("error"),
         "usual_s": wall.middle if wall else None, "usual_limit_s": wall.limit if wall else None,
         "usual_n": wall.n if wall else 0,
     }  # fmt: skip

@@ -154,12 +154,12 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "client_abort",
-        lambda f: f["abort_line"] > 0,
+        lambda f: f["abort_line"] > 0 and not f["whole"],
         "the client closed the connection (line {abort_line})",
     ),
     Rule(
         "client_abort",
-        lambda f: f["task_cut"] and (f["task_released"] or f["task_cancelled"]),
+        lambda f: f["task_cut"] and (f["task_released"] or f["task_cancelled"]) and not f["whole"],
         "its slot was released before it had finished (task of line {task_line}): the client left after {wall_s:.1f} s",
     ),
     Rule(

@@ -71,6 +71,8 @@ class Era:
     caps_num_ctx: bool
     # Memory that a load needs is compared with what there is before the runner is started, or after.
     fits_before_spawn: bool
+    # A model that needs more memory than there is is refused; else its runner fails to allocate.
+    refuses_too_large: bool
     # The runner reads the model only when the server, which has reached it, says so.
     loads_when_asked: bool
     # A runner that was killed in a request is waited for in the log.
@@ -103,6 +105,7 @@ ERAS = {
             one_token_more=True, duration_grain_ns=1_000_000, fails_before_first_chunk=False,
             missing_blob=(404, 'model "{model}" not found, try pulling it first'),
             bad_format=(400, 'format must be empty or "json"', False), caps_num_ctx=False, fits_before_spawn=True,
+            refuses_too_large=True,
             loads_when_asked=False, status_when_killed="refused", waits_for_killed=False,
             unanswered_end='POST predict: Post "http://127.0.0.1:{port}/completion": EOF',
             process_name="ollama_llama_server", runner_name="llama runner",
@@ -130,7 +133,8 @@ ERAS = {
             one_token_more=False, duration_grain_ns=1, fails_before_first_chunk=True,
             missing_blob=(400, '"{model}" does not support {route}'),
             bad_format=(500, 'invalid format: {format}; expected "json" or a valid JSON Schema object', True),
-            caps_num_ctx=True, fits_before_spawn=False, loads_when_asked=True, status_when_killed="silent",
+            caps_num_ctx=True, fits_before_spawn=False,
+            refuses_too_large=True, loads_when_asked=True, status_when_killed="silent",
             waits_for_killed=True,
             unanswered_end=_STOPPED,
             process_name="ollama", runner_name="llama runner",
@@ -157,7 +161,8 @@ ERAS = {
             one_token_more=False, duration_grain_ns=1000, fails_before_first_chunk=True,
             missing_blob=(400, '"{model}" does not support {route}'),
             bad_format=(500, 'invalid format: {format}; expected "json" or a valid JSON Schema object', True),
-            caps_num_ctx=True, fits_before_spawn=False, loads_when_asked=False, status_when_killed="",
+            caps_num_ctx=True, fits_before_spawn=False,
+            refuses_too_large=False, loads_when_asked=False, status_when_killed="",
             waits_for_killed=True,
             unanswered_end=_UNEXPECTED_END,
             process_name="llama-server", runner_name="llama-server",

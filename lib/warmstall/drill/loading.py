@@ -107,7 +107,7 @@ class Loader:
         """Send other models away where memory is short; False where it would be short even so."""
         while True:
             needed = needed_fields(self.era.version, runner.model, runner.num_ctx, runner.parallel)
-            if self.settings.gpu or not needed["too_large"]:
+            if self.settings.gpu or not needed["too_large"] or not self.era.refuses_too_large:
                 return True
             told = {**runner.fields, **host_fields(), **needed}
             if not self.scheduler.loaded:
@@ -215,6 +215,8 @@ class Loader:
             "num_ctx_requested": ask.options.num_ctx,
             "num_ctx_too_large": self.era.caps_num_ctx and ask.options.num_ctx > model.n_ctx_train,
             "mmap_given": ask.options.use_mmap is not None,
+            "too_large": not self.settings.gpu
+            and needed_fields(self.era.version, model, runner.num_ctx, runner.parallel)["too_large"],
             "subprocess_environment": subprocess_environment(self.era, self.settings),
             **runner_fields(self.era.version, runner),
         }  # fmt: skip

@@ -32,7 +32,6 @@ from .server_log import ServerLog
 from .settings import Settings, environment_text, subprocess_environment
 from .wording import Wording
 
-
 # Streams whose runner was ended say so to their clients, and in the log.
 _LAST_WORDS_S = 0.05
 

@@ -77,7 +77,7 @@ class SyntheticRunner:
         """Read the model, as long as that takes; ends the process where the load fails."""
         if self.model.broken:
             self._fail(self.model.broken)
-        failing = bool(self.timetable.strength("failed_load", self.model.name))
+        failing = bool(self.timetable.strength("failed_load", self.model.name) or self.spec.fields["too_large"])
         self.say("runner_load", allocation_fails=failing)
         if failing:
             self._fail("allocation")

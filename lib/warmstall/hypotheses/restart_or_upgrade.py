@@ -5,11 +5,11 @@ people do to end a trouble: a start after which all is well is the cure, not the
 
 Shown by:
     - more trouble after a start than before it, by more than chance
-    - requests that were cut off by a start
+    - requests that were cut off by a start, and calls that were refused until it
     - a start that lost the GPU, and requests that took longer after it
     - a service manager that starts the server again and again
 Ruled out by:
-    - starts after which there was no more trouble than before
+    - starts after which there was no more trouble than before, and clients of which none was cut off or refused
 Mistaken for it:
     - a cold start, which every start makes and which ends by itself
     - a restart that was made because of the trouble, and ended it
@@ -38,10 +38,15 @@ from .findings import Evidence, Finding, hints, proves, refutes, supports, unsee
 _BEFORE_A_START_S = 10.0
 # Once is chance, twice may be an operator's; a manager that does it three times does it by itself.
 _OVER_AND_OVER = 3
+# What clients call a port on which nobody listens.
+_NOBODY_LISTENED = r"refused|connection attempts failed|ECONNREFUSED|ConnectError"
 # Between the middles of a few requests, less than this is prompts and luck.
 _SLOWER = 1.5
 _REQUESTS = "a log that holds requests before and after a restart: journalctl -u ollama, or server-1.log beside it"
-_CLIENTS = "the client's records of the calls before a restart: a stream that a stop cuts off has an access line of 200"
+_CLIENTS = (
+    "the client's records of the calls before a restart: a stream that a stop cuts off has an access line of 200, and "
+    "a call that is refused has none"
+)
 _TOKENS = "eval_count and eval_duration of each answer: they tell slow answers after a restart from long ones"
 
 
@@ -85,7 +90,7 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
         return
     if any(_cannot_tell(facts, before, after) for before, after in restarts):
         yield unseen(_REQUESTS)
-    if any(_may_have_cut(facts, after["at"]) for _, after in restarts):
+    if facts.table("trials").empty:
         yield unseen(_CLIENTS)
     if facts.with_verdict("unknown")["started_at"].ge(restarts[0][1]["at"]).any():
         yield unseen(_TOKENS)
@@ -120,6 +125,12 @@ def _judged(facts: Facts, before: pd.Series, after: pd.Series) -> Iterator[Evide
         yield hints(told, *here, span=(at.to_pydatetime(), None))
     if lost := _lost(facts, before, after):
         yield _without(facts, before, after, lost)
+    refused = _refused(facts, at)
+    if len(refused):
+        since = refused["started_at"].min()
+        yield supports(f"For {seconds_text((at - since).total_seconds())} before the start at {clock_text(at)} no "
+                       f"server was there: {counted(len(refused), 'call')} were refused.", *here, *places(refused, 2),
+                       span=(since.to_pydatetime(), at.to_pydatetime()), severity="info")  # fmt: skip
     cut = _cut_off(facts, at)
     if len(cut):
         yield supports(f"The restart at {clock_text(at)} cut off {counted(len(cut), 'request')}, the oldest of them "
@@ -155,10 +166,13 @@ def _times(facts: Facts, start: pd.Series) -> tuple[pd.DataFrame, pd.DataFrame] 
     return (own, others) if len(own) and len(others) else None
 
 
-def _may_have_cut(facts: Facts, at: pd.Timestamp) -> bool:
-    """Whether streams ended just before a start, as whole as the log tells, and no client says how they ended."""
-    ended = facts.requests["ended_at"].between(at - pd.Timedelta(seconds=_BEFORE_A_START_S), at)
-    return bool(ended.any() and facts.table("trials").empty)
+def _refused(facts: Facts, at: pd.Timestamp) -> pd.DataFrame:
+    """Calls to which nobody listened, since the server before this start ended its last answer."""
+    answered = facts.requests["ended_at"]
+    last = answered[answered.lt(at)].max()
+    lost = facts.lost_trials.assign(started_at=pd.to_datetime(facts.lost_trials["started_at"], utc=True))
+    nobody = lost["error"].astype(str).str.contains(_NOBODY_LISTENED, case=False, regex=True)
+    return lost[nobody & lost["started_at"].lt(at) & lost["started_at"].gt(last if pd.notna(last) else at)]
 
 
 def _cut_off(facts: Facts, at: pd.Timestamp) -> pd.DataFrame:

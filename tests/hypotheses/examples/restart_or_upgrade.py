@@ -30,6 +30,15 @@ FAILING = "".join(
     f"Mar 14 12:0{minute}:10 box systemd[1]: ollama.service: Failed with result 'core-dump'.\n" for minute in range(4)
 )
 
+REFUSED = "start_ts,end_ts,model,endpoint,status,error\n" + "".join(
+    f"2026-03-14T12:59:{second:02}.000+00:00,2026-03-14T12:59:{second:02}.002+00:00,a,/api/chat,,Connection refused\n"
+    for second in range(50, 56)
+)
+
+ANSWERED = "start_ts,end_ts,model,endpoint,status,error\n" + (
+    "2026-03-14T12:00:10+00:00,2026-03-14T12:00:14+00:00,a,/api/chat,200,\n"
+)
+
 EXAMPLES = [
     Example(
         "after an upgrade half of the requests hang",
@@ -47,7 +56,7 @@ EXAMPLES = [
     Example(
         "the restart ended the trouble",
         "ruled_out",
-        {"server.log": two_runs(10, 0)},
+        {"server.log": two_runs(10, 0), "trials.csv": ANSWERED},
         ("It ended the trouble", "After 1 restart no more trouble"),
     ),
     Example(
@@ -58,7 +67,10 @@ EXAMPLES = [
         severity="warning",
     ),
     Example(
-        "another device, and nothing slower", "ruled_out", {"server.log": two_starts("cpu", 4.0)}, ("took 4.0 s then",)
+        "another device, and nothing slower",
+        "ruled_out",
+        {"server.log": two_starts("cpu", 4.0), "trials.csv": ANSWERED},
+        ("took 4.0 s then",),
     ),
     Example(
         "slow answers after a restart, which may be long ones",
@@ -71,6 +83,13 @@ EXAMPLES = [
         "not_observable",
         {"server.log": run(run(ServerLog(), 0, 0), 1352, 0).text()},
         ("the client's records of the calls before a restart",),
+    ),
+    Example(
+        "calls that nobody answered until a start",
+        "supported",
+        {"server.log": two_runs(0, 0), "trials.csv": REFUSED},
+        ("For 10.0 s before the start", "6 calls were refused"),
+        severity="info",
     ),
     Example(
         "restarts without a request",
