@@ -6,11 +6,13 @@ import csv
 import json
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 
 from conftest import INCIDENTS, ROOT
@@ -35,6 +37,9 @@ ELSEWHERE = {
     ".venv/bin/warmstall watch my-case --every 5s --for 10m": "takes ten minutes; run below for a second",
     ".venv/bin/warmstall analyze my-case --clock laptop=+37s": "needs a case of two hosts; run below",
     ".venv/bin/warmstall analyze my-case --trial-column started=t0 --trial-column wall_ms=took": "run below",
+    ".venv/bin/warmstall drill run queue_full": "takes twenty seconds; run below",
+    ".venv/bin/warmstall analyze drill-queue_full --no-report": "needs the drill; run below",
+    ".venv/bin/warmstall drill serve --port 11434": "is a server; run below on a free port",
 }
 RUN_HERE = [command for command in dict.fromkeys(COMMANDS) if command not in ELSEWHERE]
 
@@ -124,6 +129,39 @@ def test_the_commands_for_clocks_columns_and_a_short_watch(tmp_path: Path) -> No
 
     done = run(".venv/bin/warmstall watch watched --every 0.2s --for 0.6s", tmp_path)
     assert re.match(r"[1-3] samples in watched\.\n\nNext: warmstall analyze watched", done.stdout), done.stderr
+
+
+def test_a_drill_is_run_and_analyzed(tmp_path: Path) -> None:
+    done = run(".venv/bin/warmstall drill run queue_full", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "queue_full as Ollama 0.13.5" in done.stdout
+    assert "Next: warmstall analyze drill-queue_full" in done.stdout
+    answer = run(".venv/bin/warmstall analyze drill-queue_full --no-report", tmp_path).stdout
+    assert "Queue (parallel_queue)" in answer
+
+
+def test_the_scenario_of_the_page_runs(tmp_path: Path) -> None:
+    written = re.search(r"^```toml\n(.*?)^```", PAGES["drill.md"], flags=re.M | re.S)
+    assert written
+    (tmp_path / "mine.toml").write_text(written[1], encoding="utf-8")
+    done = run(".venv/bin/warmstall drill run mine.toml --json", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [fault["fault"] for fault in json.loads(done.stdout)["faults"]] == ["stopped_runner"]
+
+
+def test_a_drill_serves_until_it_is_told_to_end(tmp_path: Path) -> None:
+    words = [str(Path(sys.executable).parent / "warmstall"), "drill", "serve"]
+    with subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as served:
+        assert served.stderr
+        line = next(line for line in served.stderr if "Listening on" in line)
+        port = re.search(r"127\.0\.0\.1:(\d+)", line)
+        assert port
+        answer = httpx.get(f"http://127.0.0.1:{port[1]}/api/version", timeout=10)
+        assert answer.json() == {"version": "0.13.5"}
+        served.send_signal(signal.SIGINT)
+        assert served.wait(20) in (0, 130)
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"http://127.0.0.1:{port[1]}/api/version", timeout=10)
 
 
 def test_the_kinds_of_redaction_are_those_of_the_program() -> None:
