@@ -14,7 +14,7 @@ help:
 	@echo "make test   everything that is tested"
 	@echo "make venv   only the environment; $(BIN)/warmstall is the command"
 	@echo "make lint   style, types and the direction of imports"
-	@echo "make bench  ingest beside its peers, as ratios"
+	@echo "make bench  ingest and drills beside their peers, as ratios"
 
 $(STAMP): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -49,6 +49,7 @@ lint: $(STAMP)
 MEGABYTES ?= 20
 bench: $(STAMP)
 	$(BIN)/python benchmarks/ingest.py $(MEGABYTES)
+	$(BIN)/python benchmarks/drill.py
 
 # The catalogues: of hypotheses, made of their docstrings, and of drills, made of their scenarios and faults.
 docs: $(STAMP)

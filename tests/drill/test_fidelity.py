@@ -10,15 +10,25 @@ from pathlib import Path
 
 import pytest
 
+from .differences import Difference
 from .fidelity import AT_ONCE, Fidelity, play_and_compare, recordings
 from .recording import Recording
 from .remaining import not_excused
 
-# Replays take as long as their recordings: the shorter ones are played in every run, all of them by `make fidelity`.
+# Replays take as long as their recordings: some short ones are played in every run, all of them by `make fidelity`.
+SHORT = (
+    "healthy", "debug_healthy", "api_errors", "load_failure", "shutdown_midrequest", "server_down", "debug_eviction",
+    "memory_limit_as", "queue_full",
+)  # fmt: skip
 SHORT_S = 20.0
 ALL = bool(os.environ.get("WARMSTALL_ALL_REPLAYS"))
 RECORDINGS = {one.name: one for one in recordings()}
-PLAYED = [name for name, one in RECORDINGS.items() if not one.not_replayed and (ALL or one.duration_s <= SHORT_S)]
+PLAYED = [
+    name for name, one in RECORDINGS.items()
+    if not one.not_replayed and (ALL or (one.scenario in SHORT and one.duration_s <= SHORT_S))
+]  # fmt: skip
+
+AREAS = ("replay", "events", "api", "verdicts")
 
 pytestmark = pytest.mark.skipif(
     not RECORDINGS, reason="the recorded servers are not beside this checkout (../shared/real-ollama)"
@@ -37,12 +47,18 @@ def _play(recording: Recording, folder: Path) -> Fidelity:
     return play_and_compare(recording, folder)
 
 
+def _unlike(found: Fidelity) -> list[Difference]:
+    return not_excused(found.name, [one for area in AREAS for one in found.of(area)])
+
+
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", PLAYED)
-def test_the_drill_does_as_the_recorded_server(name: str, played: dict[str, Future[Fidelity]]) -> None:
+def test_the_drill_does_as_the_recorded_server(name: str, played: dict[str, Future[Fidelity]], tmp_path: Path) -> None:
+    """What differs is played once more, alone: a machine that has other work is late, and that is not the drill's."""
     found = played[name].result()
-    areas = ("replay", "events", "api", "verdicts")
-    unlike = not_excused(name, [one for area in areas for one in found.of(area)])
+    if _unlike(found):
+        found = _play(RECORDINGS[name], tmp_path / "again")
+    unlike = _unlike(found)
     assert not unlike, f"{100 * found.similarity:.1f} % of events alike\n" + "\n".join(map(str, unlike))
 
 
