@@ -221,7 +221,7 @@ class Inference:
     async def _ended(self, call: Call, runner: Runner, begun: bool) -> Exception:
         """What becomes of a call whose runner ended in its midst."""
         if self.scheduler.ending:
-            call.truth.outcome = "aborted"
+            call.truth.outcome = "shutdown"
             return ServerEndsError()
         call.truth.outcome = "crashed"
         await self.scheduler.notice_end(runner)
