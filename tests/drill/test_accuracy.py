@@ -36,9 +36,9 @@ def test_the_cause_of_each_fault_is_found(name: str, results: dict[str, accuracy
 def test_no_more_verdicts_are_wrong_than_by_a_rare_chance(results: dict[str, accuracy.Scored]) -> None:
     """One request in fifty may meet a busy machine; `make accuracy` on a quiet one has the published bounds."""
     for level in accuracy.LEVELS:
-        total, _, _, wrong = accuracy.shares([each.scores[level] for each in results.values()])
-        assert total > 100
-        assert wrong <= 0.02, [text for each in results.values() for text in each.scores[level].wrong]
+        found = accuracy.shares([each.scores[level] for each in results.values()])
+        assert found.total > 100
+        assert found.wrong <= 0.02, [text for each in results.values() for text in each.scores[level].wrong]
 
 
 def test_every_run_says_what_was_true(results: dict[str, accuracy.Scored], tmp_path: Path) -> None:

@@ -35,6 +35,8 @@ from .findings import Evidence, Finding, Place, hints, proves, refutes, supports
 
 # An unload waits up to 5 s for the GPU's memory and pings its runner for up to 10 s: less is no deadlock.
 _UNLOAD_S = 15.0
+# No runner answers a prompt sooner: this is a request without one, such as that which told the model to leave.
+_AT_ONCE_S = 0.01
 _COLLECT = "looks at /api/ps while it hangs (warmstall watch CASE): they show a model that stays past its expires_at"
 
 
@@ -77,6 +79,7 @@ def _judged(facts: Facts, host: str, model: str, stay: pd.DataFrame) -> Evidence
     began, last = stay["at"].iloc[0], stay["at"].iloc[-1]
     lasted_s = (last - began).total_seconds()
     own = facts.requests_to(host, model)
+    own = own[own["wall_s"].gt(_AT_ONCE_S)]
     answered = own[own["status"].eq("200") & ~own["verdict"].isin(["warm_stall", "client_abort", "runner_crash"])]
     longest_s = float(answered["wall_s"].max()) if len(answered) else 0.0
     sentence = (
