@@ -126,7 +126,11 @@ class Loader:
         fields = runner.fields
         try:
             if self.era.waits_for_launch:
-                await runner.until_launched(ask.gone)
+                try:
+                    await runner.until_launched(ask.gone)
+                except LoadFailedError:  # it ended before it was asked again
+                    self.log.say("load_wait", **fields)
+                    raise
             if not self.era.loads_in_background:
                 self.log.say("load_wait", **fields)
             await runner.until_running(ask.gone, self.settings.load_timeout_s, self.log, self.era)
