@@ -60,10 +60,10 @@ class Settings:
 
 
 def _host_and_port(given: str) -> tuple[str, int]:
-    """Host and port of OLLAMA_HOST, with Ollama's where it names none."""
+    """Host and port of OLLAMA_HOST, with Ollama's where it names none; a port alone means every interface."""
     parts = urlsplit(given if "//" in given else f"//{given}")
     try:
-        return parts.hostname or "127.0.0.1", parts.port or 11434
+        return parts.hostname or ("" if given else "127.0.0.1"), parts.port or 11434
     except ValueError:
         raise InputError(f"OLLAMA_HOST is {given!r}; expected a host and a port such as 127.0.0.1:11434.") from None
 

@@ -147,8 +147,7 @@ def _too_large(facts: Facts, loads: pd.DataFrame) -> Iterator[Finding]:
     rows = facts.events("too_large", "alloc_failed", "device_oom")
     if rows.empty:
         return
-    refused = [(size_bytes(str(each.get("requested", ""))), size_bytes(str(each.get("available", "")))) for each in
-               rows["fields"]]  # fmt: skip
+    refused = [(_bytes(each.get("requested")), _bytes(each.get("available"))) for each in rows["fields"]]
     over = [(wanted, there) for wanted, there in refused if wanted and there is not None and wanted > there]
     cache = loads["kv_bytes"].max() if len(loads) else 0
     if over:
@@ -164,6 +163,11 @@ def _too_large(facts: Facts, loads: pd.DataFrame) -> Iterator[Finding]:
             yield unseen("a load of the refused model with a small num_ctx: it tells whether the model alone fits")
     else:
         yield hints(f"{counted(len(rows), 'allocation')} failed for want of memory.", *places(rows))
+
+
+def _bytes(text: object) -> int | None:
+    """A size as the server prints it; 0.3 prints what is available as a bare number of bytes."""
+    return int(str(text)) if str(text).isdecimal() else size_bytes(str(text or ""))
 
 
 def _number(text: object) -> str:

@@ -44,13 +44,9 @@ def duration_s(text: str) -> float | None:
 def size_bytes(text: str) -> int | None:
     """Bytes of a size such as `20.0 GiB`, `4765.5 MiB` or `0 B`; None when it is not one.
 
-    A bare whole number is bytes: 0.3 prints some sizes so.
-
-    >>> size_bytes("20.0 GiB"), size_bytes("0 B"), size_bytes("24476991488"), size_bytes("many")
-    (21474836480, 0, 24476991488, None)
+    >>> size_bytes("20.0 GiB"), size_bytes("0 B"), size_bytes("many")
+    (21474836480, 0, None)
     """
-    if text.strip().isdecimal():
-        return int(text)
     number, _, unit = text.strip().partition(" ")
     try:
         return int(float(number) * _BYTES[unit.strip().upper()])

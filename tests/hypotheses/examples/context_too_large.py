@@ -67,6 +67,16 @@ EXAMPLES = [
         ("refused 1 load: for model and context the first wanted 4.3 GiB where 3.9 GiB was available",),
     ),
     Example(
+        "the server refuses the load, and 0.3 tells what is available in bytes",
+        "supported",
+        {
+            "server.log": ServerLog().start(device="cpu", version="0.3.14").request(5, 0.4, 500).text()
+            + TOO_LARGE.replace('"3.9 GiB"', "4187593113", 1)
+            + "\n"
+        },
+        ("wanted 4.3 GiB where 3.9 GiB was available",),
+    ),
+    Example(
         "a small cache that finds no room",
         "not_observable",
         {"server.log": log(33, 300) + BYTES_FAILED.format(300 << 20) + KV_FAILED},
