@@ -119,7 +119,7 @@ class Api:
         keep_alive_s = keep_alive_of(body)
         streams = body.get("stream") is not False
         if not prompt and keep_alive_s is not None and keep_alive_s <= 0:
-            self.inference.scheduler.expire_now(f"{self.inference.settings.models_folder}/blobs/{model.blob}")
+            self.inference.scheduler.expire_now(find_blob(self.inference.settings, model))
             return Json(self.head(body, piece("")) | {"done": True, "done_reason": "unload"})
         with contextlib.ExitStack() as stack:
             call = self.call(request, stack.enter_context(watched(request)), model, body, keep_alive_s)
@@ -130,7 +130,7 @@ class Api:
             if not streams:
                 return await self.whole(call, runner, body, prompt, piece, with_context)
             pieces = self.pieces(request, call, runner, body, prompt, piece, with_context)
-            first = await self.first(request, pieces)
+            first = await anext(pieces, None)  # an error before the first line is the answer's status
             staying = stack.pop_all()
             return Chunks(rest(first, pieces, staying), "application/x-ndjson")
 
@@ -162,10 +162,6 @@ class Api:
         except ClientLeftError:
             noted: Noted = request.scope["noted"]
             noted.status = 200 if begun or not self.era.fails_before_first_chunk else 500
-
-    async def first(self, request: Request, pieces: AsyncIterator[bytes]) -> bytes | None:
-        """The first line; errors before it are the answer's status."""
-        return await anext(pieces, None)
 
     async def embed(self, request: Request) -> Response:
         body = await read_body(request)

@@ -272,7 +272,7 @@ def end_fields(code: int) -> dict[str, object]:
     signal_text = text.removeprefix("signal: ")
     return {
         "signalled": code < 0, "signal_number": -code if code < 0 else 0, "signal_name": signal_text,
-        "signal_text": signal_text, "exit_code": -1 if code < 0 else code, "exit_text": text,
+        "exit_code": -1 if code < 0 else code,
     }  # fmt: skip
 
 

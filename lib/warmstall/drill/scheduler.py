@@ -129,7 +129,6 @@ class Scheduler:
             self.say("stop_wait", runner)
             await runner.end()
             self.say("stop_done", runner)
-            self.say("shutdown_runner_done", runner)
         if not runners:
             self.log.say("shutdown_pending")
         self.log.say("shutdown")
@@ -206,7 +205,6 @@ class Scheduler:
         self._unloaded = asyncio.get_running_loop().create_future()
         if runner.ref_count <= 0:
             self._expired.put_nowait(runner)
-        self.say("evict_wait", runner)
         await self._unloaded
         self._unloaded = None
 

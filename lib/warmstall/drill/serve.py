@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -40,8 +41,6 @@ class _Server(uvicorn.Server):
     """uvicorn without its own signals: SIGTERM ends the drill as it ends Ollama, without waiting for requests."""
 
     def capture_signals(self):  # type: ignore[no-untyped-def]
-        import contextlib
-
         return contextlib.nullcontext()
 
 
