@@ -168,7 +168,7 @@ def _this_interpreters_kernel() -> type:
                     "ipykernel_launcher",
                     "-f",
                     "{connection_file}",
-                    "--log-level=ERROR",
+                    "--log-level=CRITICAL",  # shutting down, it may tell of the interrupt it was sent
                 ],
                 display_name="Python 3",
                 language="python",
