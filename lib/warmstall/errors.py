@@ -3,7 +3,9 @@
 WarmstallError
 ├── InputError          the path or file given cannot be used as evidence (exit code 2)
 ├── ParameterError      a notebook parameter is unknown or has the wrong type (exit code 2)
-└── OutputError         the results cannot be written (exit code 2)
+├── OutputError         the results cannot be written (exit code 2)
+├── CannotTell          what a runbook must know cannot be seen (exit code 3)
+└── ActionFailed        what a runbook did had no effect, or was refused by the target (exit code 1)
 """
 
 
@@ -21,3 +23,11 @@ class ParameterError(WarmstallError):
 
 class OutputError(WarmstallError):
     """The results cannot be written where they were asked for."""
+
+
+class CannotTell(WarmstallError):
+    """What a runbook must know before it acts cannot be seen; the sentence says what would show it."""
+
+
+class ActionFailed(WarmstallError):
+    """Something that a runbook did on its target was refused there, or had no effect."""

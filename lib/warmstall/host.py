@@ -88,6 +88,13 @@ READ_LINK = Command("where a link leads", ("readlink", "--", "{path}"))
 IDENTITY = Command("which system", ("uname", "-sn"))
 CLOCK = Command("what time it is", ("date", "-u", "+%s.%N"))
 ZONE = Command("which zone it is in", ("date", "+%z"))
+MAKE_FOLDER = Command("make a folder", ("mkdir", "-p", "--", "{path}"), "write")
+PUT = Command("write a file", ("tee", "--", "{path}"), "write")
+SYNC = Command("put a file on the disk", ("sync", "{path}"), "write")
+MOVE = Command("rename a file", ("mv", "-f", "--", "{path}", "{to}"), "write")
+REMOVE = Command("remove a file", ("rm", "-f", "--", "{path}"), "write")
+REMOVE_FOLDER = Command("remove an empty folder", ("rmdir", "--", "{path}"), "write")
+SIGNAL = Command("signal a process", ("kill", "-s", "{signal}", "{pid}"), "write")
 
 
 class Host(ABC):
@@ -108,12 +115,16 @@ class Host(ABC):
 
         Raises PermissionError when a command that writes is asked of a host that was opened for reading.
         """
+        self.may(command)
+        return self._run(command, command.words(**values), timeout_s, most_bytes, b"")
+
+    def may(self, command: Command) -> None:
+        """Raises PermissionError when the command writes and the host was opened for reading."""
         if command.effect != "read" and not self.writing:
             raise PermissionError(f"{command.name}: a command that writes, on a host opened for reading only.")
-        return self._run(command, command.words(**values), timeout_s, most_bytes)
 
     @abstractmethod
-    def _run(self, command: Command, words: list[str], timeout_s: float, most_bytes: int) -> Output: ...
+    def _run(self, command: Command, words: list[str], timeout_s: float, most_bytes: int, stdin: bytes) -> Output: ...
 
     def read(self, path: str, timeout_s: float, most_bytes: int = MOST_BYTES) -> Output:
         """The last bytes of a file."""
@@ -133,6 +144,26 @@ class Host(ABC):
             elif worst.outcome in ("captured", "missing"):
                 worst = output
         return texts, worst
+
+    def write(self, path: str, text: str, timeout_s: float = 10.0) -> Output:
+        """Write a whole file: under another name, put on the disk, then renamed; the first step that failed."""
+        partial = path + ".partial"
+        self.may(PUT)
+        made = self.run(MAKE_FOLDER, timeout_s, path=os.path.dirname(path))
+        if made.outcome != "captured":
+            return made
+        put = self._run(PUT, PUT.words(path=partial), timeout_s, MOST_BYTES, text.encode())
+        if put.outcome != "captured":
+            return put
+        synced = self.run(SYNC, timeout_s, path=partial)
+        return self.run(MOVE, timeout_s, path=partial, to=path) if synced.outcome == "captured" else synced
+
+    def signal(self, pid: int, name: str, still_it: Callable[[], bool]) -> Output:
+        """Send a signal (TERM, KILL …) to a process, after asking once more whether it is still the one meant."""
+        self.may(SIGNAL)
+        if not still_it():
+            return Output("missing", reason=f"process {pid} is another one by now, or is gone")
+        return self.run(SIGNAL, 5.0, signal=name, pid=str(pid))
 
     def files(self, folder: str, pattern: str, timeout_s: float) -> list[str]:
         """The paths in a folder whose names match a pattern, sorted; none when it is not there."""
@@ -169,8 +200,28 @@ class LocalHost(Host):
         self.name = platform.node()
         self.system = platform.system()
 
-    def _run(self, command: Command, words: list[str], timeout_s: float, most_bytes: int) -> Output:
-        return run_bounded(words, timeout_s, most_bytes, command.both_streams)
+    def _run(self, command: Command, words: list[str], timeout_s: float, most_bytes: int, stdin: bytes) -> Output:
+        return run_bounded(words, timeout_s, most_bytes, command.both_streams, stdin)
+
+    def signal(self, pid: int, name: str, still_it: Callable[[], bool]) -> Output:
+        """On Linux through a handle of the process: no other can get its number between the look and the signal."""
+        if not hasattr(os, "pidfd_open"):
+            return super().signal(pid, name, still_it)
+        self.may(SIGNAL)
+        try:
+            handle = os.pidfd_open(pid)
+        except OSError as error:
+            return Output("missing", reason=f"process {pid}: {error.strerror}")
+        try:
+            if not still_it():
+                return Output("missing", reason=f"process {pid} is another one by now, or is gone")
+            signal.pidfd_send_signal(handle, signal.Signals[f"SIG{name}"])
+        except OSError as error:
+            refused = isinstance(error, PermissionError)
+            return Output("refused" if refused else "failed", reason=f"process {pid}: {error.strerror}")
+        finally:
+            os.close(handle)
+        return Output("captured", exit_code=0)
 
     def read(self, path: str, timeout_s: float, most_bytes: int = MOST_BYTES) -> Output:
         """The last bytes of a file; a file system that hangs is given up at the deadline."""
@@ -226,12 +277,13 @@ class SshHost(Host):
         if offset := self.clock_offset_s(5.0):
             self.ahead_s = offset[0]
 
-    def _run(self, command: Command, words: list[str], timeout_s: float, most_bytes: int) -> Output:
+    def _run(self, command: Command, words: list[str], timeout_s: float, most_bytes: int, stdin: bytes) -> Output:
         settings = " ".join(f"{name}={value}" for name, value in _ENVIRONMENT.items() if value)
         if getattr(self, "system", "") == "Linux":  # ending ssh here does not end the command there
             words = ["timeout", "-k", "1", str(math.ceil(timeout_s)), *words]
         line = f"env {settings} {shlex.join(words)}"  # `env`, because not every shell takes NAME=value first
-        output = run_bounded([*self._ssh, self._target, "--", line], timeout_s, most_bytes, command.both_streams)
+        words_here = [*self._ssh, self._target, "--", line]
+        output = run_bounded(words_here, timeout_s, most_bytes, command.both_streams, stdin)
         if output.exit_code == 127:
             return Output("missing", reason=f"{command.argv[0]} is not installed there", wall_s=output.wall_s)
         if output.exit_code == 124 and words[0] == "timeout":
@@ -287,17 +339,26 @@ class SshHost(Host):
 
 @dataclass
 class RecordedHost(Host):
-    """A host made of what was recorded: outputs by command line, contents by path. What is asked is kept."""
+    """A host made of what was recorded: outputs by command line, contents by path. What is asked is kept.
+
+    Opened for writing it keeps the files that are written, and a command that writes does nothing else.
+    """
 
     name: str = "recorded"
     system: str = "Linux"
     outputs: Mapping[str, Output | str] = field(default_factory=dict)
-    contents: Mapping[str, str] = field(default_factory=dict)
+    contents: dict[str, str] = field(default_factory=dict)
     asked: list[Command] = field(default_factory=list)
     writing: bool = False
 
-    def _run(self, command: Command, words: list[str], timeout_s: float, most_bytes: int) -> Output:
+    def _run(self, command: Command, words: list[str], timeout_s: float, most_bytes: int, stdin: bytes) -> Output:
         self.asked.append(command)
+        if command is PUT:
+            self.contents[words[-1]] = stdin.decode()
+        elif command is MOVE:
+            self.contents[words[-1]] = self.contents.pop(words[-2])
+        elif command is REMOVE:
+            self.contents.pop(words[-1], None)
         if command is READ_FILE and words[-1] in self.contents:
             return Output("captured", self.contents[words[-1]].encode()[-most_bytes:], exit_code=0)
         if command is LIST_FILES:
@@ -306,6 +367,8 @@ class RecordedHost(Host):
             ]
             return Output("captured", "\n".join(there).encode(), exit_code=0)
         found = self.outputs.get(shlex.join(words))
+        if found is None and command.effect == "write":
+            return Output("captured", exit_code=0)
         if found is None:
             return Output("missing", reason=f"{words[0]} is not installed there")
         return found if isinstance(found, Output) else Output("captured", found.encode(), exit_code=0)
@@ -315,8 +378,8 @@ class RecordedHost(Host):
         yield "http://127.0.0.1:9"  # the discard port: nothing answers there
 
 
-def open_host(address: str, options: tuple[str, ...] = ()) -> Host:
-    """This machine for an empty address, another for `ssh://user@box[:port]`.
+def open_host(address: str, options: tuple[str, ...] = (), writing: bool = False) -> Host:
+    """This machine for an empty address, another for `ssh://user@box[:port]`; for reading only, unless told.
 
     Raises InputError for any other address, or when the machine cannot be reached.
 
@@ -324,22 +387,28 @@ def open_host(address: str, options: tuple[str, ...] = ()) -> Host:
     False
     """
     if not address:
-        return LocalHost()
-    return SshHost(address, options)
+        return LocalHost(writing)
+    return SshHost(address, options, writing)
 
 
-def run_bounded(words: list[str], timeout_s: float, most_bytes: int, both_streams: bool = False) -> Output:
+def run_bounded(
+    words: list[str], timeout_s: float, most_bytes: int, both_streams: bool = False, stdin: bytes = b""
+) -> Output:
     """Run a command with a deadline and at most so many bytes of output; its whole process group ends with it."""
-    with tempfile.TemporaryFile() as errors:
-        return _run_bounded(words, timeout_s, most_bytes, both_streams, errors)
+    with tempfile.TemporaryFile() as errors, tempfile.TemporaryFile() as given:
+        given.write(stdin)
+        given.seek(0)
+        return _run_bounded(words, timeout_s, most_bytes, both_streams, errors, given)
 
 
-def _run_bounded(words: list[str], timeout_s: float, most_bytes: int, both_streams: bool, errors: IO[bytes]) -> Output:
+def _run_bounded(
+    words: list[str], timeout_s: float, most_bytes: int, both_streams: bool, errors: IO[bytes], given: IO[bytes]
+) -> Output:
     began = time.monotonic()
     try:
         process = subprocess.Popen(
             words,
-            stdin=subprocess.DEVNULL,
+            stdin=given,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT if both_streams else errors,
             env={**os.environ, **_ENVIRONMENT},

@@ -1,0 +1,1 @@
+"""Runbooks: check, plan, ask, act, verify, roll back, record."""

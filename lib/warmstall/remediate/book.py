@@ -1,0 +1,131 @@
+"""A runbook opened on a target: what notebooks and the command line hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ParameterError
+from ..parameters import checked
+from .catalogue import runbook
+from .journal import Journal, default_journal
+from .run import Outcome, Runner
+from .step import Plan
+from .target import Target, open_target
+
+if TYPE_CHECKING:
+    import pandas
+
+# The parameters that every runbook has, with their types and what stands in the notebook.
+COMMON: dict[str, Any] = {
+    "target": "recorded",
+    "port": 0,
+    "unit": "ollama.service",
+    "ssh_options": [],
+    "dry_run": True,
+    "approved_plan": "",
+    "undo": False,
+    "operator": "",
+    "case": "",
+    "journal": "",
+}
+
+
+class Book:
+    """One runbook on one target, with the parameters checked. Close it, or use it as a context manager.
+
+    >>> with Book("recover-stuck-runner", {"target": "recorded:healthy"}) as book:
+    ...     print(book.outcome().status)
+    nothing to do
+    """
+
+    def __init__(self, name: str, given: Mapping[str, Any]) -> None:
+        found = runbook(name)
+        defaults = {**COMMON, **found.settings}
+        if unknown := given.keys() - defaults.keys():
+            raise ParameterError(f"{name}: there is no parameter {min(unknown)}; there are {', '.join(defaults)}.")
+        values = vars(checked({**defaults, **given}, **{key: type(value) for key, value in defaults.items()}))
+        self.dry_run, self.approved_plan = bool(values["dry_run"]), str(values["approved_plan"])
+        where = f"recorded:{found.recording}" if values["target"] == "recorded" else str(values["target"])
+        options = values["ssh_options"]
+        self.target: Target = open_target(where, values["port"], values["unit"], not self.dry_run, options)
+        self.case = Path(values["case"]) if values["case"] else None
+        now: Callable[[], datetime] = self.target.now
+        self.journal = Journal(Path(values["journal"]) if values["journal"] else default_journal(), now)
+        settings = {key: values[key] for key in found.settings}
+        self._runner = Runner(found.name, self.target, settings, found.build, self.journal, values["operator"],
+                              values["undo"])  # fmt: skip
+        self._plan: Plan | None = None
+
+    @classmethod
+    def of_notebook(cls, name: str, namespace: Mapping[str, Any]) -> Book:
+        """The runbook with the parameters of a notebook's `globals()`; a name that is nearly one of them is refused."""
+        defaults = {**COMMON, **runbook(name).settings}
+        return cls(name, vars(checked(namespace, **{key: type(value) for key, value in defaults.items()})))
+
+    def approval(self) -> str:
+        """What to do with the plan, in words."""
+        found = self._runner.run(dry_run=True)
+        return f"Plan {self.plan.id}: {self.plan.summary}\n{found}"
+
+    @property
+    def plan(self) -> Plan:
+        """What a run would do, as first seen. Raises CannotTell when that cannot be told."""
+        if self._plan is None:
+            self._plan = self._runner.plan()
+        return self._plan
+
+    def preconditions(self) -> pandas.DataFrame:
+        """The preconditions, one a row: name, state, sentence."""
+        return _frame([vars(one) for one in self.plan.preconditions], ["name", "state", "sentence"])
+
+    def steps(self) -> pandas.DataFrame:
+        """The plan, one step a row: step, does, now, wanted, effect, felt by, undo."""
+        rows = [{**vars(row), "felt by": row.felt_by} for row in self.plan.rows]
+        return _frame(rows, ["step", "does", "now", "wanted", "effect", "felt by", "undo"])
+
+    def outcome(self) -> Outcome:
+        """Act as approved, or in a dry run tell what would be done; then put the journal's lines into the case."""
+        outcome = self._runner.run(self.dry_run, self.approved_plan)
+        if outcome.run and self.case:
+            self._into_case(outcome.run)
+        return outcome
+
+    def _into_case(self, run: str) -> None:
+        import json
+
+        kept = Journal(self.case / "out" / "journal.jsonl") if self.case else self.journal
+        there = {json.dumps(entry, sort_keys=True) for entry in kept.entries()}
+        for entry in self.journal.entries():
+            if entry["run"] == run and json.dumps(entry, sort_keys=True) not in there:
+                kept.append(entry)
+
+    def close(self) -> None:
+        self.target.close()
+
+    def __enter__(self) -> Book:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def steps_of(outcome: Outcome) -> pandas.DataFrame:
+    """What a run did, one line a row: step, what, sentence."""
+    return _frame([dict(zip(("step", "what", "sentence"), row, strict=True)) for row in outcome.steps],
+                  ["step", "what", "sentence"])  # fmt: skip
+
+
+def measures_of(outcome: Outcome) -> pandas.DataFrame:
+    """What was measured before and after, one measure a row."""
+    names = list(dict.fromkeys([*outcome.before, *outcome.after]))
+    rows = [{"measure": name, "before": outcome.before.get(name), "after": outcome.after.get(name)} for name in names]
+    return _frame(rows, ["measure", "before", "after"])
+
+
+def _frame(rows: Sequence[Mapping[str, Any]], columns: list[str]) -> pandas.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame(rows, columns=columns)

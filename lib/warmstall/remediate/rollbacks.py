@@ -1,0 +1,14 @@
+"""Every rollback by its name: the journal keeps the name and what is needed, so that any later run can undo."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .files import restore_file
+from .step import Remembered
+from .target import Target
+
+ROLLBACKS: dict[str, Callable[[Target, Remembered], str]] = {
+    function.__name__: function
+    for function in (restore_file,)
+}  # fmt: skip

@@ -1,0 +1,57 @@
+"""A run of a runbook that is killed (SIGKILL) right after its n-th journal line: `python -m remediate.killed N SPEC`.
+
+SPEC is JSON: {"runbook": name, "parameters": {...}}; dry_run and approved_plan are set here. Exit code 0 when the
+run ended before it wrote so many lines.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+TESTS = Path(__file__).parents[1]
+
+
+def main() -> None:
+    lines, spec = int(sys.argv[1]), json.loads(sys.argv[2])
+    from warmstall.remediate.book import Book
+    from warmstall.remediate.journal import Journal
+
+    written = 0
+    append = Journal.append
+
+    def append_and_die(self: Journal, entry: dict[str, Any]) -> None:
+        nonlocal written
+        append(self, entry)
+        written += 1
+        if written == lines:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    Journal.append = append_and_die  # type: ignore[method-assign]
+    given = spec["parameters"]
+    with Book(spec["runbook"], given) as looked:
+        plan = looked.plan.id
+    with Book(spec["runbook"], {**given, "dry_run": False, "approved_plan": plan}) as book:
+        print(book.outcome())
+
+
+def run_and_kill(lines: int, runbook: str, parameters: Mapping[str, Any], timeout_s: float = 120.0) -> bool:
+    """Whether the run was killed; False when it ended before its line of that number."""
+    spec = json.dumps({"runbook": runbook, "parameters": dict(parameters)})
+    path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
+    ended = subprocess.run(
+        [sys.executable, "-m", "remediate.killed", str(lines), spec],
+        env={**os.environ, "PYTHONPATH": path}, timeout=timeout_s, capture_output=True, text=True,
+    )  # fmt: skip
+    assert ended.returncode in (0, -signal.SIGKILL), ended.stderr
+    return ended.returncode != 0
+
+
+if __name__ == "__main__":
+    main()
