@@ -33,10 +33,12 @@ def remember_file(target: Target, path: str) -> Remembered:
 
 
 def write_file(target: Target, path: str, text: str) -> None:
-    """Replace a file at one stroke. Raises ActionFailed with the step that failed."""
+    """Replace a file at one stroke, and read it back. Raises ActionFailed with what failed."""
     output = target.host.write(path, text)
     if output.outcome != "captured":
         raise ActionFailed(f"{path} was not written: {output.reason}.")
+    if file_now(target, path) != text:
+        raise ActionFailed(f"{path} does not hold what was written; is it a folder, or does somebody else write it?")
 
 
 def restore_file(target: Target, remembered: Remembered) -> str:
