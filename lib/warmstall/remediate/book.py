@@ -23,6 +23,7 @@ COMMON: dict[str, Any] = {
     "target": "recorded",
     "port": 0,
     "unit": "ollama.service",
+    "unit_folder": "/etc/systemd/system",
     "ssh_options": [],
     "dry_run": True,
     "approved_plan": "",
@@ -50,7 +51,8 @@ class Book:
         self.dry_run, self.approved_plan = bool(values["dry_run"]), str(values["approved_plan"])
         where = f"recorded:{found.recording}" if values["target"] == "recorded" else str(values["target"])
         options = values["ssh_options"]
-        self.target: Target = open_target(where, values["port"], values["unit"], not self.dry_run, options)
+        self.target: Target = open_target(where, values["port"], values["unit"], not self.dry_run, options,
+                                          values["unit_folder"])  # fmt: skip
         self.case = Path(values["case"]) if values["case"] else None
         now: Callable[[], datetime] = self.target.now
         self.journal = Journal(Path(values["journal"]) if values["journal"] else default_journal(), now)

@@ -25,6 +25,8 @@ from .recorded import Recording, read_recording
 
 _TIMEOUT_S = 5.0
 DEFAULT_PORT = 11434
+# Where an administrator's units lie; a folder of systemd/user is that of a user's own manager.
+UNIT_FOLDER = "/etc/systemd/system"
 # What can be asked without changing anything: show is a POST that only reads.
 _READS = ("/api/version", "/api/ps", "/api/tags", "/api/show", "/health", "/slots", "/props")
 # Of everything that changes something, what runbooks send.
@@ -62,6 +64,7 @@ class Target:
     port: int = DEFAULT_PORT
     unit: str = "ollama.service"
     recording: Recording | None = None
+    unit_folder: str = UNIT_FOLDER  # where drop-ins are written
     _stack: ExitStack = field(default_factory=ExitStack, repr=False)
     _urls: dict[int, str] = field(default_factory=dict, repr=False)
     _recorded_s: float = 0.0
@@ -189,8 +192,9 @@ class Target:
 
 
 def open_target(
-    name: str, port: int = 0, unit: str = "ollama.service", writing: bool = False, ssh_options: Sequence[str] = ()
-) -> Target:
+    name: str, port: int = 0, unit: str = "ollama.service", writing: bool = False, ssh_options: Sequence[str] = (),
+    unit_folder: str = UNIT_FOLDER,
+) -> Target:  # fmt: skip
     """`local`, `ssh://user@box[:port]`, or `recorded:NAME`, a server that was recorded, on which nothing can go wrong.
 
     Raises InputError for any other name, or when a machine cannot be reached.
@@ -198,19 +202,21 @@ def open_target(
     >>> open_target("recorded:healthy").version()
     '0.13.5'
     """
-    if not re.fullmatch(r"[\w@.-]{1,80}", unit):
-        raise InputError(f"unit {unit}: expected the name of a unit, such as ollama.service.")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_@.:-]{0,79}", unit):
+        raise InputError(f"unit {unit!r}: expected the name of a unit, such as ollama.service.")
+    if not re.fullmatch(r"(/[A-Za-z0-9_.@+-]+)+", unit_folder) or ".." in unit_folder.split("/"):
+        raise InputError(f"unit_folder {unit_folder!r}: expected a folder of units, such as {UNIT_FOLDER}.")
     if not 0 <= port < 65536:
         raise InputError(f"port {port}: expected a number from 1 to 65535, or 0 for the server's own.")
     if name.startswith("recorded:"):
         recording = read_recording(name.removeprefix("recorded:"))
         host = RecordedHost("recorded", recording.system, recording.outputs, dict(recording.contents))
         host.writing = writing
-        return Target(name, host, port or recording.port, unit, recording)
+        return Target(name, host, port or recording.port, unit, recording, unit_folder)
     if name != "local" and not name.startswith("ssh://"):
         raise InputError(f"target {name}: expected local, ssh://user@box[:port] or recorded:NAME.")
     return Target(name, open_host("" if name == "local" else name, tuple(ssh_options), writing),
-                  port or DEFAULT_PORT, unit)  # fmt: skip
+                  port or DEFAULT_PORT, unit, unit_folder=unit_folder)  # fmt: skip
 
 
 def _port_of(address: str) -> int:
