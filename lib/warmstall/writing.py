@@ -1,7 +1,8 @@
-"""Writing results: a reader sees a whole file or none."""
+"""Where results and state are written: a reader sees a whole file or none."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,3 +22,8 @@ def whole_file(path: Path) -> Iterator[Path]:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error}).") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def state_folder() -> Path:
+    """What belongs to this user and to no case: `$XDG_STATE_HOME/warmstall`, or under ~/.local/state."""
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "warmstall"

@@ -19,6 +19,7 @@ from .. import __version__
 from ..errors import OutputError
 from ..host import Host
 from ..redact import Redactor, rescan
+from ..writing import state_folder
 from .collection import Step
 from .commands import COMMANDS
 
@@ -38,7 +39,7 @@ class CaseFolder:
             identity = secrets.token_hex(8)
         self.note["id"] = identity
         # Outside of every case: whoever has the map can read the tokens.
-        self._map = _state_folder() / "redaction" / f"{identity}.json"
+        self._map = state_folder() / "redaction" / f"{identity}.json"
         self.redactor = Redactor.load(self._map, keep) if self._map.exists() else Redactor(keep=keep)
         for value, kind in _told_by(host).items():
             self.redactor.learn_known(value, kind)
@@ -171,10 +172,6 @@ def _read_note(case: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return note if isinstance(note, dict) else {}
-
-
-def _state_folder() -> Path:
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "warmstall"
 
 
 def _told_by(host: Host) -> dict[str, str]:

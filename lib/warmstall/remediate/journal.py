@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import OutputError
+from ..writing import state_folder
 from .step import Measures
 
 Event = Literal[
@@ -26,9 +27,8 @@ Entry = dict[str, Any]
 
 
 def default_journal() -> Path:
-    """Where journals lie for this user: `$XDG_STATE_HOME/warmstall/journal.jsonl`, or under ~/.local/state."""
-    state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
-    return Path(state) / "warmstall" / "journal.jsonl"
+    """Where the journal of this user lies: one for all targets, so that caps and runs cut short are known."""
+    return state_folder() / "journal.jsonl"
 
 
 class Journal:
@@ -57,6 +57,8 @@ class Journal:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             is_new = not self.path.exists()
+            if is_new:  # what files held before may be private
+                self.path.touch(mode=0o600)
             with self.path.open("a+b") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)  # runs on other targets write here too
                 end = file.seek(0, os.SEEK_END)
