@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,3 +29,18 @@ def stall():
     from warmstall.analysis import analyze
 
     return analyze(INCIDENTS / "warm-stall-runner-stopped")
+
+
+@pytest.fixture
+def no_other_server() -> None:
+    """A collection looks at all of a machine's processes: wait until the servers of tests beside this one have ended."""
+    ends = time.monotonic() + 120
+    while _servers() and time.monotonic() < ends:
+        time.sleep(0.2)  # another test tells nobody when it ends
+
+
+def _servers() -> list[str]:
+    from warmstall.parse.process_roles import role_of
+
+    commands = (" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"]))
+    return [command for command in commands if role_of(command) in ("serve", "runner")]

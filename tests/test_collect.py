@@ -62,6 +62,7 @@ def reasons(found: Collected, collector: str) -> list[str]:
 
 
 @NOT_LINUX
+@pytest.mark.usefixtures("no_other_server")
 def test_a_live_tree_is_captured(tmp_path, server):
     found = collected(tmp_path / "case", Wanted(goroutines=True))
     case = open_case(found.case)
@@ -151,6 +152,7 @@ def test_tools_that_hang_or_refuse_leave_a_case_that_says_so(tmp_path, server, t
     assert "nvidia-smi did not end" in str(found)
 
 
+@pytest.mark.usefixtures("no_other_server")
 def test_a_dead_server_is_evidence(tmp_path):
     found = collected(tmp_path / "case", Wanted(port=9))
     rows = open_case(found.case).sql("SELECT endpoint, status, error FROM probes")
@@ -215,6 +217,7 @@ def test_compressed_rotations_are_unpacked_so_that_their_secrets_are_found(tmp_p
     assert "abcdefABCDEF0123456789" not in text
 
 
+@pytest.mark.usefixtures("no_other_server")
 def test_what_cannot_be_unpacked_or_is_no_text_is_not_kept(tmp_path):
     cut = tmp_path / "server-1.log.gz"
     cut.write_bytes(gzip.compress(os.urandom(5000))[2000:])
