@@ -33,7 +33,7 @@ def stall():
 
 @pytest.fixture
 def no_other_server() -> None:
-    """A collection looks at all of a machine's processes: wait until the servers of tests beside this one have ended."""
+    """A collection looks at all processes of a machine: wait until the servers of tests beside this one have ended."""
     ends = time.monotonic() + 120
     while _servers() and time.monotonic() < ends:
         time.sleep(0.2)  # another test tells nobody when it ends
