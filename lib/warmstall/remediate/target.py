@@ -67,6 +67,8 @@ class Target:
     unit_folder: str = UNIT_FOLDER  # where drop-ins are written
     _stack: ExitStack = field(default_factory=ExitStack, repr=False)
     _urls: dict[int, str] = field(default_factory=dict, repr=False)
+    # What looks that must lie apart have shown so far, for the runbook that looks again.
+    seen: dict[Any, Any] = field(default_factory=dict, repr=False)
     _recorded_s: float = 0.0
 
     @property
@@ -128,9 +130,9 @@ class Target:
         body = self.ask("/api/version")["body"]
         return str(body.get("version", "")) if isinstance(body, dict) else ""
 
-    def models_in_memory(self) -> list[Resident]:
+    def models_in_memory(self, timeout_s: float = 3.0) -> list[Resident]:
         """What /api/ps says. Raises CannotTell when it does not answer."""
-        answer = self.ask("/api/ps")
+        answer = self.ask("/api/ps", timeout_s)
         body = answer["body"]
         if answer["status"] != "200" or not isinstance(body, dict):
             why = answer["error"] or f"status {answer['status']}"
