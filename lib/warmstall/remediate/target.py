@@ -28,9 +28,19 @@ DEFAULT_PORT = 11434
 # Where an administrator's units lie; a folder of systemd/user is that of a user's own manager.
 UNIT_FOLDER = "/etc/systemd/system"
 # What can be asked without changing anything: show is a POST that only reads.
-_READS = ("/api/version", "/api/ps", "/api/tags", "/api/show", "/health", "/slots", "/props")
+_READS = (
+    "/api/version", "/api/ps", "/api/tags", "/api/show", "/health", "/slots", "/props",
+    # of vector stores
+    "/api/v1/heartbeat", "/api/v2/heartbeat", "/api/v1/count_collections",
+    "/api/v2/tenants/default_tenant/databases/default_database/collections_count", "/collections",
+)  # fmt: skip
 # Of everything that changes something, what runbooks send.
-_WRITES = ("/api/generate", "/api/chat", "/api/embed", "/api/embeddings", "/v1/embeddings")
+_WRITES = (
+    "/api/generate", "/api/chat", "/api/embed", "/api/embeddings", "/v1/embeddings",
+    # of embedding services
+    "/embed", "/embeddings",
+)  # fmt: skip
+_PLAIN_PATH = re.compile(r"/[\w/.-]*")
 
 
 @dataclass(frozen=True)
@@ -103,6 +113,15 @@ class Target:
         if endpoint.partition("?")[0] not in _READS:
             raise PermissionError(f"{endpoint}: not one of the endpoints that only read.")
         return self._request(endpoint, timeout_s, "POST" if body is not None else "GET", body, port)
+
+    def ask_service(self, path: str, port: int, timeout_s: float = 3.0) -> dict[str, Any]:
+        """A GET of another service than Ollama, at the path that the operator names as its health page.
+
+        Raises PermissionError for what is no plain path.
+        """
+        if not _PLAIN_PATH.fullmatch(path):
+            raise PermissionError(f"{path!r}: expected a plain path, such as /health.")
+        return self._request(path, timeout_s, "GET", None, port)
 
     def send(self, endpoint: str, body: object, timeout_s: float, port: int = 0) -> dict[str, Any]:
         """A request that loads, unloads, generates or embeds; `port` is that of another service than the server.
