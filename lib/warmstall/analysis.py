@@ -34,6 +34,7 @@ from .matching import (
     queue_by_overlap,
     wall_of,
 )
+from .mitigations import acts_of, explain_requests
 from .parse.go_values import duration_s, size_bytes
 from .records import Load, Window
 from .timeline import USED_KEYS, Timeline, build_timeline, events_of
@@ -210,6 +211,7 @@ class Analysis:
             row["flags"] = flags_of(row)
             if row["verdict"] == "warm_stall":
                 set_stall_apart(row)
+        explain_requests(facts, acts_of(self.case))
         return facts
 
     def _split_trials(

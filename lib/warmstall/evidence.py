@@ -26,11 +26,15 @@ from .parse.captures import kinds_in
 from .parse.collection_record import captured_at
 from .parse.encodings import decode, detect_encoding
 from .parse.log_events import FAMILIES
+from .parse.mitigation_journal import is_mitigation_journal
 from .parse.plain_text import printable
 from .parse.trial_files import is_trial_file, read_trial_file
 from .parse.wrappers import ANSI, is_json_wrapped, prefixes_in, unwrap_json
 
 HEAD_BYTES = 256 * 1024
+_DONE = "mitigation-journal"
+# Where a runbook that is run for a case copies the journal of its run.
+JOURNAL = Path("out", "journal.jsonl")
 # server.log, server-1.log, server1.log, server.log.1, server.log.2.gz: the number tells the age. A number of
 # more digits is a date.
 _ROTATION = re.compile(
@@ -153,6 +157,8 @@ def kind_of(head: bytes, trial_columns: Mapping[str, str] | None = None) -> str:
         return "trial-file"
     text = decode(head, detect_encoding(head))
     whole = [re.sub(ANSI, "", line) for line in text.split("\n")[:4000]]
+    if is_mitigation_journal(whole):  # its sentences may quote lines of a log
+        return _DONE
     return "server-log" if _is_server_log(whole) else kinds_in([line.rstrip("\r") for line in whole], trial_columns)
 
 
@@ -195,6 +201,9 @@ def discover(paths: list[Path], trial_columns: Mapping[str, str] | None = None) 
                 found.append(_single(path, trial_columns))
             else:
                 raise InputError(f"{path}: there is no such file or folder.")
+    # A journal tells of a server; as a file of a host without any other it would bring a clock of its own.
+    server = next((e.host for e in sorted(found, key=lambda e: e.kind != "server-log") if e.kind != _DONE), "local")
+    found = [replace(e, host=server) if e.kind == _DONE else e for e in found]
     unique = {str(e.path.resolve()) if not e.is_stdin else "-": e for e in found}
     unique = _without_copies(unique)
     # Names tell the rows of one file from those of another; two folders may hold a server.log each.
@@ -269,7 +278,15 @@ def _in_folder(folder: Path, trial_columns: Mapping[str, str] | None) -> list[Ev
             found.append(replace(item, captured_at=at.isoformat() if at else ""))
     if not found:
         raise InputError(f"{folder}: no evidence in this folder; expected a server log such as server.log.")
-    return found
+    return found + _journal_of(folder)
+
+
+def _journal_of(case: Path) -> list[Evidence]:
+    """What runbooks did about a case: the one file among its results that is evidence too."""
+    path = case / JOURNAL
+    if not path.is_file() or kind_of(read_head(path)) != _DONE:
+        return []
+    return [_evidence(path, _DONE, "local", _shown(JOURNAL))]
 
 
 def _holds_no_trials(path: Path, trial_columns: Mapping[str, str] | None) -> bool:

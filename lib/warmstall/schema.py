@@ -111,4 +111,12 @@ TABLES: dict[str, dict[str, str]] = {
         "collector": "VARCHAR", "step": "VARCHAR", "file": "VARCHAR", "outcome": "VARCHAR", "wall_s": "DOUBLE",
         "bytes": "BIGINT", "reason": "VARCHAR",
     },
+    # What runbooks did: one row an event of a run's journal. `target` is the server acted on, as host:port.
+    # `measures` is a JSON object of numbers, and `outcome` then whether they were taken before or after.
+    "mitigations": _PLACE
+    | {
+        "at": "TIMESTAMP", "run": "VARCHAR", "runbook": "VARCHAR", "target": "VARCHAR", "operator": "VARCHAR",
+        "event": "VARCHAR", "step": "VARCHAR", "does": "VARCHAR", "sentence": "VARCHAR", "outcome": "VARCHAR",
+        "restarts": "BOOLEAN", "measures": "VARCHAR",
+    },
 }  # fmt: skip

@@ -13,7 +13,7 @@ Mistaken for it:
     - models that were tried at different times, when the machine was in different states
     - a model with longer answers, which a fixed timeout cuts more often
 Severity: warning
-Runbook: none
+Runbook: move-backend
 Mitigation: Use one of the models that do not hang on this machine until the others' hangs are explained.
 References:
     - https://www.mdpi.com/2073-8994/14/6/1104 (intervals of binomial rates)

@@ -14,6 +14,7 @@ Mistaken for it:
     - a cold start, which every start makes and which ends by itself
     - a restart that was made because of the trouble, and ended it
     - a runner that is started anew by a server that runs on
+    - a restart by a runbook, by the journal of its run: it cuts requests off on purpose
 Severity: warning
 Runbook: none
 Mitigation: Go back to the version and settings of before the start, and restart only when no request is open.
@@ -30,9 +31,10 @@ from itertools import pairwise
 
 import pandas as pd
 
+from ..mitigations import explaining
 from .facts import Facts, clock_text, counted, places, seconds_text
 from .facts.server_starts import change_of_rate, counts_text, libraries_of, trouble_by_start
-from .findings import Evidence, Finding, hints, proves, refutes, supports, unseen, weakens
+from .findings import Evidence, Finding, Place, hints, proves, refutes, supports, unseen, weakens
 
 # A stopped service is started again after RestartSec, 3 s in the installer's unit; a stop by hand takes a little more.
 _BEFORE_A_START_S = 10.0
@@ -116,15 +118,23 @@ def _judged(facts: Facts, before: pd.Series, after: pd.Series) -> Iterator[Evide
     changed = before["version"] != after["version"] and before["version"] and after["version"]
     what = f"The upgrade from {before['version']} to {after['version']}" if changed else "The restart"
     told = f"{what} at {clock_text(at)}: {counts_text(before)} were in trouble before, {counts_text(after)} after."
+    act = explaining(facts.acts, after["host"], at.tz_localize(None)) if pd.notna(at) else None
+    if act:
+        here = (*here, Place(act.host, act.source, act.line))
+        told = f"{what} at {clock_text(at)} was made by {act.sentence}: {told.partition(': ')[2]}"
     change = change_of_rate(before, after)
     if change > 0:
         yield supports(told, *here, span=(at.to_pydatetime(), None))
     elif change < 0:
         yield weakens(f"{told} It ended the trouble.", *here)
+    elif act:
+        yield weakens(told, *here)
     elif changed:
         yield hints(told, *here, span=(at.to_pydatetime(), None))
     if lost := _lost(facts, before, after):
         yield _without(facts, before, after, lost)
+    if act:  # what it cut off and whom it kept waiting is its price, not a cause
+        return
     refused = _refused(facts, at)
     if len(refused):
         since = refused["started_at"].min()

@@ -14,6 +14,7 @@ Ruled out by:
 Mistaken for it:
     - an ordinary unload: 0.32 logs "llama-server terminated … signal: killed" for it
     - SIGTERM from a supervisor, a script or an operator, with which no request fails
+    - a runner that a runbook ended, by the journal of its run
     - a load that fails with an error of its own: the model cannot be read, or does not fit
     - another program of the host that crashes
 Severity: critical
@@ -31,10 +32,11 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from ..mitigations import explaining
 from ..parse.plain_text import printable
 from .facts import Facts, clock_text, counted, places, span
 from .facts.calls import calls_of
-from .findings import Finding, hints, proves, refutes, supports, unseen
+from .findings import Finding, Place, hints, proves, refutes, supports, unseen, weakens
 
 _DUMPS = ("crash_signal", "crash_assert", "crash_device", "crash_panic", "crash_fatal", "device_lost")
 _ENDS = ("runner_gone", "runner_died_load", "runner_terminated")
@@ -59,10 +61,12 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     yield from found
     said = calls_of(facts)
     said = said[said["error"].str.contains(_DIED_SAID, case=False)]
+    said = said[~facts.by_a_runbook(said, "ended_at")]
     if len(said):
         yield supports(f"The server told {counted(len(said), 'call')} that the runner had died: "
                        f"{printable(said['error'].iloc[0])[:80]}.", *places(said), span=span(said))  # fmt: skip
     broken = facts.with_verdict("runner_crash")
+    broken = broken[~facts.by_a_runbook(broken, "ended_at")]
     if len(broken) and not any(_is_for(item) for item in found) and said.empty:
         yield hints(f"Cut short, {len(broken):,} of {counted(len(facts.requests), 'request')}: "
                     f"{printable(broken['reason'].iloc[0])[:80]}.", *places(broken), span=span(broken))  # fmt: skip
@@ -88,6 +92,9 @@ def _by_the_log(facts: Facts) -> Iterator[Finding]:
     dumps = facts.events(*_DUMPS)
     dumps = dumps[~dumps["text"].str.contains(_NOT_LOADED)]
     ends = facts.events(*_ENDS)
+    on_purpose = facts.by_a_runbook(ends)
+    yield from _on_purpose(facts, ends[on_purpose])
+    ends = ends[~on_purpose]
     own = ends[ends["text"].str.contains(_OWN)]
     crashes = pd.concat([part for part in (dumps, own) if len(part)]) if len(dumps) + len(own) else dumps
     broken = facts.with_verdict("runner_crash", "load_failure")
@@ -119,6 +126,15 @@ def _by_the_log(facts: Facts) -> Iterator[Finding]:
                     f"{_words(status.iloc[0])}.",
                     *places(status))  # fmt: skip
         yield unseen("the lines around it: the server's log with OLLAMA_DEBUG=1, and journalctl -k over that time")
+
+
+def _on_purpose(facts: Facts, ends: pd.DataFrame) -> Iterator[Finding]:
+    """Runners that a runbook ended: told, and no crash."""
+    for row in _deaths(ends).to_dict("records"):
+        act = explaining(facts.acts, row["host"], row["at"].tz_localize(None))
+        if act:
+            yield weakens(f"The runner that ended at {clock_text(row['at'])} was ended on purpose, by {act.sentence}.",
+                          *places([row]), Place(act.host, act.source, act.line))  # fmt: skip
 
 
 def _deaths(rows: pd.DataFrame) -> pd.DataFrame:

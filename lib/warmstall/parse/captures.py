@@ -16,6 +16,7 @@ from .kernel_log import is_kernel_log, parse_kernel_log
 from .linux_memory import is_linux_memory, parse_linux_memory
 from .macos_gpu import is_macos_gpu, parse_macos_gpu
 from .macos_memory import is_macos_memory, parse_macos_memory
+from .mitigation_journal import is_mitigation_journal, parse_mitigation_journal
 from .nvidia_smi import is_nvidia_smi, parse_nvidia_smi
 from .ollama_ps import is_ollama_ps, parse_ollama_ps
 from .parsed import Parsed
@@ -45,6 +46,7 @@ _ALONE = (
     Capture("process-samples", is_process_samples, parse_process_samples),
     Capture("collection-record", is_collection_record, parse_collection_record),
     Capture("api-probes", is_api_probes, parse_api_probes),
+    Capture("mitigation-journal", is_mitigation_journal, parse_mitigation_journal),
 )
 _TOGETHER = (
     Capture("trials", is_trials, parse_trials),

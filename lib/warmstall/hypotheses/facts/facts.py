@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from ...analysis import Analysis
+from ...mitigations import Act, acts_of, explaining
 from ...observed.facts import limits_in_force, memory_findings, settings_in_force
 from ...schema import TABLES
 from ..findings import Place, Span
@@ -172,6 +173,17 @@ class Facts:
                     frame[column] = pd.to_datetime(frame[column], utc=True)
             self._tables[name] = frame
         return self._tables[name]
+
+    @cached_property
+    def acts(self) -> list[Act]:
+        """What runbooks did, by their journals: spans in which they ended or began something on purpose."""
+        return acts_of(self.case)
+
+    def by_a_runbook(self, rows: pd.DataFrame, moment: str = "at") -> pd.Series:
+        """Which rows tell of something that a runbook did."""
+        told = [pd.notna(at) and explaining(self.acts, host, at.tz_localize(None)) is not None for host, at in
+                zip(rows["host"], rows[moment], strict=True)]  # fmt: skip
+        return pd.Series(told, rows.index, dtype=bool)
 
     # --- where it stands
 
