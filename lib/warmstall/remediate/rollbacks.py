@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 from .files import restore_file
 from .launchd import restore_launchd
+from .residency import load_model_again
 from .step import Remembered
 from .systemd import restart_follows, restore_service
 from .target import Target
 
 ROLLBACKS: dict[str, Callable[[Target, Remembered], str]] = {
     function.__name__: function
-    for function in (restore_file, restore_service, restart_follows, restore_launchd)
+    for function in (restore_file, restore_service, restart_follows, restore_launchd, load_model_again)
 }  # fmt: skip
