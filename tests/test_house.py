@@ -67,4 +67,4 @@ def test_the_wheel_holds_what_the_package_needs(tmp_path: Path) -> None:
 
     assert config["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == ["lib/warmstall"]
     assert all((ROOT / source).exists() for source in included)
-    assert {"warmstall/notebooks", "warmstall/sample_incident"} == set(included.values())
+    assert {"warmstall/notebooks", "warmstall/runbooks", "warmstall/sample_incident"} == set(included.values())

@@ -16,6 +16,7 @@ import typer
 from . import __version__
 from .errors import InputError, WarmstallError
 from .parse.plain_text import printable_lines
+from .runbook_commands import runbook_app
 
 _INTERRUPTED = 130
 _STOPPED = "stopped; the evidence was only read."
@@ -217,6 +218,8 @@ def diff(
     else:
         print("\n".join([*compared.sentences, *compared.not_compared]))
 
+
+app.add_typer(runbook_app, name="runbook")
 
 drill = typer.Typer(no_args_is_help=True, help="Game day: an Ollama-compatible server that fails on purpose.")
 app.add_typer(drill, name="drill")

@@ -10,13 +10,15 @@ import hashlib
 import json
 import logging
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from warmstall import __version__
 from warmstall.errors import InputError, OutputError, WarmstallError
@@ -58,35 +60,42 @@ def write_report(case_path: str | Path, out_dir: str | Path, progress: Progress 
     return page
 
 
-def notebook_path(name: str) -> Path:
+def notebook_path(name: str, kind: Literal["notebooks", "runbooks"] = "notebooks") -> Path:
     """Where the notebook `name` lies: in the repository's folder, or in the installed package."""
-    places = [_PACKAGE.parents[1] / "notebooks", _PACKAGE / "notebooks"]
+    places = [_PACKAGE.parents[1] / kind, _PACKAGE / kind]
     for folder in places:
         if (folder / f"{name}.ipynb").is_file():
             return folder / f"{name}.ipynb"
     raise InputError(f"There is no notebook {name}.ipynb in {' or '.join(str(folder) for folder in places)}.")
 
 
-def execute(notebook: Path, executed: Path, parameters: dict[str, object]) -> str:
-    """Runs `notebook` and saves it as `executed`; returns what went wrong in one sentence, or '' when all is well."""
+def execute(notebook: Path, executed: Path, parameters: dict[str, object], takes_back: bool = False) -> str:
+    """Runs `notebook` and saves it as `executed`; returns what went wrong in one sentence, or '' when all is well.
+
+    Of a notebook that `takes_back` what it began, Ctrl-C interrupts the cell that runs, and KeyboardInterrupt is raised
+    after that cell's end; the notebook saved tells what it did.
+    """
     from nbclient.exceptions import CellControlSignal, DeadKernelError
     from papermill.exceptions import PapermillException, PapermillExecutionError
 
     # Overwriting in place, papermill would leave an old result behind if its kernel never started.
     executed.unlink(missing_ok=True)
     try:
-        with _quiet_papermill() as papermill:
+        with _quiet_papermill() as papermill, _interrupts_reach_the_cell(takes_back) as (pids, before_each_cell):
             papermill.execute_notebook(
                 str(notebook),
                 str(executed),
                 parameters,
                 kernel_name="python3",
                 language="python",
-                kernel_manager_class=_this_interpreters_kernel(),
+                kernel_manager_class=_this_interpreters_kernel(pids),
+                on_cell_start=before_each_cell,
                 progress_bar=False,
                 log_output=False,
             )
     except PapermillExecutionError as error:
+        if takes_back and error.ename in ("Interrupted", "KeyboardInterrupt"):
+            raise KeyboardInterrupt from error
         cause = next((line for line in str(error.evalue).splitlines() if line.strip()), "no reason was given")
         return cause if error.ename in _OWN_ERRORS else f"{error.ename}: {cause}"
     except (PapermillException, CellControlSignal, DeadKernelError, RuntimeError) as error:
@@ -152,7 +161,42 @@ def _script_hash(script: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
-def _this_interpreters_kernel() -> type:
+@contextmanager
+def _interrupts_reach_the_cell(wanted: bool) -> Iterator[tuple[list[int], Callable[..., None]]]:
+    """A list to be filled with the kernel's pid, and what to call before each cell.
+
+    A kernel is deaf to Ctrl-C: it has a session of its own, and ignores the signal between two cells.
+    """
+    kernel_pids: list[int] = []
+    interrupted = running = False
+
+    def pass_on(*_: object) -> None:
+        nonlocal interrupted
+        interrupted = True
+        if not running:
+            raise KeyboardInterrupt
+        for pid in kernel_pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGINT)
+
+    def before_each_cell(**_: object) -> None:
+        nonlocal running
+        running = True
+        if interrupted:
+            raise KeyboardInterrupt
+
+    # Only in the main thread signals can be set, and only there they arrive.
+    if not wanted or threading.current_thread() is not threading.main_thread():
+        yield kernel_pids, before_each_cell
+        return
+    before = signal.signal(signal.SIGINT, pass_on)
+    try:
+        yield kernel_pids, before_each_cell
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _this_interpreters_kernel(kernel_pids: list[int]) -> type:
     """A kernel manager that starts the Python running now, whatever kernels are registered on this machine."""
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
@@ -174,6 +218,10 @@ def _this_interpreters_kernel() -> type:
                 language="python",
                 env={"PYDEVD_DISABLE_FILE_VALIDATION": "1", "PYTHONPATH": os.pathsep.join(_python_path())},
             )
+
+        async def _async_post_start_kernel(self, **given: object) -> None:
+            await super()._async_post_start_kernel(**given)
+            kernel_pids.append(self.provisioner.pid)  # type: ignore[union-attr]
 
     return ThisInterpretersKernel
 

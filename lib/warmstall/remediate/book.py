@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ParameterError
 from ..parameters import checked
 from .catalogue import runbook
+from .executed import show
 from .journal import Journal, default_journal
-from .run import Outcome, Runner
+from .run import Interrupted, Outcome, Runner, one_interrupt
 from .step import Plan
 from .target import Target, open_target
 
@@ -60,12 +61,15 @@ class Book:
         self._runner = Runner(found.name, self.target, settings, found.build, self.journal, values["operator"],
                               values["undo"])  # fmt: skip
         self._plan: Plan | None = None
+        self._in_notebook = False
 
     @classmethod
     def of_notebook(cls, name: str, namespace: Mapping[str, Any]) -> Book:
         """The runbook with the parameters of a notebook's `globals()`; a name that is nearly one of them is refused."""
         defaults = {**COMMON, **runbook(name).settings}
-        return cls(name, vars(checked(namespace, **{key: type(value) for key, value in defaults.items()})))
+        book = cls(name, vars(checked(namespace, **{key: type(value) for key, value in defaults.items()})))
+        book._in_notebook = True
+        return book
 
     def approval(self) -> str:
         """What to do with the plan, in words."""
@@ -90,10 +94,20 @@ class Book:
 
     def outcome(self) -> Outcome:
         """Act as approved, or in a dry run tell what would be done; then put the journal's lines into the case."""
-        outcome = self._runner.run(self.dry_run, self.approved_plan)
+        with one_interrupt():
+            try:
+                outcome = self._runner.run(self.dry_run, self.approved_plan)
+            except Interrupted as stop:
+                self._keep(stop.outcome)
+                raise
+            self._keep(outcome)
+        return outcome
+
+    def _keep(self, outcome: Outcome) -> None:
         if outcome.run and self.case:
             self._into_case(outcome.run)
-        return outcome
+        if self._in_notebook:
+            show(outcome, self.journal.path)
 
     def _into_case(self, run: str) -> None:
         import json

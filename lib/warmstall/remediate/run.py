@@ -9,8 +9,10 @@ from __future__ import annotations
 import getpass
 import platform
 import secrets
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal
@@ -47,6 +49,32 @@ class Outcome:
 
     def __str__(self) -> str:
         return self.sentence
+
+
+@contextmanager
+def one_interrupt() -> Iterator[None]:
+    """The first Ctrl-C interrupts, and no other does: a tired hand presses it twice, and what follows takes back."""
+    if threading.current_thread() is not threading.main_thread():  # only there signals can be set, and arrive
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run was interrupted by its operator, and has taken back what it had begun, as its outcome tells."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.sentence)
+        self.outcome = outcome
 
 
 @dataclass
@@ -184,9 +212,8 @@ class _Act:
                 self._do(step)
             self._measure("after")
             judged = self._judge()
-        except KeyboardInterrupt:
-            self._take_back("it was interrupted by the operator")
-            raise
+        except KeyboardInterrupt as stop:
+            raise Interrupted(self._take_back("It was interrupted by the operator.")) from stop
         except WarmstallError as error:
             return self._take_back(str(error))
         except Exception as error:  # whatever it is, what was begun is not left behind
@@ -312,7 +339,7 @@ def _undo_row(name: str, entry: Mapping[str, Any]) -> Planned:
     rollback = str(entry.get("rollback") or "")
     does = f"Take back: {entry.get('does', name)}" if rollback else f"{name} cannot be undone"
     return Planned(name, does, str(entry.get("wanted", "")), str(entry.get("now", "")),
-                   "undo" if rollback else "already so", "as the step itself", "")  # fmt: skip
+                   "undo" if rollback else "already so", "those who felt the step", "")  # fmt: skip
 
 
 def _plain(value: Any) -> Any:
