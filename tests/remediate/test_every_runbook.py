@@ -1,4 +1,4 @@
-"""What holds for every runbook, on its own recording: it only reads until a plan is approved, and plans the same twice."""
+"""Every runbook on its own recording: it only reads until a plan is approved, and it plans the same twice."""
 
 from __future__ import annotations
 
