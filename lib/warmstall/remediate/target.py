@@ -64,6 +64,10 @@ class Resident:
     expires_at: datetime | None
     details: dict[str, Any]
 
+    def is_past(self, now: datetime) -> bool:
+        """Whether it has outstayed its time. Go's zero time means that none is set yet."""
+        return self.expires_at is not None and self.expires_at.year > 1 and self.expires_at < now
+
 
 @dataclass
 class Target:
