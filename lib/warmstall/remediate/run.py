@@ -114,8 +114,13 @@ class Runner:
             return Outcome("refused", str(error), plan)
 
     def _plan(self) -> tuple[Plan, Action, Run | None]:
-        action = Action("Nothing is to be taken back.") if self.undo else self.build(self.target, self.settings)
         cut_short = self.journal.unfinished(self.runbook, self.target.key)
+        try:
+            action = Action("Nothing is to be taken back.") if self.undo else self.build(self.target, self.settings)
+        except CannotTell as error:
+            if not (cut_short and cut_short.can_be_undone):
+                raise
+            action = Action(str(error))  # as after a restart that nothing followed: what was begun is taken back
         told = f" The run of {cut_short.began_at} by {cut_short.operator} was cut short" if cut_short else ""
         summary = action.summary + (f"{told}; nothing of it is left to take back." if told else "")
         mode: Literal["act", "continue", "undo"] = "act"
