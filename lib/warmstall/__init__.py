@@ -1,3 +1,19 @@
 """Was it a cold start or a warm stall? Evidence from Ollama hosts, turned into verdicts with reasons."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .pressure_guard import guard as guard
+
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    """`warmstall.guard` is there when it is asked for, and `import warmstall` stays light."""
+    if name == "guard":
+        from .pressure_guard import guard
+
+        return guard
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -96,7 +96,7 @@ class PromptCache:
         started = time.perf_counter()
         self.say("cache_begin")
         kept, similarity = -1.0, 0.0
-        if slot.held:
+        if slot.held and slot.held.tokens:  # a client that left before its prompt was read leaves nothing
             common = shared_tokens(slot.held, prompt, prompt_tokens)
             kept, similarity = common / slot.held.tokens, common / prompt_tokens
             self._save(slot.held)
