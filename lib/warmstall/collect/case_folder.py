@@ -59,6 +59,12 @@ class CaseFolder:
         except OSError as error:
             raise OutputError(f"{self.case}: cannot be written ({error.strerror or error}).") from error
 
+    def redacted(self, text: str) -> str:
+        """A text as it may stand in the case; what its tokens stand for is kept."""
+        found = self.redactor.redact(text)
+        self.redactor.save(self._map)
+        return found
+
     def write(self, file: str, text: str) -> tuple[str, str]:
         """Write one capture, redacted; returns its name in the case, or why it could not be written."""
         name = self.redactor.redact_name(file)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..collect.case_folder import CaseFolder
 from ..errors import ParameterError
+from ..evidence import JOURNAL
 from ..parameters import checked
 from .catalogue import runbook
 from .executed import show
@@ -105,18 +108,22 @@ class Book:
 
     def _keep(self, outcome: Outcome) -> None:
         if outcome.run and self.case:
-            self._into_case(outcome.run)
+            self._into_case(self.case, outcome.run)
         if self._in_notebook:
             show(outcome, self.journal.path)
 
-    def _into_case(self, run: str) -> None:
-        import json
-
-        kept = Journal(self.case / "out" / "journal.jsonl") if self.case else self.journal
-        there = {json.dumps(entry, sort_keys=True) for entry in kept.entries()}
+    def _into_case(self, case: Path, run: str) -> None:
+        """The run's lines, redacted as all of a case is, and without what files held before: that is for undoing."""
+        folder = CaseFolder(case, self.target.host)
+        kept = Journal(case / JOURNAL)
+        there = {_line_of(entry) for entry in kept.entries()}
         for entry in self.journal.entries():
-            if entry["run"] == run and json.dumps(entry, sort_keys=True) not in there:
-                kept.append(entry)
+            if entry["run"] != run or _line_of(entry) in there:
+                continue
+            for name in ("operator", "machine"):
+                folder.redactor.learn_known(str(entry.get(name, "")), "user" if name == "operator" else "host")
+            told = {name: value for name, value in entry.items() if name != "remembered"}
+            kept.append(json.loads(folder.redacted(json.dumps(told))))
 
     def close(self) -> None:
         self.target.close()
@@ -126,6 +133,10 @@ class Book:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _line_of(entry: Mapping[str, Any]) -> tuple[object, ...]:
+    return entry["run"], entry["at"], entry["event"], entry.get("step")
 
 
 def steps_of(outcome: Outcome) -> pandas.DataFrame:
