@@ -235,7 +235,7 @@ def open_target(
         raise InputError(f"port {port}: expected a number from 1 to 65535, or 0 for the server's own.")
     if name.startswith("recorded:"):
         recording = read_recording(name.removeprefix("recorded:"))
-        host = RecordedHost("recorded", recording.system, recording.outputs, dict(recording.contents))
+        host = RecordedHost(name, recording.system, recording.outputs, dict(recording.contents))
         host.writing = writing
         return Target(name, host, port or recording.port, unit, recording, unit_folder)
     if name != "local" and not name.startswith("ssh://"):
