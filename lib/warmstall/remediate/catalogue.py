@@ -16,7 +16,7 @@ from .target import Target
 
 # The notebook runbooks/NAME.ipynb has the same name; the file here has underscores for its dashes.
 NAMES = (
-    "recover-stuck-runner", "free-vram", "fit-context",
+    "recover-stuck-runner", "free-vram", "fit-context", "flash-attention-off", "raise-service-limits",
 )  # fmt: skip
 
 
