@@ -113,8 +113,8 @@ def _in_force(value: str, version_text: str, family: str) -> Precondition:
     if value.strip():
         return Precondition(name, "met", f"OLLAMA_FLASH_ATTENTION is {printable(value)} in the live server.")
     if not any(version):
-        return Precondition(name, "cannot tell", f"OLLAMA_FLASH_ATTENTION is not set, and what {told}, a build of "
-                            "one's own, makes of that is not known: look for `Flash Attention` in its log.")  # fmt: skip
+        return Precondition(name, "cannot tell", f"OLLAMA_FLASH_ATTENTION is not set, and what {told}, an own build, "
+                            "makes of that is not known: look for `Flash Attention` in its log.")  # fmt: skip
     since = _DEFAULT_SINCE.get(family, _AUTO_SINCE)
     if version >= since:
         return Precondition(name, "met", f"It is not set, and {told} turns it on by itself where the GPU can.")
