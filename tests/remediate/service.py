@@ -25,6 +25,8 @@ import psutil
 import pytest
 
 from warmstall.drill.runner import free_port
+from warmstall.remediate.book import Book
+from warmstall.remediate.run import Outcome
 
 PROGRAMS = Path(__file__).parents[1] / "service_programs"
 # Started often: without its packages Python is up in moments. The kernel wants the program's whole path.
@@ -127,6 +129,8 @@ class DrillService:
         ours = list(self.drop_ins.glob("zz-warmstall-*"))
         for path in [*ours, self.journal, Path(f"/tmp/warmstall-{self.port}.lock")]:
             path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.drop_ins.rmdir()
         if ours or not self.pid:
             self.restart()
 
@@ -163,7 +167,8 @@ def drill_service(
         try:
             ends = time.monotonic() + 30
             while not Path(path).exists():
-                assert process.poll() is None and time.monotonic() < ends, "the stand-in of systemd does not start"
+                assert process.poll() is None, "the stand-in of systemd has ended"
+                assert time.monotonic() < ends, "the stand-in of systemd does not start"
                 time.sleep(0.02)  # between two looks for its socket
             service.await_answer()
             yield service
@@ -173,3 +178,11 @@ def drill_service(
             process.kill()
             process.wait(10)
             psutil.wait_procs(children, timeout=10)
+
+
+def act(runbook: str, parameters: Mapping[str, Any]) -> Outcome:
+    """Look at the plan, approve it, and run it."""
+    with Book(runbook, parameters) as looked:
+        plan = looked.plan.id
+    with Book(runbook, {**parameters, "dry_run": False, "approved_plan": plan}) as book:
+        return book.outcome()

@@ -18,6 +18,7 @@ from typing import Any
 from ..errors import CannotTell, ParameterError
 from ..parse.plain_text import printable
 from .canary import canary_measures, canary_model, fell
+from .processes import Process
 from .service import change_service, service_of
 from .step import Action, Measures, Precondition, Verified
 from .target import Target
@@ -43,7 +44,7 @@ def build(target: Target, settings: Mapping[str, Any]) -> Action:
     server = target.server()
     preconditions: list[Precondition] = []
     limits: dict[str, str] = {}
-    held = _held_limits(target) if wants.limits else {}
+    held = _held_limits(target, server) if wants.limits else {}
     for name, value in wants.limits.items():
         found, asked = held.get(name.removeprefix("Limit")), amount(name, value)
         preconditions.append(_limit(name, value, found, asked))
@@ -88,9 +89,9 @@ def helped(before: Measures, after: Measures) -> Verified:
                     f"In force, but {told}: the limit was not what held them.")  # fmt: skip
 
 
-def _held_limits(target: Target) -> dict[str, float]:
+def _held_limits(target: Target, server: Process) -> dict[str, float]:
     try:
-        return limits_of(target, target.server())
+        return limits_of(target, server)
     except CannotTell:
         return {}
 

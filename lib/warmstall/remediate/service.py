@@ -42,8 +42,10 @@ def service_of(target: Target) -> Service:
         return Service("compose", facts=manifests.container_facts(target, container))
     for unit in dict.fromkeys([*re.findall(r"/([^/\n]+\.service)$", cgroups, re.MULTILINE), target.unit]):
         facts = systemd.shown(target, unit)
-        if facts.get("MainPID") in (str(server.pid), str(server.parent_pid)):
+        if facts.get("MainPID") == str(server.pid):
             return Service("systemd", unit)
+        if facts.get("MainPID") == str(server.parent_pid):
+            return Service("systemd", unit, {"wrapped": "yes"})  # started by a script that is the unit's process
     if "KUBERNETES_SERVICE_HOST" in environment:
         return Service("kubernetes", facts=manifests.pod_facts(target, server.pid, environment))
     if (

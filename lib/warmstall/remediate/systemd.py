@@ -59,17 +59,20 @@ def shown(target: Target, unit: str) -> dict[str, str]:
     return told if told.get("LoadState", "loaded") == "loaded" else {}
 
 
-def main_process(target: Target, service: Service) -> Process:
-    """The unit's process: the server itself where the unit is the server's. Raises CannotTell when there is none."""
-    pid = shown(target, service.unit).get("MainPID", "0")
+def main_process(target: Target, service: Service, told: Mapping[str, str]) -> Process:
+    """The unit's process by what systemd says of it; where a script is that, the server that it started.
+
+    Raises CannotTell when there is none.
+    """
+    pid = told.get("MainPID", "0")
     main = process_of(target.host, int(pid)) if re.fullmatch(r"[1-9]\d{0,9}", pid) else None
     if main is None:
         raise CannotTell(f"{service.unit} has no process now: systemctl status {service.unit}")
-    if "named" in service.facts:
+    if "wrapped" not in service.facts:
         return main
     server = target.server()
-    if main.pid not in (server.pid, server.parent_pid):  # the parent is a wrapper, as a shell script
-        raise CannotTell(f"{server} is not the process of {service.unit}.")
+    if server.parent_pid != main.pid:
+        raise CannotTell(f"{server} is not a child of {main}, the main process of {service.unit}.")
     return server
 
 
@@ -117,33 +120,35 @@ def steps(target: Target, service: Service, runbook: str, wants: Wanted) -> tupl
     path = drop_in_path(target, service, runbook)
     reload_and_restart = f"systemctl daemon-reload, then systemctl restart {service.unit}"
 
-    def missing(target: Target) -> list[str]:
-        return differences(target, main_process(target, service), wants, shown(target, service.unit))
+    def missing(target: Target, told: Mapping[str, str]) -> list[str]:
+        return differences(target, main_process(target, service, told), wants, told)
 
     def check_file(target: Target) -> Check:
         previous = file_now(target, path)
         if previous is not None and previous == drop_in_text(target, service, runbook, wants, previous):
             return Check("done", "it holds these settings")
-        if not missing(target):
+        told = shown(target, service.unit)
+        if not missing(target, told):
             return Check("done", "the live process has these settings already")
         now = "there is no such file" if previous is None else "it holds other settings"
-        if shown(target, service.unit).get("NeedDaemonReload") == "yes":
+        if told.get("NeedDaemonReload") == "yes":
             return Check("refused", now, "Files of this unit were changed since systemd read them, and a restart would "
                          f"put these changes in force too. Look at them (systemctl cat {service.unit}), then run "
                          "systemctl daemon-reload.")  # fmt: skip
         return Check("needed", now)
 
     def remember(target: Target) -> Remembered:
-        process = main_process(target, service)
-        return {**remember_file(target, path), "unit": service.unit, "named": "named" in service.facts,
-                "pid": process.pid, "started": process.started, **_held(target, service, process, wants)}  # fmt: skip
+        told = shown(target, service.unit)
+        process = main_process(target, service, told)
+        return {**remember_file(target, path), "unit": service.unit, "facts": dict(service.facts),
+                "pid": process.pid, "started": process.started, **_held(target, process, wants, told)}  # fmt: skip
 
     def write(target: Target) -> str:
         write_file(target, path, drop_in_text(target, service, runbook, wants, file_now(target, path)))
         return f"{path} is written."
 
     def check_restart(target: Target) -> Check:
-        differs = missing(target)
+        differs = missing(target, shown(target, service.unit))
         if not differs:
             return Check("done", "the live process has these settings")
         return Check("needed", f"in the live process {', '.join(differs)}")
@@ -199,8 +204,9 @@ def _verify_files(target: Target, service: Service, path: str) -> Verified:
 
 def _verify_live(target: Target, service: Service, wants: Wanted) -> Verified:
     """In the live process, by the server's answer, and in its `server config` line where the log can be read."""
-    process = main_process(target, service)
-    if differs := differences(target, process, wants, shown(target, service.unit)):
+    told = shown(target, service.unit)
+    process = main_process(target, service, told)
+    if differs := differences(target, process, wants, told):
         return Verified(False, f"In the live {process}, {', '.join(differs)}. Another file of the unit may win: "
                         f"systemctl cat {service.unit}")  # fmt: skip
     seen = f"The live {process} has {wants}"
@@ -213,8 +219,8 @@ def _verify_live(target: Target, service: Service, wants: Wanted) -> Verified:
     against = [name for name, value in wants.environment.items() if agrees(name, value, printed.get(name)) is False]
     if against:
         return Verified(False, f"{seen}, but its line `server config` says {against[0]}:{printed[against[0]][:80]}.")
-    told = "its line `server config` agrees" if printed else "its line `server config` cannot be read here"
-    return Verified(True, f"{seen}, answers as version {version}, and {told}.")
+    line = "its line `server config` agrees" if printed else "its line `server config` cannot be read here"
+    return Verified(True, f"{seen}, answers as version {version}, and {line}.")
 
 
 def config_line(target: Target, process: Process) -> dict[str, str]:
@@ -233,10 +239,10 @@ def config_of(log: str) -> dict[str, str]:
     return {}
 
 
-def _held(target: Target, service: Service, process: Process, wants: Wanted) -> dict[str, Any]:
+def _held(target: Target, process: Process, wants: Wanted, told: Mapping[str, str]) -> dict[str, Any]:
     """The same variables and limits as they are now, for the way back."""
     there = environment_of(target, process) if wants.environment else {}
-    limits, told = (limits_of(target, process), shown(target, service.unit)) if wants.limits else ({}, {})
+    limits = limits_of(target, process) if wants.limits else {}
     held = {name: held_limit(limits, told, name) for name in wants.limits}
     return {"environment": {name: there.get(name) for name in wants.environment},
             "limits": {name: limit_text(value) for name, value in held.items() if value is not None}}  # fmt: skip
@@ -255,14 +261,11 @@ def restore_service(target: Target, remembered: Remembered) -> str:
     unit = str(remembered["unit"])
     said = restore_file(target, remembered)
     reload_units(target)
-    facts: Mapping[str, str] = {"named": "yes"} if remembered.get("named") else {}
-    service = Service("systemd", unit, facts)
+    service = Service("systemd", unit, dict(remembered["facts"]))
     before = Wanted(dict(remembered["environment"]), dict(remembered["limits"]))
-    pid = shown(target, unit).get("MainPID", "0")
-    main = process_of(target.host, int(pid)) if pid.isdigit() and int(pid) else None
-    live: Process | None = main
+    live: Process | None = None
     with suppress(CannotTell):
-        live = main_process(target, service)
+        live = main_process(target, service, shown(target, unit))
     if live and (live.pid, live.started) == (remembered["pid"], remembered["started"]):
         return f"{said} {unit} had not been restarted."
     target.host.run(FORGET, _TIMEOUT_S, manager=manager_words(target.unit_folder), unit=unit)
