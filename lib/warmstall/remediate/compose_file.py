@@ -151,6 +151,19 @@ def override_text(
     return _HEAD + str(yaml.safe_dump(whole, sort_keys=False, allow_unicode=True, width=1000))
 
 
+def added_to(previous: str | None, text: str, path: str = "the override file") -> str:
+    """An override put over what an earlier one of ours holds already. Raises CannotTell when that is no compose file.
+
+    >>> old = override_text({"services": {"s": {}}}, "s", memory_limit_bytes=1)
+    >>> added_to(old, override_text({"services": {"s": {}}}, "s", memory_limit_bytes=2)).endswith("mem_limit: 2\\n")
+    True
+    """
+    if previous is None:
+        return text
+    whole = merged([read_compose(previous, path), read_compose(text)])
+    return _HEAD + str(yaml.safe_dump(whole, sort_keys=False, allow_unicode=True, width=1000))
+
+
 def override_path(files: Sequence[str]) -> tuple[str, bool]:
     """Where an override for these files goes, and whether `docker compose` then reads it without being told.
 

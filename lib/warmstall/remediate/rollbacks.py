@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from .files import restore_file
 from .launchd import restore_launchd
+from .recreate_container import keep_backup, recreate_as_before, start_store, stop_store
 from .residency import load_model_again
 from .step import Remembered
 from .systemd import restart_follows, restore_service
@@ -13,5 +14,8 @@ from .target import Target
 
 ROLLBACKS: dict[str, Callable[[Target, Remembered], str]] = {
     function.__name__: function
-    for function in (restore_file, restore_service, restart_follows, restore_launchd, load_model_again)
+    for function in (
+        restore_file, restore_service, restart_follows, restore_launchd, load_model_again,
+        keep_backup, recreate_as_before, start_store, stop_store,
+    )
 }  # fmt: skip

@@ -13,6 +13,7 @@ import posixpath
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -94,6 +95,7 @@ class Container:
     image: str
     image_id: str
     state: str
+    created: datetime | None
     user: str
     removes_itself: bool
     oom_killed: bool
@@ -158,12 +160,22 @@ def _container(told: Mapping[str, Any]) -> Container:
     mounts += tuple(Mount("tmpfs", "", posixpath.normpath(path), True) for path in host.get("Tmpfs") or {})
     return Container(
         kind, name, str(told["Id"]), image, str(told.get("Image", "")), str(state.get("Status", "")),
-        str(config.get("User") or ""), bool(host.get("AutoRemove")), bool(state.get("OOMKilled")),
+        _moment(str(told.get("Created", ""))), str(config.get("User") or ""), bool(host.get("AutoRemove")),
+        bool(state.get("OOMKilled")),
         int(host.get("Memory") or 0), int(told.get("SizeRw") or 0),
         next((int(port) for port in ports if port.isdigit()), 0),
         dict(entry.split("=", 1) for entry in reversed(config.get("Env") or []) if "=" in entry),
         mounts, _project(config.get("Labels") or {}),
     )  # fmt: skip
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        # Docker writes nanoseconds; Python reads six digits.
+        at = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text))
+    except ValueError:
+        return None
+    return at if at.tzinfo else None
 
 
 def _project(labels: Mapping[str, str]) -> Project | None:
