@@ -28,8 +28,7 @@ def list_runbooks(
 
     if markdown:
         print(runbooks_markdown(), end="")
-        return
-    if as_json:
+    elif as_json:
         print(json.dumps([page(name).as_json() for name in NAMES], indent=1, ensure_ascii=False))
     else:
         print("\n".join(f"{one.name:29}{one.title}" for one in map(runbook, NAMES)))
@@ -109,7 +108,12 @@ _OPTIONS = ("target", "port", "unit", "ssh_options", "dry_run", "approved_plan",
 
 
 def _own_parameters(name: str, given: list[str], defaults: dict[str, Any]) -> dict[str, object]:
-    """`-p name=value`, each value of the type that its default has; lists by commas, or given again."""
+    """`-p name=value`, each value of the type that its default has; lists by commas, or given again.
+
+    >>> _own_parameters("x", ["tries=3", "share=0.5", "sure=true", "pods=a,b", "pods=c"],
+    ...                 {"tries": 1, "share": 1.0, "sure": False, "pods": [], "model": ""})
+    {'tries': 3, 'share': 0.5, 'sure': True, 'pods': ['a', 'b', 'c']}
+    """
     values: dict[str, object] = {}
     for text in given:
         key, equals, value = text.partition("=")

@@ -22,8 +22,6 @@ from .run import Runner
 from .step import Plan
 from .target import open_target
 
-_BEGIN = "<!-- From here on, this page is made by `make docs`. -->"
-
 
 @dataclass(frozen=True)
 class Parameter:
@@ -119,7 +117,7 @@ def page(name: str) -> Page:
 
 
 def runbooks_markdown() -> str:
-    """docs/runbooks.md: what a person wrote there as its head, and below it every runbook's page.
+    """docs/runbooks.md.
 
     >>> "## recover-stuck-runner" in runbooks_markdown()
     True
@@ -127,10 +125,11 @@ def runbooks_markdown() -> str:
     pages = [page(name) for name in NAMES]
     rows = [f"| [{one.name}](#{one.name}) | {_cell(one.title)} | {', '.join(one.causes) or '–'} |" for one in pages]
     lines = [
-        _BEGIN, "", "# Every runbook", "", "Made by `make docs` of the files of `lib/warmstall/remediate/`, the",
-        "notebooks of `runbooks/` and their plans on recorded servers. `warmstall runbook show NAME` prints one.", "",
+        "# Runbooks", "",
+        "Made by `make docs` of the runbooks, of their notebooks and of their plans on recorded servers;",
+        "[runbook.md](runbook.md) tells how to run one, and `warmstall runbook show NAME` prints one of these.", "",
         "| runbook | what it does | causes that name it |", "|---|---|---|", *rows, "",
-        *([one.markdown for one in pages]),
+        "\n".join(one.markdown for one in pages),
     ]  # fmt: skip
     return "\n".join(lines)
 
