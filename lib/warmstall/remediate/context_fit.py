@@ -34,14 +34,16 @@ class Fit:
     in_force: int | None
     said_by: Literal["model", "client", "service", "default"]
     needed: int
+    log_is_read: bool
     parallel: int
     cache_type: str
     rest_bytes: int
-    room: Room
+    room: Room | None
+    no_room: str = ""  # why it is not known
 
     @property
     def usable_bytes(self) -> int:
-        return int(self.room.free_bytes * (1 - _HEADROOM))
+        return int(self.room.free_bytes * (1 - _HEADROOM)) if self.room else 0
 
     @property
     def allowed(self) -> int:
@@ -94,11 +96,17 @@ def look(target: Target, settings: Mapping[str, Any]) -> Fit:
         rest = max(resident.size_bytes - cache_bytes(shape, in_force, parallel, present_type), file_bytes)
     if not rest:
         raise CannotTell(f"Neither /api/ps nor /api/tags tells the size of {printable(model)[:80]}.")
-    prompt_tokens = int(settings["prompt_tokens"]) or _longest_prompt(target)
+    cut = _longest_cut(target)
+    prompt_tokens = int(settings["prompt_tokens"]) or cut or 0
+    room, no_room = None, ""
+    try:
+        room = room_for(target, resident, int(settings["memory_bytes"]))
+    except CannotTell as error:  # matters only where the context is to change
+        no_room = str(error)
     return Fit(
         model, version, shape, resident, in_force, said_by,
-        prompt_tokens + int(settings["answer_tokens"]) if prompt_tokens else 0, parallel, cache_type or present_type,
-        rest, room_for(target, resident, int(settings["memory_bytes"])),
+        prompt_tokens + int(settings["answer_tokens"]) if prompt_tokens else 0, cut is not None, parallel,
+        cache_type or present_type, rest, room, no_room,
     )  # fmt: skip
 
 
@@ -190,12 +198,12 @@ def _default_context(version: str, architecture: str) -> int | None:
     return 4096 if numbers >= (0, 6, 7) else 2048
 
 
-def _longest_prompt(target: Target) -> int:
-    """Of the prompts that were cut since the server started; 0 where the log tells of none."""
+def _longest_cut(target: Target) -> int | None:
+    """The longest prompt that was cut since the server started, 0 for none; None where its log cannot be read."""
     try:
         cut = events_since_start(target, "prompt_truncated")
     except CannotTell:
-        return 0
+        return None
     return max((_number(event.fields.get("prompt", "")) for event in cut), default=0)
 
 

@@ -46,6 +46,7 @@ def build(target: Target, settings: Mapping[str, Any]) -> Action:
     told: tuple[Precondition, ...] = (Precondition("context in force", "met", _in_force_text(fit)), finding)
     summary = f"{_name(fit)} gets {wanted:,} tokens of context." if wanted else f"The context of {_name(fit)} stays."
     if finding.state == "not needed":
+        summary = f"{_name(fit)} has {wanted:,} tokens of context."
         # A run that was cut short after the restart goes on from here; on any other server these change nothing.
         ours = settings_now(target).get("OLLAMA_CONTEXT_LENGTH") == str(wanted) and fit.said_by == "service"
         return _action(summary, target, fit, wanted, settings, told, ours)
@@ -90,18 +91,25 @@ def _wanted(fit: Fit) -> tuple[int, Precondition]:
     if has is None:
         return 0, Precondition(_FITS, "cannot tell", "The context follows the GPU's memory, no load shows it, and no "
                                "prompt was cut: load the model, or give prompt_tokens.")  # fmt: skip
+    if fit.fits_now and not fit.log_is_read:
+        return 0, Precondition(_FITS, "cannot tell", f"{there} and fit in memory; whether prompts are cut is not seen, "
+                               "since the server's log cannot be read: give prompt_tokens.")  # fmt: skip
     if fit.fits_now:
         return has, Precondition(
             _FITS, "not needed", f"{there} and fit in memory, and the log of this start tells of no prompt that was "
             "cut. Whether more is needed only prompt_tokens can tell.",
         )  # fmt: skip
+    would = f"{fit.allowed:,} would fit" if fit.allowed else "none would fit"
     return _rounded_down(min(fit.allowed, has)) or has, Precondition(
-        _FITS, "met", f"{there}, which take more memory than there is; {fit.allowed:,} would fit."
-    )
+        _FITS, "met" if fit.room else "cannot tell",
+        f"{there}, which take more memory than there is; {would}." if fit.room else fit.no_room,
+    )  # fmt: skip
 
 
 def _memory(fit: Fit, wanted: int) -> Precondition:
     """Whether it fits; where it does not, the smallest remedies."""
+    if fit.room is None:
+        return Precondition(_MEMORY, "cannot tell", fit.no_room)
     takes, bound = fit.takes(wanted), fit.shape.is_upper_bound(wanted)
     slots = "one slot" if fit.parallel == 1 else f"{fit.parallel} slots"
     told = (
