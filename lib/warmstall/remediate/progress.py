@@ -29,6 +29,7 @@ _TICKS_PER_S = 100.0
 # What our questions, the server's pings and a language's own threads cost a runner that waits: a few hundredths, and
 # less than a hundredth of a core. One that computes, or that waits for a GPU, takes many times that.
 _ANSWERING_S, _WAITING_SHARE, _WAITING_MOST_S = 0.03, 0.01, 0.2
+_LLAMA_SERVER = re.compile(r'"?(?:[^"]*?[/\\])?llama-server(?:\.exe)?(?:"|\s|$)')
 STATE = Command("state of one process", ("ps", "-o", "state=,time=", "-p", "{pid}"))
 
 
@@ -84,11 +85,12 @@ def runner_of(target: Target, model: str) -> Runner:
 
 
 def look_at(target: Target, runner: Runner, expires_at: datetime | None) -> Look:
-    """One look; it costs the runner a question for its slots, unless it is stopped and cannot answer."""
+    """One look. A llama-server (0.30 and later) is asked for its slots, unless it is stopped and cannot answer."""
     process = process_of(target.host, runner.process.pid)
     state, cpu_s = _state(target, runner.process.pid)
     stopped = state[:1] in ("T", "t")
-    slots = None if stopped or runner.port is None else _slots(target, runner.port)
+    tells = bool(_LLAMA_SERVER.match(runner.process.command)) and not stopped
+    slots = _slots(target, runner.port) if tells and runner.port else None
     return Look(target.monotonic_s(), expires_at, process, state[:1], cpu_s, slots)
 
 
@@ -105,7 +107,7 @@ def watch(target: Target, model: str, runner: Runner, expires_at: datetime | Non
             looks[:] = [look]
             return Seen("moves", moved, (look,))
         looks.append(look)
-        if seen := _told(looks, span_s, look.at_s >= ends):
+        if seen := _told(looks, span_s, look.at_s >= ends and len(looks) > 2):
             return seen
         target.wait(span_s / (_LOOKS - 1))
         expires_at = next((one.expires_at for one in target.models_in_memory(PS_TIMEOUT_S) if one.name == model), None)

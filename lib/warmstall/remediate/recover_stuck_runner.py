@@ -51,8 +51,6 @@ _UNLOAD_S = 15.0
 # A runner that works ends at once on SIGTERM; llama-server may finish a batch first.
 _TERM_S = 5.0
 _LOOK_AGAIN_S = 0.1
-# Before Go's zero time nothing expires.
-_FIRST_YEAR = 2000
 _SERVER_ANSWERS, _PAST, _RUNNER, _STILL = "the server answers", "past its time", "its runner", "it stands still"
 
 
@@ -85,7 +83,7 @@ def build(target: Target, settings: Mapping[str, Any]) -> Action:
         )
     answers = Precondition(_SERVER_ANSWERS, "met", f"/api/ps tells of {len(there)} models in memory.")
     asked = [one for one in there if not model or one.name in (model, f"{model}:latest")]
-    overdue = sorted((one for one in asked if _is_overdue(target, one)), key=lambda one: str(one.expires_at))
+    overdue = sorted((one for one in asked if one.is_past(target.now())), key=lambda one: str(one.expires_at))
     if not overdue:
         return Action("No model is past its time.", (answers, _nothing_overdue(target, asked, model)))
     judged = [_judge(target, one, settings) for one in overdue]
@@ -107,10 +105,6 @@ def build(target: Target, settings: Mapping[str, Any]) -> Action:
             f"Requests that hung on {found.name} have failed: send those again that still matter.",
         ),
     )
-
-
-def _is_overdue(target: Target, one: Resident) -> bool:
-    return one.expires_at is not None and one.expires_at.year > _FIRST_YEAR and one.expires_at < target.now()
 
 
 def _nothing_overdue(target: Target, asked: list[Resident], model: str) -> Precondition:
@@ -241,7 +235,7 @@ def _end(target: Target, stuck: Stuck, busy_too: bool) -> str:
     process, last = stuck.runner.process, stuck.seen.looks[-1]
     one = resident_now(target, stuck.model.name)
     now = look_at(target, stuck.runner, last.expires_at)  # the unload of the step before has set another one
-    moved = "its expires_at was renewed" if one and not _is_overdue(target, one) else movement(last, now)
+    moved = "its expires_at was renewed" if one and not one.is_past(target.now()) else movement(last, now)
     waited = not any(computed(before, after) for before, after in pairwise(stuck.seen.looks))
     if not moved and waited and not busy_too and computed(last, now):
         moved = "its runner computes"
@@ -279,7 +273,7 @@ def _is_let_go(target: Target, stuck: Stuck) -> Verified:
 
 def _needs_load(target: Target, stuck: Stuck) -> Check:
     one = None if is_alive(target.host, stuck.runner.process) else resident_now(target, stuck.model.name)
-    if one and not _is_overdue(target, one):
+    if one and not one.is_past(target.now()):
         return Check("done", f"{stuck.name} is in memory again")
     return Check("needed", f"{stuck.name} is held by process {stuck.runner.process.pid}, or by nobody")
 
@@ -291,14 +285,14 @@ def _load(target: Target, stuck: Stuck, deadline_s: float) -> str:
 
 def _is_resident(target: Target, stuck: Stuck) -> Verified:
     one = resident_now(target, stuck.model.name)
-    if one is None or _is_overdue(target, one):
+    if one is None or one.is_past(target.now()):
         return Verified(False, f"{stuck.name} is not in memory.")
     return Verified(True, f"{stuck.name} is in memory.")
 
 
 def _measured(target: Target, stuck: Stuck, settings: Mapping[str, Any]) -> Measures:
     """The canary's time, only once the stuck runner is gone: before, it would hang and block the queue as well."""
-    overdue = sum(_is_overdue(target, one) for one in target.models_in_memory(PS_TIMEOUT_S))
+    overdue = sum(one.is_past(target.now()) for one in target.models_in_memory(PS_TIMEOUT_S))
     wall_s = None
     if not is_alive(target.host, stuck.runner.process):
         try:

@@ -15,6 +15,7 @@ _ANSWER_S = 10.0
 # keep_alive -1 shows as a time centuries ahead.
 _FOR_EVER = timedelta(days=3650)
 _CANARY_TOKENS = 2
+_LOOK_AGAIN_S = 0.25
 _NO_GENERATION = "does not support generate"
 
 
@@ -29,7 +30,7 @@ def remember_residency(target: Target, model: str, deadline_s: float) -> Remembe
     for_ever = bool(one and one.expires_at and one.expires_at - target.now() > _FOR_EVER)
     return {
         "model": model, "num_ctx": one.context_length if one else None, "keep_alive": -1 if for_ever else None,
-        "deadline_s": deadline_s,
+        "was_past_its_time": bool(one and one.is_past(target.now())), "deadline_s": deadline_s,
     }  # fmt: skip
 
 
@@ -48,16 +49,26 @@ def load_model_again(target: Target, remembered: Remembered) -> str:
     """
     model = str(remembered["model"])
     try:
-        there = resident_now(target, model)
+        there = _once_it_has_left(target, model) if remembered.get("was_past_its_time") else resident_now(target, model)
     except CannotTell as error:
         raise ActionFailed(str(error)) from error
-    if there and there.expires_at and there.expires_at > target.now():
+    if there and not there.is_past(target.now()):
         return f"{printable(model)} is in memory."
+    if there and remembered.get("was_past_its_time"):
+        return f"{printable(model)} has not left: it is in memory past its time, as it was."
     body = _body(model, remembered.get("num_ctx"))
     if remembered.get("keep_alive") is not None:
         body["keep_alive"] = remembered["keep_alive"]
     _sent(target, body, "", float(remembered.get("deadline_s") or 120.0))
     return f"{printable(model)} was loaded again."
+
+
+def _once_it_has_left(target: Target, model: str) -> Resident | None:
+    """A server that has just lost a runner takes a moment to let its model go."""
+    ends = target.monotonic_s() + _ANSWER_S
+    while (one := resident_now(target, model)) and one.is_past(target.now()) and target.monotonic_s() < ends:
+        target.wait(_LOOK_AGAIN_S)
+    return one
 
 
 def canary_s(target: Target, model: str, num_ctx: int | None, deadline_s: float) -> float:
