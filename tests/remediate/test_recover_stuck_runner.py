@@ -94,9 +94,11 @@ def test_a_stopped_runner_is_ended_and_its_model_is_back(servers, version, tmp_p
         assert outcome.status == "done", outcome
         assert not psutil.pid_exists(pid)
     assert server.pid == serve, "the server itself is never ended"
-    assert list(resident(server)) == ["mid:latest"] and runner_pid(server, "mid") not in (None, pid)
+    assert list(resident(server)) == ["mid:latest"]
+    assert runner_pid(server, "mid") not in (None, pid)
     assert outcome.before == {"canary_wall_s": None, "models_past_their_time": 1.0}
-    assert outcome.after["canary_wall_s"] and outcome.after["models_past_their_time"] == 0.0
+    assert outcome.after["canary_wall_s"]
+    assert outcome.after["models_past_their_time"] == 0.0
     assert act(given).status == "nothing to do", "a second run finds nothing"
 
 
@@ -112,8 +114,10 @@ def test_a_runner_that_waits_for_ever_is_ended(tmp_path):
         pid = runner_pid(server, "mid")
         outcome = act(parameters(server, tmp_path, deadline_s=1.0))
         # The new runner hangs as well, so nothing helps for good; the old one is gone, and nothing but it.
-        assert outcome.status in ("rolled back", "failed") and "was not loaded or did not answer" in str(outcome)
-        assert not psutil.pid_exists(pid) and server.pid
+        assert outcome.status in ("rolled back", "failed")
+        assert "was not loaded or did not answer" in str(outcome)
+        assert not psutil.pid_exists(pid)
+        assert server.pid
         hangs.close()
 
 
@@ -162,7 +166,8 @@ def test_a_slow_answer_is_left_alone_even_by_who_ends_busy_runners(tmp_path):
     ):
         post(server, model="mid", keep_alive=0)
         outcome = act(parameters(server, tmp_path, model="mid", end_busy=True))
-        assert outcome.status == "nothing to do" and "slots go on" in str(outcome)
+        assert outcome.status == "nothing to do"
+        assert "slots go on" in str(outcome)
         assert not stream.ended(0.0)
 
 
@@ -181,13 +186,15 @@ def test_a_runner_that_spins_is_known_by_its_slots_only(tmp_path, version):
         given = parameters(server, tmp_path, deadline_s=1.0)
         if version == "0.13.5":
             outcome = act(given)
-            assert outcome.status == "cannot tell" and "end_busy" in str(outcome)
+            assert outcome.status == "cannot tell"
+            assert "end_busy" in str(outcome)
             assert not stream.ended(0.0)
             given |= {"model": "mid", "end_busy": True}
         outcome = act(given)
         # The new runner spins as well, so nothing helps for good; the old one is gone.
         assert outcome.status in ("rolled back", "failed"), outcome
-        assert not psutil.pid_exists(pid) and server.pid
+        assert not psutil.pid_exists(pid)
+        assert server.pid
 
 
 def test_every_kill_is_recovered_from(server, tmp_path):
@@ -221,7 +228,8 @@ def test_a_stopped_runner_that_is_not_past_its_time_is_told_of(server, tmp_path)
     os.kill(pid, signal.SIGSTOP)
     try:
         outcome = act(parameters(server, tmp_path))
-        assert outcome.status == "cannot tell" and f"kill -CONT {pid}" in str(outcome)
+        assert outcome.status == "cannot tell"
+        assert f"kill -CONT {pid}" in str(outcome)
     finally:
         os.kill(pid, signal.SIGCONT)
 
@@ -257,8 +265,10 @@ def test_the_server_itself_is_refused(server, tmp_path, monkeypatch):
     with stuck_runner(server) as pid:
         monkeypatch.setattr(recover_stuck_runner, "_steps", forged)
         outcome = act(parameters(server, tmp_path))
-        assert outcome.status == "refused" and "left alone" in str(outcome)
-        assert server.pid and psutil.pid_exists(pid)
+        assert outcome.status == "refused"
+        assert "left alone" in str(outcome)
+        assert server.pid
+        assert psutil.pid_exists(pid)
 
 
 def test_a_runner_that_goes_on_before_the_signal_is_left_alone(server, tmp_path, monkeypatch):
@@ -272,7 +282,8 @@ def test_a_runner_that_goes_on_before_the_signal_is_left_alone(server, tmp_path,
 
         monkeypatch.setattr(recover_stuck_runner, "_leave", leave_and_go_on)
         outcome = act(parameters(server, tmp_path))
-        assert outcome.status == "rolled back" and "moves again" in str(outcome)
+        assert outcome.status == "rolled back"
+        assert "moves again" in str(outcome)
         assert psutil.pid_exists(pid)
 
 
@@ -283,7 +294,8 @@ def test_a_model_that_does_not_come_back_is_reported(server, tmp_path, monkeypat
     with stuck_runner(server):
         monkeypatch.setattr(recover_stuck_runner, "canary_s", fails)
         outcome = act(parameters(server, tmp_path))
-    assert outcome.status == "rolled back" and "cannot be undone" in str(outcome)
+    assert outcome.status == "rolled back"
+    assert "cannot be undone" in str(outcome)
     assert "mid:latest" in resident(server), "taking back the first step has loaded it"
 
 
@@ -297,7 +309,8 @@ def test_ending_runners_over_and_over_is_refused(server, tmp_path):
     journal.write("run_finished", "a1", outcome="done")
     with stuck_runner(server) as pid:
         outcome = act(given)
-        assert outcome.status == "refused" and "last restart" in str(outcome)
+        assert outcome.status == "refused"
+        assert "last restart" in str(outcome)
         assert psutil.pid_exists(pid)
 
 
