@@ -12,9 +12,12 @@ import pandas as pd
 from . import causes
 from .analysis import REQUEST_COLUMNS, Analysis
 from .hypotheses import Judgement, judge, stacked
+from .mitigations import runs_of
+from .observed import mitigations
 from .observed.facts import memory_findings, sentences
 from .parse.plain_text import printable
 from .postmortem import draft
+from .runbook_links import runbook_links
 from .verdicts import NOTHING_TO_EXPLAIN_S
 from .writing import whole_file
 
@@ -97,6 +100,7 @@ def summarize(found: Analysis) -> dict[str, Any]:
         ],
         "hypotheses": causes.summarized(judge(found)),
         "stack": stacked(judge(found)).sentences,
+        "mitigations": mitigations.summarized(found.case),
         "trials": {"unmatched": len(found.unmatched_trials)},
         "clocks": _clocks(found),
         "beside_the_log": sentences(found.case, found.settings()),
@@ -130,7 +134,8 @@ def _told_in(found: Analysis, most: int) -> list[str]:
     else:
         stalled = next((one for one in judge(found) if one.id == "warm_stall" and one.found), None)
         lines += _headline(inference, stalled)
-    lines += causes.told(judge(found))
+    lines += causes.told(judge(found), runbook_links(found, judge(found)))
+    lines += _done_about_it(found)
     if len(inference):
         lines += _seconds(inference)
         lines += _worst(inference, most)
@@ -152,6 +157,16 @@ def _told_in(found: Analysis, most: int) -> list[str]:
     if collect := cannot_tell(found):
         lines += ["", "What this evidence cannot tell:", *[f"- {item}" for item in collect[:most]]]
     return lines
+
+
+def _done_about_it(found: Analysis) -> list[str]:
+    """What runbooks did, the last run of them in full; nothing where no journal tells."""
+    runs = runs_of(found.case)
+    if not runs:
+        return []
+    earlier = f" ({len(runs) - 1} earlier in the report.)" if len(runs) > 1 else ""
+    text = mitigations.run_told(runs[-1])
+    return [f"Done about it: {text if len(text) <= 240 else text[:239] + '…'}{earlier}"]
 
 
 def _also_in_the_log(found: Analysis) -> list[str]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import OutputError
-from .evidence import Evidence, discover
+from .evidence import JOURNAL_KIND, Evidence, discover
 from .ingest import ingest
 from .schema import TABLES
 
@@ -51,9 +51,11 @@ def write_case(
     """
     clocks = clocks or Clocks()
     accounts = ingest(evidence, tables, trial_columns=trial_columns)
+    evidence_of = _case_folder(evidence)
     note = {
         "schema": 1,
         "tables": os.path.relpath(tables, folder),
+        "case": os.path.relpath(evidence_of, folder) if evidence_of else "",
         "clocks": asdict(clocks),
         "evidence": [{"path": str(item.path), "kind": item.kind, "host": item.host} for item in evidence],
     }
@@ -62,7 +64,15 @@ def write_case(
         (folder / "case.json").write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written ({error.strerror or error}).") from error
-    return Case(tables, accounts, clocks)
+    return Case(tables, accounts, clocks, evidence_of)
+
+
+def _case_folder(evidence: list[Evidence]) -> Path | None:
+    """The case that all of this lies in, where it is the evidence of one case."""
+    paths = [item.path for item in evidence if item.kind != JOURNAL_KIND]
+    folders = {next((folder for folder in reversed(path.parents) if path.is_relative_to(folder / "evidence")), None)
+               for path in paths}  # fmt: skip
+    return folders.pop() if len(folders) == 1 else None
 
 
 def open_case(path: str | Path, assumed_offset_s: int | None = None) -> Case:
@@ -86,10 +96,12 @@ def open_case(path: str | Path, assumed_offset_s: int | None = None) -> Case:
             tables.parent,
             accounts,
             replace(clocks, stated_s=assumed_offset_s) if assumed_offset_s is not None else clocks,
+            (path / str(note["case"])).resolve() if note.get("case") else None,
         )
     scratch = tempfile.TemporaryDirectory(prefix="warmstall-")
-    accounts = ingest(discover([path]), Path(scratch.name))
-    case = Case(Path(scratch.name), accounts, clocks_of(path, assumed_offset_s))
+    evidence = discover([path])
+    accounts = ingest(evidence, Path(scratch.name))
+    case = Case(Path(scratch.name), accounts, clocks_of(path, assumed_offset_s), _case_folder(evidence))
     case._scratch = scratch
     return case
 
@@ -149,8 +161,11 @@ class Case:
 
     _scratch: tempfile.TemporaryDirectory[str] | None = None
 
-    def __init__(self, tables: Path, accounts: list[dict[str, Any]], clocks: Clocks | None = None) -> None:
+    def __init__(
+        self, tables: Path, accounts: list[dict[str, Any]], clocks: Clocks | None = None, folder: Path | None = None
+    ) -> None:
         self.tables = tables
+        self.folder = folder  # of the case that the evidence lies in; None for a bare log or a folder of captures
         self.clocks = clocks or Clocks()
         self.accounts = sorted(accounts, key=lambda a: (a["stream"], -a["age"], a["first_at"] or "", a["path"]))
 

@@ -10,6 +10,7 @@ import pandas as pd
 from .hypotheses import Judgement, stacked
 from .hypotheses.findings import Evidence
 from .parse.plain_text import markdown_escaped
+from .runbook_links import RunbookLink, linked
 
 # How many causes the answer tells in full; the report has all of them.
 _TOLD = 4
@@ -44,15 +45,19 @@ def _evidence(item: Evidence) -> dict[str, Any]:
     }
 
 
-def told(judged: Sequence[Judgement]) -> list[str]:
-    """What was found, how it hangs together, and what it was not, as lines of the answer."""
+def told(judged: Sequence[Judgement], links: Sequence[RunbookLink] = ()) -> list[str]:
+    """What was found, how it hangs together, and what it was not, as lines of the answer.
+
+    `links` are the runbooks that the causes name, whose commands are told with them.
+    """
+    commands = {link.name: link.command for link in links}
     stack = stacked(judged)
     found = stack.causes
     ordinary = [one for one in judged if one.found and one.severity == "info"]
     lines = [f"Causes: {len(found)} shown." if found else "Causes: none of the known ones is shown by this evidence."]
     for one in found[:_TOLD]:
         where = f" ({one.supporting[0].places[0]})" if one.supporting[0].places else ""
-        runbook = f" Runbook: {one.page.runbook}." if one.page.runbook else ""
+        runbook = f" Runbook: {commands.pop(name, name)}" if (name := one.page.runbook) else ""
         lines.append(
             f"- {one.page.title} ({one.id}), {one.state}, {one.severity}: {one.supporting[0].sentence}{where}{runbook}"
         )
@@ -98,7 +103,8 @@ def markdown(judged: Sequence[Judgement]) -> str:
     parts = []
     for one in judged:
         if one.found:
-            parts.append(f"**[{one.page.title}](#{one.id})**: {one.state}, {one.severity}.\n")
+            runbook = f" Runbook: {linked(one.page.runbook)}." if one.page.runbook else ""
+            parts.append(f"**[{one.page.title}](#{one.id})**: {one.state}, {one.severity}.{runbook}\n")
             for item in one.evidence:
                 side = "for" if item.direction == "for" else "against"
                 where = ", ".join(str(place) for place in item.places)

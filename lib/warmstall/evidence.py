@@ -32,7 +32,7 @@ from .parse.trial_files import is_trial_file, read_trial_file
 from .parse.wrappers import ANSI, is_json_wrapped, prefixes_in, unwrap_json
 
 HEAD_BYTES = 256 * 1024
-_DONE = "mitigation-journal"
+JOURNAL_KIND = "mitigation-journal"
 # Where a runbook that is run for a case copies the journal of its run.
 JOURNAL = Path("out", "journal.jsonl")
 # server.log, server-1.log, server1.log, server.log.1, server.log.2.gz: the number tells the age. A number of
@@ -158,7 +158,7 @@ def kind_of(head: bytes, trial_columns: Mapping[str, str] | None = None) -> str:
     text = decode(head, detect_encoding(head))
     whole = [re.sub(ANSI, "", line) for line in text.split("\n")[:4000]]
     if is_mitigation_journal(whole):  # its sentences may quote lines of a log
-        return _DONE
+        return JOURNAL_KIND
     return "server-log" if _is_server_log(whole) else kinds_in([line.rstrip("\r") for line in whole], trial_columns)
 
 
@@ -202,8 +202,9 @@ def discover(paths: list[Path], trial_columns: Mapping[str, str] | None = None) 
             else:
                 raise InputError(f"{path}: there is no such file or folder.")
     # A journal tells of a server; as a file of a host without any other it would bring a clock of its own.
-    server = next((e.host for e in sorted(found, key=lambda e: e.kind != "server-log") if e.kind != _DONE), "local")
-    found = [replace(e, host=server) if e.kind == _DONE else e for e in found]
+    hosts = sorted((e.kind != "server-log", e.host) for e in found if e.kind != JOURNAL_KIND)
+    server = hosts[0][1] if hosts else "local"
+    found = [replace(e, host=server) if e.kind == JOURNAL_KIND else e for e in found]
     unique = {str(e.path.resolve()) if not e.is_stdin else "-": e for e in found}
     unique = _without_copies(unique)
     # Names tell the rows of one file from those of another; two folders may hold a server.log each.
@@ -284,9 +285,9 @@ def _in_folder(folder: Path, trial_columns: Mapping[str, str] | None) -> list[Ev
 def _journal_of(case: Path) -> list[Evidence]:
     """What runbooks did about a case: the one file among its results that is evidence too."""
     path = case / JOURNAL
-    if not path.is_file() or kind_of(read_head(path)) != _DONE:
+    if not path.is_file() or kind_of(read_head(path)) != JOURNAL_KIND:
         return []
-    return [_evidence(path, _DONE, "local", _shown(JOURNAL))]
+    return [_evidence(path, JOURNAL_KIND, "local", _shown(JOURNAL))]
 
 
 def _holds_no_trials(path: Path, trial_columns: Mapping[str, str] | None) -> bool:

@@ -22,7 +22,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from warmstall.errors import ParameterError
-from warmstall.observed.lanes import Lane
+from warmstall.observed.lanes import ACTS, Lane
 from warmstall.parse.plain_text import printable
 
 # Okabe and Ito's palette, told apart by the colour-blind; grey for what needs no attention. Symbols differ as well.
@@ -477,11 +477,17 @@ def _budget_text(parts: pd.Series) -> str:
 def _span(
     requests: pd.DataFrame, residencies: pd.DataFrame, windows: pd.DataFrame, lanes: Sequence[Lane]
 ) -> tuple[pd.Timestamp, pd.Timestamp]:
-    """First and last moment of everything that is drawn; what lanes add far away from the requests is left out."""
+    """First and last moment of everything that is drawn; what lanes add far away from the requests is left out.
+
+    What was done about it comes after it: of that, what is as near as the requests' own span, and an hour at least.
+    """
     moments = []
     if len(requests):
         ends = requests.started_at + pd.to_timedelta(requests.wall_s, unit="s")
         moments = [requests.started_at, ends.iloc[[ends.argmax()]]]
+        reach = max(ends.max() - requests.started_at.min(), pd.Timedelta(hours=1))
+        acts = [lane.marks["at"] for lane in lanes if lane.title == ACTS]
+        moments += [at[at.between(requests.started_at.min(), ends.max() + reach)] for at in acts]
     else:
         moments = [line["at"] for lane in lanes for line in lane.lines.values()]
         moments += [lane.marks["at"] for lane in lanes if len(lane.marks)]

@@ -9,8 +9,12 @@ import pandas as pd
 from .analysis import Analysis
 from .causes import to_collect
 from .hypotheses import Judgement, Stack, judge, stacked
+from .hypotheses.facts import seconds_text
+from .mitigations import MitigationRun, runs_of
 from .observed.facts import MARKED, other_events
+from .observed.mitigations import NOTHING, moments, run_told
 from .parse.plain_text import markdown_escaped
+from .runbook_links import linked
 
 _SIDES = {"for": "", "against": "Against it: "}
 _MOST = 12
@@ -35,7 +39,7 @@ def draft(found: Analysis) -> str:
         _section("Contributing factors", _factors(stack)),
         _section("What was ruled out", _ruled_out(judged)),
         _section("What we could not see", _unseen(judged)),
-        _section("Mitigations", _mitigations(stack)),
+        _section("Mitigations", [*_done(found, judged), *_mitigations(stack)]),
         _section("Follow-ups", _follow_ups(stack, judged)),
     ]
     return "\n".join(parts)
@@ -98,6 +102,8 @@ def _timeline(found: Analysis, judged: Sequence[Judgement]) -> list[str]:
         first = own.iloc[0]
         more = f" (the first of {len(own):,})" if len(own) > 1 else ""
         rows.append((first["at"], f"{first['what']}{more}", f"{first['source']}:{first['line']}"))
+    for row in moments(found.case).itertuples():
+        rows.append((row.at, f"Runbook {row.runbook}: {row.what}", f"{row.source}:{row.line}"))
     table = [
         f"| {at:%Y-%m-%d %H:%M:%S} | {markdown_escaped(what)} | {markdown_escaped(where)} |"
         for at, what, where in sorted(rows, key=lambda row: row[0])
@@ -147,14 +153,61 @@ def _unseen(judged: Sequence[Judgement]) -> list[str]:
     return lines + ([f"- and {len(rows) - _MOST} more in the report."] if len(rows) > _MOST else [])
 
 
+def _done(found: Analysis, judged: Sequence[Judgement]) -> list[str]:
+    """What runbooks did, whether it was seen to work, and how long all of it took."""
+    runs = runs_of(found.case)
+    if not runs:
+        return [NOTHING, ""]
+    lines = ["What was done:", ""]
+    for run in runs:
+        lines.append(f"- {markdown_escaped(run_told(run))} ({markdown_escaped(f'{run.source}:{run.line}')})")
+        for done in run.steps:
+            seen = f" at {done.verified_at:%H:%M:%S} UTC" if done.verified_at and done.came_to == "verified" else ""
+            does = f": {done.does}" if done.does else ""
+            lines.append(f"    - {markdown_escaped(f'{done.step}{does}')}: {markdown_escaped(done.came_to)}{seen}.")
+        for name in dict.fromkeys([*run.before, *run.after]):
+            before, after = (f"{side[name]:,.4g}" if name in side else "not known" for side in (run.before, run.after))
+            lines.append(f"    - measured, {markdown_escaped(name)}: {before} before, {after} after.")
+    return [*lines, "", *_how_long(found, judged, runs), ""]
+
+
+def _how_long(found: Analysis, judged: Sequence[Judgement], runs: Sequence[MitigationRun]) -> list[str]:
+    acted = [done.started_at for run in runs for done in run.steps if done.started_at]
+    if not acted:
+        return ["Nothing was changed."]
+    first = _utc(min(acted))
+    begins = [_utc(item.from_at) for one in judged if one.found and one.severity != "info" for item in one.supporting
+              if item.from_at and item.strength != "weak"]  # fmt: skip
+    began = min((at for at in begins if at <= first), default=None)
+    lines = [f"The first step acted at {first:%Y-%m-%d %H:%M:%S} UTC" +
+             (f", {seconds_text((first - began).total_seconds())} after the trouble is seen to begin." if began
+              else "; when the trouble began is not known.")]  # fmt: skip
+    done = [run.mitigated_at for run in runs if run.mitigated_at]
+    if not done:
+        return [*lines, "None of it stands: what was done was taken back, failed, or was cut short."]
+    at = _utc(max(done))
+    took = f", {seconds_text((at - began).total_seconds())} after the trouble began" if began else ""
+    lines.append(f"Mitigated at {at:%Y-%m-%d %H:%M:%S} UTC{took}: then the last step was seen to be as wanted.")
+    requests = found.requests()
+    inference = requests[requests["inference"]]
+    since = inference[inference["started_at"] >= at]
+    if since.empty:
+        return [*lines, "No request in the evidence began after that, so it does not show whether the trouble ended."]
+    counts = [f"{int(part['status'].str[:1].isin(['4', '5']).sum()):,} of {len(part):,}" for part in
+              (since, inference[inference["started_at"] < at])]  # fmt: skip
+    return [*lines, f"Of the requests that began after that {counts[0]} failed, of those before it {counts[1]}."]
+
+
 def _mitigations(stack: Stack) -> list[str]:
     if not stack.mitigations:
-        return ["None follows from this evidence."]
-    lines = ["| mitigation | runbook | prevents | shortens | leaves |", "|---|---|---|---|---|"]
+        return ["None follows from the causes."]
+    lines = ["What follows from the causes:", ""]
+    lines += ["| mitigation | runbook | prevents | shortens | leaves |", "|---|---|---|---|---|"]
     for done in stack.mitigations:
         page = done.judgement.page
         also = [", ".join(ids) or "–" for ids in ((page.id, *done.prevents), done.shortens, done.leaves)]
-        lines.append(f"| {markdown_escaped(page.mitigation)} | {page.runbook or 'none'} | {' | '.join(also)} |")
+        runbook = linked(page.runbook) if page.runbook else "none"
+        lines.append(f"| {markdown_escaped(page.mitigation)} | {runbook} | {' | '.join(also)} |")
     return lines
 
 

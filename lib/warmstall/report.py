@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import logging
 import os
 import signal
@@ -22,21 +21,20 @@ from typing import Any, Literal
 
 from warmstall import __version__
 from warmstall.errors import InputError, OutputError, WarmstallError
+from warmstall.page_safety import embedded_json, sanitized
+from warmstall.runbook_pages import write_runbooks
 from warmstall.writing import whole_file
 
 Progress = Callable[[str], None]
 
 _PACKAGE = Path(__file__).resolve().parent
 _TEMPLATES = _PACKAGE / "templates"
-_TAGS = {
-    "a", "b", "blockquote", "br", "caption", "code", "div", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "i", "li",
-    "ol", "p", "pre", "s", "span", "strong", "sub", "sup", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul",
-}  # fmt: skip
 
 
 def write_report(case_path: str | Path, out_dir: str | Path, progress: Progress | None = None) -> Path:
     """Writes `postmortem.ipynb` (executed) and `report.html` into `out_dir` and returns the page's path.
 
+    Beside them, in `runbooks`, each runbook that a cause names gets a page and a notebook that knows the case.
     When a cell of the notebook fails, both files are still written, the page with a banner that says so, and
     OutputError is raised. `progress` is told, in a few words, what is being done.
     """
@@ -53,6 +51,7 @@ def write_report(case_path: str | Path, out_dir: str | Path, progress: Progress 
         title = f"Postmortem of {Path(case_path).absolute().name}"
         with whole_file(page) as path:
             path.write_text(html_page(executed, title, failure), encoding="utf-8", newline="\n")
+        write_runbooks(executed, out, title)
     except OSError as error:
         raise OutputError(f"The report cannot be written to {out}: {error.strerror or error}") from error
     if failure:
@@ -130,28 +129,6 @@ def html_page(executed: Path, title: str, failure: str = "") -> str:
     notebook = nbformat.read(executed, as_version=4)  # type: ignore[no-untyped-call]
     html, _ = exporter.from_notebook_node(notebook, {"page": page})
     return str(html)
-
-
-def embedded_json(value: object) -> str:
-    """`value` as JSON that no HTML parser can take for the end of a script or the start of a tag.
-
-    >>> embedded_json("</script>")
-    '"\\\\u003c/script\\\\u003e"'
-    """
-    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def sanitized(html: str) -> str:
-    """`html` with every tag and attribute removed that a table or a paragraph does not need.
-
-    >>> sanitized('<p onclick="x()">1</p><script>2</script>')
-    '<p>1</p>2'
-    """
-    import bleach
-
-    attributes = {"a": ["href", "class"], "table": ["class"], "td": ["colspan"], "th": ["colspan"], "*": ["id"]}
-    return str(bleach.clean(html, tags=_TAGS, attributes=attributes, protocols=["https", "mailto"], strip=True))
 
 
 _OWN_ERRORS = {"WarmstallError"} | {kind.__name__ for kind in WarmstallError.__subclasses__()}

@@ -77,7 +77,9 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     if facts.loads.empty or facts.requests.empty:
         yield unseen("the server's log of a time with requests and loads: only a runner at work can die")
         return
-    if facts.with_verdict("unknown")["status"].str.startswith("5").any() or len(facts.lost_trials):
+    unknown = facts.with_verdict("unknown")
+    unknown = unknown[~facts.by_a_runbook(unknown, "ended_at")]
+    if unknown["status"].str.startswith("5").any() or len(facts.lost_trials):
         yield unseen("the clients' errors, and journalctl -k over that time: some requests failed without a reason")
     if not len(broken) + len(said) and not any(_is_for(item) for item in found):
         yield refutes(f"0 of {counted(len(facts.requests), 'request')} lost the runner, and 0 dumps or signals of a "

@@ -1,4 +1,4 @@
-"""Series and marks that share the axis of the requests: memory, processes, GPUs, answers, other logs' events."""
+"""Series and marks that share the axis of the requests: acts of runbooks, memory, processes, GPUs, other logs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ import pandas as pd
 from ..case import Case
 from .facts import MARKED, other_events, timed
 from .memory import rates
+from .mitigations import moments
+
+# What a figure keeps in its picture, even where it came after the last request.
+ACTS = "runbooks"
 
 
 @dataclass(frozen=True)
@@ -24,8 +28,15 @@ class Lane:
 
 def lanes(case: Case) -> list[Lane]:
     """The strips that this case has something for, in the order in which they are drawn."""
-    found = [*_memory_lanes(case), *_process_lanes(case), *_gpu_lanes(case), *_probe_lane(case), *_event_lane(case)]
+    makers = (_act_lane, _memory_lanes, _process_lanes, _gpu_lanes, _probe_lane, _event_lane)
+    found = [lane for make in makers for lane in make(case)]
     return [lane for lane in found if lane.lines or len(lane.marks)]
+
+
+def _act_lane(case: Case) -> list[Lane]:
+    frame = moments(case)
+    frame = frame[frame.event.isin(["step_started", "undo_started"])]
+    return [Lane(ACTS, "", marks=pd.DataFrame({"at": frame["at"], "label": frame.runbook, "text": frame.what}))]
 
 
 def _memory_lanes(case: Case) -> list[Lane]:
