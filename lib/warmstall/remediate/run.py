@@ -245,7 +245,8 @@ class _Act:
         if found.state == "refused":
             raise ActionFailed(f"{step.name}: {found.reason or found.now}")
         if found.state == "needed" and step.apply is None:
-            self._note("step_by_hand", step, "by hand", "\n".join(step.by_hand))
+            told = [found.reason, *step.by_hand] if found.reason else step.by_hand
+            self._note("step_by_hand", step, "by hand", "\n".join(told))
             return
         if found.state == "needed" and step.apply:
             if step.name not in self.started:
