@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from warmstall import __version__
 from warmstall.errors import InputError, OutputError, WarmstallError
@@ -59,9 +59,9 @@ def write_report(case_path: str | Path, out_dir: str | Path, progress: Progress 
     return page
 
 
-def notebook_path(name: str, kind: Literal["notebooks", "runbooks"] = "notebooks") -> Path:
+def notebook_path(name: str) -> Path:
     """Where the notebook `name` lies: in the repository's folder, or in the installed package."""
-    places = [_PACKAGE.parents[1] / kind, _PACKAGE / kind]
+    places = [_PACKAGE.parents[1] / "notebooks", _PACKAGE / "notebooks"]
     for folder in places:
         if (folder / f"{name}.ipynb").is_file():
             return folder / f"{name}.ipynb"

@@ -77,7 +77,13 @@ class Book:
     def approval(self) -> str:
         """What to do with the plan, in words."""
         found = self._runner.run(dry_run=True)
-        return f"Plan {self.plan.id}: {self.plan.summary}\n{found}"
+        by_hand = [command for row in self.plan.rows for command in row.by_hand] if found.status == "planned" else []
+        lines = [
+            f"Plan {self.plan.id}: {self.plan.summary}",
+            str(found),
+            *(["By hand, in its turn:"] if by_hand else []),
+        ]
+        return "\n".join([*lines, *(f"    {command}" for command in by_hand)])
 
     @property
     def plan(self) -> Plan:

@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import OutputError
+from ..errors import InputError, OutputError
+from ..runbook_links import runbook_notebook
 
 if TYPE_CHECKING:
     from .run import Outcome
@@ -38,6 +39,13 @@ class Executed:
     exit_code: int
 
 
+def notebook_of(name: str) -> Path:
+    """Where the notebook of a runbook lies; raises InputError when it is missing from this installation."""
+    if path := runbook_notebook(name):
+        return path
+    raise InputError(f"{name}: its notebook {name}.ipynb is missing from this installation of warmstall.")
+
+
 def show(outcome: Outcome, journal: Path) -> None:
     """Put the outcome into the cell that runs; for a reader, where it is recorded. Nothing outside of a notebook."""
     from IPython.core.interactiveshell import InteractiveShell
@@ -57,13 +65,13 @@ def run_notebook(name: str, parameters: dict[str, object], out: Path) -> Execute
 
     Ctrl-C reaches the notebook, which takes back what it began. Raises OutputError when nothing can be kept there.
     """
-    from ..report import execute, notebook_path
+    from ..report import execute
 
     try:
         out.mkdir(parents=True, exist_ok=True)
         executed = _new_path(out, name)
         try:
-            failure = execute(notebook_path(name, "runbooks"), executed, parameters, takes_back=True)
+            failure = execute(notebook_of(name), executed, parameters, takes_back=True)
         except KeyboardInterrupt:
             failure = "KeyboardInterrupt"
     except OSError as error:

@@ -14,8 +14,8 @@ from typing import Any
 
 from ..hypotheses.catalogue import catalogue as hypotheses
 from ..parse.plain_text import markdown_escaped
-from ..report import notebook_path
 from .catalogue import NAMES, runbook
+from .executed import notebook_of
 from .journal import Journal
 from .recorded import read_recording
 from .run import Runner
@@ -135,8 +135,7 @@ def runbooks_markdown() -> str:
 
 
 def _cells(name: str) -> list[dict[str, Any]]:
-    path = notebook_path(name, "runbooks")
-    return list(json.loads(path.read_text(encoding="utf-8"))["cells"])
+    return list(json.loads(notebook_of(name).read_text(encoding="utf-8"))["cells"])
 
 
 def _without_heading(text: str) -> str:
