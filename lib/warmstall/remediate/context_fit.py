@@ -119,6 +119,20 @@ def context_of(target: Target, model: str) -> int | None:
     return (resident.context_length or _of_runner(target, model)[1]) if resident else None
 
 
+def slots_of(target: Target, model: str) -> int | None:
+    """How many slots its runner has, by its command line, or by the newest load that the log tells of."""
+    if slots := _of_runner(target, model)[0]:
+        return slots
+    try:
+        loads = events_since_start(target, "load_params")
+    except CannotTell:
+        return None
+    told = [event.fields for event in loads if event.fields.get("operation") == "commit"]
+    # Two models may have different numbers, and such a line names none.
+    found = {_number(fields.get("parallel") or "") for fields in told}
+    return (found.pop() or None) if len(found) == 1 else None
+
+
 def gpu_share(target: Target, model: str) -> float | None:
     """What share of the model is on a GPU, by /api/ps; None when it is not in memory."""
     try:

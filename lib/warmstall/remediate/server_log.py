@@ -11,10 +11,10 @@ from .target import Target
 
 _TIMEOUT_S = 20.0
 _MOST_BYTES = 16 * 1024 * 1024
-# Lines that name devices, or prompts that were cut. Without PCRE2 journalctl knows no --grep.
+# Lines that name devices, slots, or prompts that were cut. Without PCRE2 journalctl knows no --grep.
 _TELLING = (
-    "inference compute|truncating input prompt|dropping integrated GPU|dropping ROCm device|Vulkan support disabled|"
-    "failure during|skipping CUDA device|user overrode visible devices|driver too old|amdgpu|rocm"
+    "inference compute|truncating input prompt|msg=load request|dropping |Vulkan|GPU discovery|skipping CUDA|overrode|"
+    "too old|amdgpu"
 )
 JOURNAL_GREP = Command("telling lines of the server's journal", (
     "journalctl", "--unit", "{unit}", "{process}", "--output", "cat", "--no-pager", "--lines", "5000",
