@@ -50,10 +50,8 @@ class Manager:
 
     def settings(self) -> tuple[dict[str, list[str]], dict[str, str], dict[str, tuple[float, float]]]:
         """Directives, variables and limits that hold, of what was loaded."""
-        text = self.loaded
-        if "ignore-drop-ins" in self.faults():
-            text = text.split(f"# {self.drop_ins}/")[0]
-        tables = parse_unit_files(text).tables
+        without = self.loaded.split(f"# {self.drop_ins}/")[0]
+        tables = parse_unit_files(without if "ignore-drop-ins" in self.faults() else self.loaded).tables
         held = [row for row in tables["settings"] if row["in_force"]]
         directives: dict[str, list[str]] = {}
         for row in held:
@@ -64,8 +62,10 @@ class Manager:
             variables.pop(name, None)
         # In a unit file a percent sign is written twice.
         variables = {name: value.replace("%%", "%") for name, value in variables.items()}
+        if "ignore-limits" in self.faults():
+            tables = parse_unit_files(without).tables
         limits = {row["resource"]: (row["soft"], row["hard"]) for row in tables["limits"] if row["resource"] in _LIMITS}
-        return directives, variables, {} if "ignore-limits" in self.faults() else limits
+        return directives, variables, limits
 
     def start(self) -> None:
         directives, variables, limits = self.settings()
@@ -98,7 +98,7 @@ class Manager:
         self.process = None
 
     def show(self) -> str:
-        directives, variables, limits = self.settings()
+        directives, variables, _ = self.settings()
         running = self.process is not None and self.process.poll() is None
         told = {
             "Id": self.unit, "LoadState": "loaded", "ActiveState": "active" if running else "failed",

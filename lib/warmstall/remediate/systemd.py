@@ -97,7 +97,6 @@ def drop_in_text(target: Target, service: Service, runbook: str, wants: Wanted, 
         if line.strip() and not line.startswith(("#", ";", "[")):
             lines[_subject(line)] = line
     for name, value in wants.environment.items():
-        lines.pop(f"variable {name}", None)
         unset = value is None
         lines[f"variable {name}"] = f"UnsetEnvironment={name}" if unset else f"Environment={quoted(name, str(value))}"
     lines.update({name: f"{name}={value}" for name, value in wants.limits.items()})
@@ -160,7 +159,7 @@ def steps(target: Target, service: Service, runbook: str, wants: Wanted) -> tupl
 
     return (
         Step("write the drop-in", f"Write {path}: {wants}", str(wants), check_file, write,
-             lambda target: _verify_files(target, service, path), remember, restore_service),
+             lambda target: _verify_files(target, service, path), remember, restore_service, patience_s=0.0),
         Step("restart the service", f"{reload_and_restart}; requests under way are lost and models are loaded anew",
              f"the live process has {wants}", check_restart, restart,
              lambda target: _verify_live(target, service, wants), rollback=restart_follows,
