@@ -18,7 +18,7 @@ from .target import Target
 NAMES = (
     "recover-stuck-runner", "free-vram", "fit-context", "flash-attention-off", "raise-service-limits",
     "limit-concurrency", "persist-vector-store",
-    "relieve-memory-pressure",
+    "relieve-memory-pressure", "move-backend",
 )  # fmt: skip
 
 
