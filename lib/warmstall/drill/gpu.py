@@ -8,12 +8,14 @@ from ..errors import InputError
 
 # From this memory on the default context is larger (v0.15.5 and later).
 LARGE_VRAM_GIB, LARGE_NUM_CTX = 23.0, 32768
-_LIBRARIES = {"cuda": ("CUDA", "CUDA0"), "rocm": ("ROCm", "ROCm0"), "metal": ("Metal", "Metal")}
+_LIBRARIES = {
+    "cuda": ("CUDA", "CUDA0"), "rocm": ("ROCm", "ROCm0"), "metal": ("Metal", "Metal"), "vulkan": ("Vulkan", "Vulkan0"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class SimulatedGpu:
-    """One card: its library (`cuda`, `rocm`, `metal`), its name and its memory."""
+    """One card: its library (`cuda`, `rocm`, `metal`, `vulkan`), its name and its memory."""
 
     library: str
     name: str
