@@ -312,8 +312,9 @@ class Table:
             return "<p>None.</p>"
         with pd.option_context("display.max_colwidth", None):  # pandas would cut a reason after 50 characters
             body = str(self.frame.to_html(index=False, border=0, justify="left", classes="warmstall", na_rep=""))
-        # JupyterLab sets cells to the right; an unescaped tag can only be pandas' own.
-        body = body.replace("<td>", '<td style="text-align: left; vertical-align: top">')
+        # JupyterLab sets cells and their heads to the right; an unescaped tag can only be pandas' own.
+        for tag in ("td", "th"):
+            body = body.replace(f"<{tag}>", f'<{tag} style="text-align: left; vertical-align: top">')
         more = self.rows_in_all > len(self.frame)
         return body + (f"<p>Showing {len(self.frame)} of {self.rows_in_all:,} rows.</p>" if more else "")
 
