@@ -96,10 +96,10 @@ def test_a_wrong_plan_is_refused(cut):
     assert (cut.files(), cut.pid) == (files, pid)
 
 
-def test_what_does_not_come_into_force_is_taken_back(cut):
+def test_what_does_not_come_into_force_is_taken_back(cut, monkeypatch):
+    monkeypatch.setattr("warmstall.remediate.systemd._PATIENCE_S", 1.0)
     files = cut.files()
     cut.fault("ignore-drop-ins")
-    # Patience for a setting that never comes is what this waits for.
     outcome = run(cut)
     assert outcome.status == "rolled back", outcome
     assert cut.files() == files
@@ -135,12 +135,15 @@ def test_prompts_beyond_what_the_model_was_trained_for_are_not_helped(cut):
     assert "trained for 4,096" in sentence
 
 
-def test_a_context_larger_than_memory_is_made_smaller(cut):
-    ask(cut, model="hugectx")
-    with Book(NAME, {**cut.parameters, "model": "hugectx", "memory_bytes": 130 * 2**20}) as book:
+def test_a_context_larger_than_memory_is_made_smaller(service):
+    service.reset()
+    service.restart()
+    ask(service, model="hugectx")
+    with Book(NAME, {**service.parameters, "model": "hugectx", "memory_bytes": 130 * 2**20}) as book:
         plan = book.plan
     assert [one.state for one in plan.preconditions] == ["met", "met", "met"]
-    assert "OLLAMA_CONTEXT_LENGTH=" in plan.rows[0].does
+    wanted = int(plan.rows[0].wanted.removeprefix("OLLAMA_CONTEXT_LENGTH="))
+    assert 256 <= wanted < 2048
 
 
 @pytest.mark.parametrize("num_ctx", [1024])

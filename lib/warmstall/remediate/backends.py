@@ -115,11 +115,7 @@ def _vendors_of(event: FoundEvent, library: str) -> set[str]:
     by_library = {"cuda": "NVIDIA", "rocm": "AMD", "oneapi": "Intel"}
     if library in by_library:
         return {by_library[library]}
-    words = set(
-        re.findall(
-            r"[a-z]+", printable(f"{event.fields.get('description', '')} {event.fields.get('name', '')}").lower()
-        )
-    )
+    words = set(re.findall(r"[a-z]+", event.fields.get("description", "").lower()))
     return {vendor for vendor, names in _NAMES.items() if library == "vulkan" and words & set(names)}
 
 

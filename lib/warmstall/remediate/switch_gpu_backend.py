@@ -99,8 +99,9 @@ def _possible(gpus: Gpus, version: str, wanted: str, why: str, gfx_override: str
     if wanted == "vulkan" and numbers_of(version) < _HAS_VULKAN:
         return [Precondition(name, "not met", f"Ollama {printable(version)[:20]} has no Vulkan: it came with 0.12.11.")]
     if "rocm_denied" in gpus.drops and wanted in ("rocm", "vulkan"):
-        return [Precondition(name, "not met", "The server may not open the AMD GPU, and no variable changes that: put its "
-                             "user into the groups of /dev/kfd and /dev/dri (usermod -aG render,video ollama).")]  # fmt: skip
+        told = ("The server may not open the AMD GPU, and no variable changes that: put its user into the groups of "
+                "/dev/kfd and /dev/dri: usermod -aG render,video ollama")  # fmt: skip
+        return [Precondition(name, "not met", told)]
     vendor = _NEEDS.get(wanted)
     seen = ", ".join(sorted(gpus.vendors)) or "no GPU"
     if vendor and vendor not in gpus.vendors:
