@@ -76,8 +76,8 @@ def test_values_stay_text_and_stay_themselves(value):
 
 def test_a_patch_names_the_container_and_removes_variables():
     patch = yaml.safe_load(kubernetes_patch("ollama", WANTS))
-    assert patch["spec"]["template"]["spec"]["containers"] == [{"name": "ollama", "env": [
-        {"name": "OLLAMA_FLASH_ATTENTION", "value": "0"}, {"name": "OLLAMA_KV_CACHE_TYPE", "$patch": "delete"}]}]  # fmt: skip
+    off, unset = {"name": "OLLAMA_FLASH_ATTENTION", "value": "0"}, {"name": "OLLAMA_KV_CACHE_TYPE", "$patch": "delete"}
+    assert patch["spec"]["template"]["spec"]["containers"] == [{"name": "ollama", "env": [off, unset]}]
 
 
 @pytest.mark.parametrize("value", NASTY)

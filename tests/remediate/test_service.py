@@ -123,8 +123,8 @@ def test_who_starts_a_server():
     assert service_of(other) == Service("none")
     docker = recorded(cgroup=f"0::/system.slice/docker-{ID}.scope\n")
     docker.host.outputs[f"docker inspect {ID}"] = INSPECTED
-    assert service_of(docker) == Service("compose", "", {
-        "container": "rag-ollama-1", "service": "ollama", "project": "rag", "files": "/srv/rag/compose.yaml"})  # fmt: skip
+    facts = {"container": "rag-ollama-1", "service": "ollama", "project": "rag", "files": "/srv/rag/compose.yaml"}
+    assert service_of(docker) == Service("compose", "", facts)
     pod = recorded(cgroup=f"0::/kubepods.slice/kubepods-pod1.slice/cri-containerd-{ID}.scope\n",
                    environ="HOSTNAME=ollama-7d9c6b5f44-x2x9k\0")  # fmt: skip
     assert service_of(pod) == Service("kubernetes", "", {"pod": "ollama-7d9c6b5f44-x2x9k",
@@ -197,8 +197,8 @@ def on_the_mac(monkeypatch, tmp_path, obeys: bool):
     return mac, act("flash-attention-off", {"target": "recorded:macos", "journal": str(tmp_path / "journal.jsonl")})
 
 
-SET, AGAIN = ["launchctl", "setenv", "OLLAMA_FLASH_ATTENTION"], [["osascript", "-e", 'tell application "Ollama" to quit'],
-                                                                 ["open", "-a", "Ollama"]]  # fmt: skip
+SET = ["launchctl", "setenv", "OLLAMA_FLASH_ATTENTION"]
+AGAIN = [["osascript", "-e", 'tell application "Ollama" to quit'], ["open", "-a", "Ollama"]]
 
 
 def test_a_mac_is_told_by_launchctl_and_the_app_is_started_again(monkeypatch, tmp_path):
