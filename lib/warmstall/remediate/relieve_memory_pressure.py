@@ -23,12 +23,12 @@ from typing import Any
 
 from ..errors import ActionFailed, CannotTell, ParameterError
 from ..host import REMOVE
-from ..memory_look import WINDOW_S, Look, look_at, shortage, size
-from ..observed.memory import MemoryFinding, pressure
+from ..memory_look import Look, size
 from ..parse.plain_text import printable
 from ..pause_file import MOST_PAUSE_S, Pause, pause_path, pause_text, read_pause
 from . import progress
 from .files import file_now, remember_file, restore_file, write_file
+from .memory_now import memory_now
 from .processes import Process, is_alive
 from .residency import ask_to_leave, load_model_again, remember_residency, resident_now
 from .service import change_service
@@ -51,19 +51,6 @@ _PAUSE, _GO_ON = "pause clients", "let clients go on"
 
 
 @dataclass(frozen=True)
-class _Now:
-    """What the memory is doing, and whether that is to be relieved."""
-
-    finding: MemoryFinding
-    newest: Look
-
-    @property
-    def is_short(self) -> bool:
-        # A warning counts as long as the newest look has it; what an earlier one had is over.
-        return self.finding.state == "growing" or bool(shortage([self.newest]))
-
-
-@dataclass(frozen=True)
 class _Seen:
     """A model in memory, its runner where that is known, and whether that waits for work (None: not known)."""
 
@@ -83,7 +70,7 @@ def build(target: Target, settings: Mapping[str, Any]) -> Action:
     path, apart_s = _checked(target, settings), float(settings["looks_apart_s"])
     try:
         first_looks = _look_at_runners(target)
-        now = _now(target, apart_s)
+        now = memory_now(target, apart_s)
         seen = _models(target, first_looks, apart_s)
         left = _left_waiting(target, path)
     except CannotTell as error:
@@ -129,26 +116,6 @@ def _checked(target: Target, settings: Mapping[str, Any]) -> str:
         raise ParameterError(f"pause_file {printable(path)}: expected the whole path of a file, such as "
                              f"{pause_path(target.port)}.")  # fmt: skip
     return path
-
-
-def _now(target: Target, apart_s: float) -> _Now:
-    """The newest look beside one that is at least so much older; one of the last minute will do."""
-    import pandas as pd
-
-    looks: list[Look] = target.seen.setdefault("memory", [])
-
-    def looked() -> tuple[Look, list[Look]]:
-        newest = look_at(target.host, target.now())
-        ages = [(look, (newest.at - look.at).total_seconds()) for look in looks]
-        looks.append(newest)
-        return newest, [look for look, age_s in ages if apart_s <= age_s <= WINDOW_S + apart_s]
-
-    newest, older = looked()
-    if not older:
-        target.wait(apart_s)
-        newest, older = looked()
-    before = older[-1] if older else looks[-2]
-    return _Now(pressure(pd.DataFrame([*before.rows, *newest.rows])), newest)
 
 
 def _left_waiting(target: Target, path: str) -> Pause | None:
@@ -318,7 +285,7 @@ def _go_on(target: Target, path: str, wait_s: float, apart_s: float) -> str:
     target.seen.pop("memory", None)
     ends, why = target.monotonic_s() + wait_s, ""
     while target.monotonic_s() < ends:
-        now = _now(target, apart_s)
+        now = memory_now(target, apart_s)
         why = now.finding.sentence
         if not now.is_short:
             break
@@ -339,7 +306,7 @@ def _goes_on(target: Target, path: str) -> Verified:
 def _measured(target: Target, apart_s: float) -> Measures:
     """Of a pair of looks that is taken now."""
     target.seen.pop("memory", None)
-    now = _now(target, apart_s)
+    now = memory_now(target, apart_s)
     looks: list[Look] = target.seen["memory"]
     swapped, seconds = [look.swapped_out_bytes for look in looks], (looks[-1].at - looks[0].at).total_seconds()
     known = swapped[0] is not None and swapped[-1] is not None and seconds > 0
