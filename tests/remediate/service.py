@@ -139,16 +139,17 @@ class DrillService:
 def drill_service(
     folder: Path, monkeypatch: pytest.MonkeyPatch, *, version: str = "0.13.5",
     environment: Mapping[str, str] | None = None, limits: Mapping[str, str] | None = None,
-    unit: str = "ollama.service", arguments: tuple[str, ...] = (),
+    unit: str = "ollama.service", arguments: tuple[str, ...] = (), program: tuple[str, ...] = (),
 ) -> Iterator[DrillService]:  # fmt: skip
     """A drill server that runs from a unit file with these variables and limits (as `{"NOFILE": "1024"}`).
 
-    `arguments` are further ones of `warmstall.drill.serve`. PATH gets the stand-ins; the true systemd-analyze stays.
+    `arguments` are further ones of `warmstall.drill.serve`; `program` is a Python file, with its own first arguments,
+    to run in its place. PATH gets the stand-ins; the true systemd-analyze stays.
     """
     service = DrillService(folder, folder / "units", unit, free_port(), folder / "journal.jsonl")
     service.bin.mkdir(parents=True)
     service.unit_folder.mkdir()
-    words = [sys.executable, "-m", "warmstall.drill.serve", "--version", version, *arguments]
+    words = [sys.executable, *(program or ("-m", "warmstall.drill.serve")), "--version", version, *arguments]
     variables = {"OLLAMA_HOST": f"127.0.0.1:{service.port}", **(environment or {})}
     (service.unit_folder / unit).write_text(
         f"[Unit]\nDescription=A server of a drill\n\n[Service]\nExecStart={shlex.join(words)}\n"

@@ -28,9 +28,9 @@ WANTED = {"memlock": MEMLOCK, "nofile": 2048, "environment": ["OLLAMA_KEEP_ALIVE
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DrillService]:
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        with drill_service(tmp_path_factory.mktemp("limits") / "service", monkeypatch, limits=LOW) as service:
-            yield service
+    folder = tmp_path_factory.mktemp("limits") / "service"
+    with pytest.MonkeyPatch.context() as monkeypatch, drill_service(folder, monkeypatch, limits=LOW) as service:
+        yield service
 
 
 @pytest.fixture
