@@ -10,9 +10,8 @@ import httpx
 import psutil
 import pytest
 
-from remediate.service import DrillService, drill_service
-from remediate.settings_killed import killed_at_every_line
-from remediate.settings_killed import run as run_runbook
+from remediate.service import DrillService, act, drill_service
+from remediate.settings_killed import LINES, killed_and_run_again
 from warmstall.remediate.book import Book
 from warmstall.remediate.fit_context import _helped
 from warmstall.remediate.run import Outcome
@@ -53,7 +52,7 @@ def context(service: DrillService) -> int | None:
 
 
 def run(service: DrillService, **settings: Any) -> Outcome:
-    return run_runbook(NAME, {**service.parameters, "model": "mid", "tries": 1, **settings})
+    return act(NAME, {**service.parameters, "model": "mid", "tries": 1, **settings})
 
 
 def finding(service: DrillService, **settings: Any) -> tuple[str, str]:
@@ -106,13 +105,12 @@ def test_what_does_not_come_into_force_is_taken_back(cut, monkeypatch):
     assert cut.environment()["OLLAMA_CONTEXT_LENGTH"] == "2048"
 
 
-def test_a_killed_run_is_continued_or_taken_back(service):
-    service.reset()
-    ended = killed_at_every_line(
-        NAME, service, "OLLAMA_CONTEXT_LENGTH",
-        lambda line: {"model": "hugectx", "prompt_tokens": 3000 + 1024 * line, "tries": 1},
-    )  # fmt: skip
-    assert set(ended.values()) == {"done"}, "its steps are the same, so it goes on where it was"
+@pytest.mark.parametrize("line", LINES)
+def test_a_run_killed_after_any_line_is_recovered(service, line):
+    settings = {"model": "hugectx", "prompt_tokens": 3000 + 1024 * line, "tries": 1}
+    outcome = killed_and_run_again(NAME, service, "OLLAMA_CONTEXT_LENGTH", settings, line)
+    assert outcome.plan.mode != "undo", "its steps are the same, so it goes on where it was"
+    assert context(service) == int(service.environment()["OLLAMA_CONTEXT_LENGTH"])
 
 
 def test_undo_puts_the_old_context_back(cut):
