@@ -1,8 +1,8 @@
 """A stand-in for Docker with Compose: containers are folders and real processes, volumes are folders.
 
 `python engine.py SOCKET FOLDER`. Commands come through the socket as `docker` was given them. A container that is made
-anew loses its layer, as with Docker. What FOLDER/faults names goes wrong: cp-fails, cp-out-is-empty, cp-in-is-empty,
-override-is-ignored, no-start.
+anew loses its layer, as with Docker. What FOLDER/faults names goes wrong: cp-fails, cp-out-is-empty,
+cp-in-is-empty, cp-in-volume-is-empty, override-is-ignored, no-start.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Engine:
 
     def start(self, container: dict[str, Any]) -> Answer:
         self.refresh(container)
-        if self.fault("no-start") and container["Mounts"]:
+        if self.fault("no-start") and any(one["Destination"] == container["writes"] for one in container["Mounts"]):
             return 1, "", "Error response from daemon: failed to create task for container"
         if container["Id"] not in self.processes:
             data = self.place(container, container["writes"])
@@ -115,7 +115,9 @@ class Engine:
         here, there = (inside, Path(to)) if source.startswith(f"{name}:") else (Path(source.removesuffix("/.")), inside)
         if not here.is_dir():
             return 1, "", f"Could not find the file {path} in container {name}"
-        if not self.fault("cp-out-is-empty" if there == Path(to) else "cp-in-is-empty"):
+        is_volume = there.is_relative_to(self.folder / "volumes")
+        kind = "out" if there == Path(to) else "in-volume" if is_volume else "in"
+        if not self.fault(f"cp-{kind}-is-empty"):
             shutil.copytree(here, there, dirs_exist_ok=True)
         return 0, "", ""
 

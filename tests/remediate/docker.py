@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -108,6 +109,18 @@ class Store:
     def copy(self) -> Path:
         return self.project / "chroma-copied-by-warmstall"
 
+    def reset(self) -> None:
+        """As it was made: no override, no copy, no new volume, no journal, and two collections."""
+        self.fault()
+        (self.project / "compose.override.yaml").unlink(missing_ok=True)
+        self.up()
+        for path in (self.volume, *self.project.glob("*-warmstall*")):
+            shutil.rmtree(path, ignore_errors=True)
+        for path in (self.folder / "journal.jsonl", Path(f"/tmp/warmstall-{self.port}.lock")):
+            path.unlink(missing_ok=True)
+        for name in ("papers", "manuals")[self.collections :]:
+            self.add(name)
+
     def files(self) -> dict[str, bytes]:
         """All files of the project, the layers and the volumes, for comparing before and after."""
         there = [path for part in ("rag", "layers", "volumes") for path in (self.folder / part).rglob("*")]
@@ -134,9 +147,7 @@ def vector_store(folder: Path, monkeypatch: pytest.MonkeyPatch, compose: str = C
                 assert process.poll() is None, "the stand-in of docker has ended"
                 assert time.monotonic() < ends, "the stand-in of docker does not start"
                 time.sleep(0.02)  # between two looks for its socket
-            store.up()
-            store.add("papers")
-            store.add("manuals")
+            store.reset()
             yield store
         finally:
             children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []

@@ -116,6 +116,8 @@ class Manager:
             asked.write(shlex.join(words) + "\n")
         program, plain = Path(words[0]).name, [word for word in words[1:] if not word.startswith("--")]
         if program == "journalctl":
+            if plain[-1] == self.unit:
+                return 0, self.log.read_text(errors="replace") if self.log.exists() else "", ""
             of_this = self.process is not None and plain[-1] == f"_PID={self.process.pid}"
             return 0, self.log.read_bytes()[self.log_begins :].decode() if of_this else "", ""
         verb, units = plain[0], plain[1:]

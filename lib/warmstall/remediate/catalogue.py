@@ -17,7 +17,7 @@ from .target import Target
 # The notebook runbooks/NAME.ipynb has the same name; the file here has underscores for its dashes.
 NAMES = (
     "recover-stuck-runner", "free-vram", "fit-context", "flash-attention-off", "raise-service-limits",
-    "limit-concurrency", "switch-gpu-backend", "persist-vector-store",
+    "limit-concurrency", "switch-gpu-backend", "persist-vector-store", "stabilise-embedding-service",
     "relieve-memory-pressure", "move-backend",
 )  # fmt: skip
 

@@ -21,6 +21,7 @@ from .vector_store import Container, Project, heartbeat, look_at, written_in, wr
 GRACE_S = 30  # what a store gets to write its files down
 _START_S = 60.0
 _LONGEST_RUN_S = 3600.0
+_AT_ONCE_S = 1.0  # docker returns when it is done
 
 STOP = Command("stop a container", ("docker", "stop", "-t", str(GRACE_S), "{container}"), "write")
 START = Command("start a container", ("docker", "start", "{container}"), "write")
@@ -88,7 +89,7 @@ def _stop(change: Change) -> Step:
     return Step(
         "stop the store", f"Stop {name}, so that its files are whole", "stopped, its data untouched", check, apply,
         verify, lambda _: {"container": name}, start_store, (shown(STOP, container=name),),
-        "everyone who retrieves, until it is started again",
+        "everyone who retrieves, until it is started again", patience_s=_AT_ONCE_S,
     )  # fmt: skip
 
 
@@ -122,6 +123,7 @@ def _copy(change: Change) -> Step:
         "copy the data", f"Copy {change.path} out of {change.name} to {change.backup}", f"all of it in {change.backup}",
         check, apply, verify, lambda _: {"backup": change.backup}, keep_backup,
         (shown(MAKE_FOLDER, path=change.backup), shown(COPY, source=source, to=change.backup), look),
+        patience_s=_AT_ONCE_S,
     )  # fmt: skip
 
 
@@ -161,7 +163,7 @@ def _make_anew(change: Change) -> Step:
         " and ".join(wanted) or "as it is", check, apply, verify, remember, recreate_as_before,
         (f"cat > {shlex.quote(change.override)} <<'END'\n{change.text}END",
          shown(UP, project=change.words(change.override), service=change.project.service)),
-        "everyone who retrieves", restarts=True,
+        "everyone who retrieves", restarts=True, patience_s=_AT_ONCE_S,
     )  # fmt: skip
 
 
@@ -266,7 +268,11 @@ def recreate_as_before(target: Target, remembered: Remembered) -> str:
     project, service = [str(word) for word in remembered["project"]], str(remembered["service"])
     must(target, UP, deadline_s, project=project, service=service)
     if data:
-        must(target, COPY, deadline_s, source=f"{data}/.", to=f"{name}:{path}")
+        again = {"source": f"{data}/.", "to": f"{name}:{path}"}
+        must(target, COPY, deadline_s, **again)
+        if contents(target, data) - written_in(target, look_at(target, name), path):
+            raise ActionFailed(f"{name} was made as it was, but lacks data, and was not started; copy them again: "
+                               f"{shown(COPY, **again)}, then {shown(START, container=name)}")  # fmt: skip
     must(target, START, _START_S, container=name)
     return f"{name} was made as it was" + (f", with its data from {data}." if data else ".")
 

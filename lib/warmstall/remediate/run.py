@@ -278,14 +278,14 @@ class _Act:
             self.target.wait(_LOOK_AGAIN_S)
 
     def _judge(self) -> Verified:
-        by_hand = [step for step, what, _ in self.told if what == "by hand"]
-        if by_hand:
-            return Verified(None, f"Done but for what is left to do by hand: {', '.join(by_hand)}.")
-        if not self.action.helped:
-            return Verified(True, "Everything is as wanted.")
-        judged = self.action.helped(self.before, self.after)
+        judged = Verified(True, "Everything is as wanted.")
+        if self.action.helped:
+            judged = self.action.helped(self.before, self.after)
         if judged.ok is False:
             raise ActionFailed(judged.sentence)
+        if by_hand := [step for step, what, _ in self.told if what == "by hand"]:
+            told = f" {judged.sentence}" if self.action.helped else ""
+            return Verified(None, f"Done but for what is left to do by hand: {', '.join(by_hand)}.{told}")
         return judged
 
     def _take_back(self, why: str) -> Outcome:

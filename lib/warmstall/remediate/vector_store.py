@@ -29,7 +29,8 @@ PLAIN_PATH = re.compile(r"(?:/[\w.@+-]+(?: [\w.@+-]+)*)+")
 INSPECT = Command("container facts with its size", ("docker", "inspect", "--type", "container", "--size",
                                                     "{container}"))  # fmt: skip
 DIFF = Command("what a container wrote into its own layer", ("docker", "diff", "{container}"))
-_TAG = re.compile(r":v?(\d+)(?:\.\d+)*(?![\w.]*[@/])")
+# Of NAME:TAG@DIGEST with a registry's host and port before it, the number that the tag begins with.
+_TAG = re.compile(r"[^@]*/[^/@:]*:v?(\d+)(?:[.@-]|$)")
 _ANONYMOUS = re.compile(r"[0-9a-f]{64}")
 
 
@@ -216,7 +217,7 @@ def stated_path(container: Container) -> str:
     if container.kind.name == "qdrant":
         # Relative to /qdrant, where the image runs it.
         return posixpath.normpath(posixpath.join("/qdrant", told.get("QDRANT__STORAGE__STORAGE_PATH") or "storage"))
-    tag = _TAG.search(container.image)
+    tag = _TAG.match(container.image)
     before = told.get("PERSIST_DIRECTORY") or "/chroma/chroma"
     since = told.get("CHROMA_PERSIST_PATH") or "/data"
     if not tag and before != since:
