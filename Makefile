@@ -51,10 +51,13 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/ingest.py $(MEGABYTES)
 	$(BIN)/python benchmarks/drill.py
 
-# The catalogues: of hypotheses, made of their docstrings, and of drills, made of their scenarios and faults.
+# The catalogues: of hypotheses, made of their docstrings, of drills, made of their scenarios and faults, and of
+# runbooks, made of their docstrings, notebooks and plans; and the pictures of two of them, if there is a browser.
 docs: $(STAMP)
 	$(BIN)/warmstall explain --markdown > docs/hypotheses.md
 	$(BIN)/warmstall drill list --markdown > docs/drills.md
+	$(BIN)/warmstall runbook list --markdown > docs/runbooks.md
+	WARMSTALL_SCREENSHOTS=docs $(BIN)/python -m pytest tests/remediate/test_browser.py
 	PYTHONPATH=tests $(BIN)/python -m drill.fidelity_page > docs/fidelity.md
 
 # Every recorded scenario played again on a drill; needs the recordings beside this folder, and about fifteen minutes.

@@ -40,6 +40,9 @@ ELSEWHERE = {
     ".venv/bin/warmstall drill run queue_full": "takes twenty seconds; run below",
     ".venv/bin/warmstall analyze drill-queue_full --no-report": "needs the drill; run below",
     ".venv/bin/warmstall drill serve --port 11434": "is a server; run below on a free port",
+    ".venv/bin/warmstall drill serve --port 11435": "is a server; run by remediate/test_docs.py, as all that asks it",
+    ".venv/bin/warmstall runbook run free-vram --port 11435": "asks that server",
+    ".venv/bin/warmstall runbook run free-vram --port 11435 --undo": "asks that server",
 }
 RUN_HERE = [command for command in dict.fromkeys(COMMANDS) if command not in ELSEWHERE]
 

@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from . import __version__
+from .doctor import doctor
 from .errors import InputError, WarmstallError
 from .parse.plain_text import printable_lines
 from .runbook_commands import runbook_app
@@ -220,6 +221,7 @@ def diff(
 
 
 app.add_typer(runbook_app, name="runbook")
+app.command()(doctor)
 
 drill = typer.Typer(no_args_is_help=True, help="Game day: an Ollama-compatible server that fails on purpose.")
 app.add_typer(drill, name="drill")
@@ -327,8 +329,10 @@ def _offset_s(zone: str) -> int:
 def main() -> None:
     """Run the command line: one clear sentence and exit code 2 for what a user can put right."""
     try:
-        if app(standalone_mode=False) == _INTERRUPTED:  # how typer reports Ctrl-C to its caller
+        code = app(standalone_mode=False)
+        if code == _INTERRUPTED:  # how typer reports Ctrl-C to its caller
             _complain(_STOPPED, _INTERRUPTED)
+        sys.exit(code)  # of typer.Exit; a command returns None
     except WarmstallError as error:
         _complain(str(error), 2)
     except (typer.Abort, KeyboardInterrupt):

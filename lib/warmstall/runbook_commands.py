@@ -100,7 +100,7 @@ def run_runbook(
         print(outcome_text(done.outcome, approve, [*again, "--undo"], str(done.notebook), width))
     if done.failure:
         _complain(f"{done.failure} (see {done.notebook})" if done.notebook.exists() else done.failure)
-    sys.exit(done.exit_code)
+    raise typer.Exit(done.exit_code)
 
 
 # Parameters that have an option of their own; the others of every runbook are given by -p, as its own are.

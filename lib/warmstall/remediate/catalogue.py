@@ -42,4 +42,4 @@ def runbook(name: str) -> Runbook:
         raise InputError(f"{name}: there is no such runbook; {hint}")
     module: ModuleType = import_module(f"{__package__}.{wanted.replace('-', '_')}")
     title = (inspect.getdoc(module) or "").split("\n", 1)[0].partition(": ")[2]
-    return Runbook(wanted, title, module.SETTINGS, module.RECORDING, module.build)
+    return Runbook(wanted, title[:1].upper() + title[1:], module.SETTINGS, module.RECORDING, module.build)

@@ -110,7 +110,7 @@ def page(name: str) -> Page:
     )
     causes = tuple(cause.id for cause in hypotheses().values() if cause.runbook == found.name)
     return Page(
-        found.name, found.title[:1].upper() + found.title[1:], about.partition("\n\n")[2].strip(),
+        found.name, found.title, about.partition("\n\n")[2].strip(),
         _without_heading(texts[0]), _without_heading(texts[-1]), parameters, causes, found.recording,
         read_recording(found.recording).about, _plan_on_recording(found.name),
     )  # fmt: skip

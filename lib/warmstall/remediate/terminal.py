@@ -58,10 +58,10 @@ def _end(outcome: _Told, approve: Sequence[str], undo: Sequence[str], notebook: 
         told += [*_wrapped(f"{status.capitalize()}. {first}", width), *commands]
     for step, what, sentence in outcome["steps"]:
         told += _indented(sentence) if what == "by hand" else _wrapped(f"  {step}: {what}; {sentence}", width, 4)
-    if outcome["after"] and (measures := dict.fromkeys([*outcome["before"], *outcome["after"]])):
-        pairs = [f"{name} {_number(outcome['before'].get(name))} → {_number(outcome['after'].get(name))}"
-                 for name in measures]  # fmt: skip
-        told += _wrapped(f"Before → after: {', '.join(pairs)}", width)
+    before, after = outcome["before"], outcome["after"]
+    pairs = [f"{name} {_number(before.get(name))} → {_number(after.get(name))}"
+             for name in after if (before.get(name), after[name]) != (None, None)]  # fmt: skip
+    told += _wrapped(f"Before → after: {', '.join(pairs)}", width) if pairs else []
     for sentence in outcome["afterwards"]:
         told += _wrapped(f"Afterwards: {sentence}", width)
     if status == "done" and plan and plan["mode"] != "undo" and any(row["effect"] == "act" for row in plan["rows"]):
@@ -72,7 +72,9 @@ def _end(outcome: _Told, approve: Sequence[str], undo: Sequence[str], notebook: 
 
 
 def _number(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:,.3g}"
+    if value is None:
+        return "unknown"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _indented(text: str) -> list[str]:
