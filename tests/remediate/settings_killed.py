@@ -24,9 +24,11 @@ def killed_and_run_again(
     """
     service.journal.unlink(missing_ok=True)  # its caps on restarts are another test's
     Path(f"/tmp/warmstall-{service.port}.lock").unlink(missing_ok=True)
+    service.fault()
     before, files = service.environment().get(variable), service.files()
     parameters = {**service.parameters, **settings}
     assert run_and_kill(line, name, parameters), "the run has fewer lines"
+    service.await_answer()  # a server that is just starting tells nothing, and what was begun would be taken back
     outcome = act(name, parameters)
     now, files_now = service.environment().get(variable), service.files()
     if outcome.plan and outcome.plan.mode == "undo":

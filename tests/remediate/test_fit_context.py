@@ -12,6 +12,7 @@ import pytest
 
 from remediate.service import DrillService, act, drill_service
 from remediate.settings_killed import LINES, killed_and_run_again
+from warmstall.remediate import systemd
 from warmstall.remediate.book import Book
 from warmstall.remediate.fit_context import _helped
 from warmstall.remediate.run import Outcome
@@ -96,7 +97,7 @@ def test_a_wrong_plan_is_refused(cut):
 
 
 def test_what_does_not_come_into_force_is_taken_back(cut, monkeypatch):
-    monkeypatch.setattr("warmstall.remediate.systemd._PATIENCE_S", 1.0)
+    monkeypatch.setattr(systemd, "_PATIENCE_S", 10.0)  # for a server that starts in moments
     files = cut.files()
     cut.fault("ignore-drop-ins")
     outcome = run(cut)

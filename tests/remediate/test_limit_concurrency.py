@@ -36,7 +36,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DrillService]:
 @pytest.fixture
 def service(made: DrillService, monkeypatch: pytest.MonkeyPatch) -> DrillService:
     made.reset()
-    monkeypatch.setattr(systemd, "_PATIENCE_S", 4.0)  # for a server that starts in moments
+    monkeypatch.setattr(systemd, "_PATIENCE_S", 10.0)  # for a server that starts in moments
     return made
 
 

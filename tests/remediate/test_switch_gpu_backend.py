@@ -44,7 +44,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DrillService]:
 def service(made: DrillService, monkeypatch: pytest.MonkeyPatch) -> DrillService:
     made.reset()
     machine(made, "slow-vulkan")
-    monkeypatch.setattr(systemd, "_PATIENCE_S", 4.0)  # for a server that starts in moments
+    monkeypatch.setattr(systemd, "_PATIENCE_S", 10.0)  # for a server that starts in moments
     return made
 
 
