@@ -71,6 +71,12 @@ class Seen:
     def span_s(self) -> float:
         return self.looks[-1].at_s - self.looks[0].at_s
 
+    @property
+    def last_tells(self) -> bool:
+        """Whether the last look shows more than a process that waits: it is stopped, or its slots tell of tokens."""
+        last = self.looks[-1]
+        return last.state == "T" or bool(last.slots and all(map(_tells, last.slots)))
+
 
 def runner_of(target: Target, model: str) -> Runner:
     """The one runner of the server that has this model's file; raises CannotTell when none has, or several have."""

@@ -12,10 +12,12 @@ memory and 10 s for a ping):
   left alone.
 - The one process that is its runner: a child of this server, a runner by its command line, with this model's file.
 - It stands still: stopped, or waiting without computing (less than a hundredth of a core, which is what answering
-  pings takes), or, where it is a llama-server that answers for its slots, no slot has a token more.
+  pings takes) while no GPU computes either, or, where it is a llama-server that answers for its slots, no slot has a
+  token more.
 
-"Cannot tell", and nothing is done: a runner that computes while nothing shows whether tokens come of it. A long
-answer looks just so before Ollama 0.30, which has no slots to ask, and while a prompt is read. Neither a canary nor a
+"Cannot tell", and nothing is done: a runner that computes while nothing shows whether tokens come of it, or one that
+waits for a GPU that computes or does not tell. A long answer looks just so before Ollama 0.30, which has no slots to
+ask, and while a prompt is read. Neither a canary nor a
 client's timeout tells it from a hang: it would wait as well. Who knows that nobody waits for a long answer may name
 the `model` and set `end_busy`; a runner whose tokens do move is left alone even then.
 
@@ -34,6 +36,7 @@ from ..collect.commands import COMMANDS
 from ..errors import ActionFailed, CannotTell, ParameterError
 from ..parse.plain_text import printable
 from ..parse.process_roles import role_of
+from .gpu_activity import gpu_utilization_percent
 from .processes import Process, is_alive, process_of, send_signal
 from .progress import PS_TIMEOUT_S, Seen, computed, look_at, movement, runner_of, watch
 from .residency import ask_to_leave, canary_s, load_model_again, remember_residency, resident_now
@@ -142,6 +145,9 @@ def _judge(target: Target, one: Resident, settings: Mapping[str, Any]) -> tuple[
     stuck = Stuck(one, runner, server, seen)
     if seen.state == "moves":
         return None, (past, its, Precondition(_STILL, "not needed", f"{name} is not stuck: {seen.sentence}."))
+    doubt = _may_wait_for_a_gpu(target, one, seen)
+    if seen.state == "still" and doubt and not settings["end_busy"]:
+        return None, (past, its, Precondition(_STILL, "cannot tell", f"{over}. {doubt}"))
     if seen.state == "still":
         short = f" An unload alone may take {_UNLOAD_S:g} s: look_s is short." if look_s < _UNLOAD_S else ""
         return stuck, (past, its, Precondition(_STILL, "met", f"{over}.{short}"))
@@ -159,6 +165,18 @@ def _judge(target: Target, one: Resident, settings: Mapping[str, Any]) -> tuple[
         "held": "Whoever debugs it decides.",
     }[seen.state]
     return None, (past, its, Precondition(_STILL, "cannot tell", f"{over}. {collect}"))
+
+
+def _may_wait_for_a_gpu(target: Target, one: Resident, seen: Seen) -> str:
+    """Why a runner that only waits may work all the same; empty where that is out of the question."""
+    if one.vram_bytes == 0 or seen.last_tells:
+        return ""
+    busiest = gpu_utilization_percent(target)
+    if busiest == 0:
+        return ""
+    why = "nothing here shows whether its GPU computes" if busiest is None else f"a GPU computes ({busiest:.0f} %)"
+    return (f"But {why}: it may read a long prompt there. Ask whoever waits for it; if nobody does, name the model and "
+            "set end_busy.")  # fmt: skip
 
 
 def _may_signal(target: Target, stuck: Stuck) -> Precondition:
