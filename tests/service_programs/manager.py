@@ -105,7 +105,8 @@ class Manager:
             "MainPID": str(self.process.pid) if self.process and running else "0", "FragmentPath": str(self.file),
             "DropInPaths": " ".join(map(str, sorted(self.drop_ins.glob("*.conf")))),
             "NeedDaemonReload": "no" if self.loaded == self.text() else "yes",
-            "Environment": " ".join(f"{name}={value}" for name, value in variables.items()),
+            "Environment": " ".join(f"{name}={value}" for name, value in variables.items()), "MemoryMax": "infinity",
+            "NRestarts": "0", "ExecStart": f"{{ argv[]={directives['ExecStart'][-1]} ; ignore_errors=no ; }}",
             **{name: values[-1] for name, values in directives.items() if name.startswith(("Memory", "Tasks", "OOM"))},
         }  # fmt: skip
         return "".join(f"{name}={value}\n" for name, value in told.items())

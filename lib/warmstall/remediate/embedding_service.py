@@ -35,7 +35,10 @@ _ARGUMENTS = re.compile(r"argv\[\]=(.*?) ; ignore_errors=")
 
 @dataclass(frozen=True)
 class EmbeddingService:
-    """One service: its master process, what starts it, what systemd says of its unit, and its command line's words."""
+    """One service: its master process, what starts it, what systemd says of its unit, and its command line's words.
+
+    There are no words where the master shows a title and no unit tells how it was started.
+    """
 
     main: Process
     service: Service
@@ -49,7 +52,7 @@ class EmbeddingService:
 
     @property
     def is_gunicorn(self) -> bool:
-        return any(re.search(r"(?:^|/)gunicorn$", word) for word in self.words[:4])
+        return bool(re.search(r"(?:^|[ /])gunicorn(?:$|[ :])", " ".join(self.words[:4]) or self.main.command))
 
     @property
     def forks_after_loading(self) -> bool:
@@ -92,7 +95,7 @@ def _told(target: Target, main: Process, service: Service, shown: dict[str, str]
     # A master may show a title instead of its command line; systemd knows what it started.
     started = _ARGUMENTS.search(shown.get("ExecStart", ""))
     text = target.host.read(f"/proc/{main.pid}/cmdline", _TIMEOUT_S).text.rstrip("\0")
-    words = tuple(text.split("\0")) if "\0" in text else tuple((started[1] if started else main.command).split())
+    words = tuple(text.split("\0")) if "\0" in text else tuple(started[1].split()) if started else ()
     listens = _option(words, "--port") or _option(words, "--bind", "-b").rpartition(":")[2]
     return EmbeddingService(main, service, shown, words, port or (int(listens) if listens.isdigit() else 0))
 

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
-from ..errors import InputError
+from ..errors import CannotTell, InputError
 from . import manifests
 from .embedding_service import (
     EmbeddingService,
@@ -54,6 +54,7 @@ SETTINGS: dict[str, Any] = {
     "hours": 24.0,
     "tries": 5,
     "watch_s": 10.0,
+    "ready_s": 120.0,
     "deadline_s": 20.0,
 }
 RECORDING = "embedding-service"
@@ -71,7 +72,7 @@ def build(target: Target, settings: Mapping[str, Any]) -> Action:
     environment, limits = _wanted(service, settings)
     ended = _ended(target, service, settings)
     preconditions = [
-        Precondition("service", "met", f"{service.name}: {shown_words(service.words)[:200]}."),
+        Precondition("service", "met", f"{service.name}: {shown_words(service.words) or service.main}."),
         ended, *_fork(service), *_memory(target, service, int(settings["memory_max_bytes"])),
     ]  # fmt: skip
     if ended.state == "not needed":
@@ -81,7 +82,7 @@ def build(target: Target, settings: Mapping[str, Any]) -> Action:
     else:
         steps = (_patch(target, service, environment, limits),)
     words = words_wanted(service, int(settings["workers"]), int(settings["max_requests"]))
-    if words != service.words and service.service.manager == "systemd":
+    if service.words and words != service.words and service.service.manager == "systemd":
         steps += (_command_line(service, settings, words),)
     return Action(
         f"{service.name} is to run with {wanted(environment, limits)}.", tuple(preconditions), steps,
@@ -104,6 +105,8 @@ def _wanted(service: EmbeddingService, settings: Mapping[str, Any]) -> tuple[dic
         environment["WEB_CONCURRENCY"] = str(workers)
     if arenas := int(settings["malloc_arenas"]):
         environment["MALLOC_ARENA_MAX"] = str(arenas)
+    if service.is_gunicorn and environment:
+        environment["SPT_NOENV"] = "1"  # its title leaves the variables where they can be seen
     memory = int(settings["memory_max_bytes"])
     return environment, {"MemoryMax": str(memory)} if memory else {}
 
@@ -151,7 +154,10 @@ def _patch(
         return differences(target, now.main, variables, {})
 
     def check(target: Target) -> Check:
-        differs = missing(target)
+        try:
+            differs = missing(target)
+        except CannotTell:
+            return Check("needed", "what the live process has cannot be read")
         return Check("needed", ", ".join(differs)) if differs else Check("done", "the live process has them")
 
     def verify(target: Target) -> Verified:
@@ -195,6 +201,8 @@ def measure(target: Target, settings: Mapping[str, Any]) -> Measures:
     tries, deadline_s = max(1, int(settings["tries"])), float(settings["deadline_s"])
     health: list[bool] = []
     walls: list[float | None] = []
+    if service.port:
+        _await_answer(target, service, settings)
     for number in range(tries):
         if number:
             target.wait(float(settings["watch_s"]) / tries)
@@ -213,8 +221,19 @@ def measure(target: Target, settings: Mapping[str, Any]) -> Measures:
         "memory_bytes": float(sum(row["rss_bytes"] for row in rows)) if rows else None,
         "workers_ended_by_signals": None if signals is None else float(sum(signals.values())),
         # systemd forgets its own count when the service is restarted by hand.
-        "restarts_while_watched": float(after.main != service.main),
+        "restarts_while_watched": float(
+            (after.main.pid, after.main.started) != (service.main.pid, service.main.started)
+        ),
     }
+
+
+def _await_answer(target: Target, service: EmbeddingService, settings: Mapping[str, Any]) -> None:
+    """After a start the model is read first: until then nobody listens, or the page says that it is not ready."""
+    ends = target.monotonic_s() + float(settings["ready_s"])
+    while target.monotonic_s() < ends:
+        if target.ask_service(str(settings["health_path"]), service.port, 5.0)["status"] not in ("", "502", "503"):
+            return
+        target.wait(0.25)
 
 
 def _is_healthy(target: Target, service: EmbeddingService, path: str) -> bool:
@@ -256,6 +275,6 @@ def _afterwards(service: EmbeddingService, words: tuple[str, ...]) -> tuple[str,
     told = ["Watch its memory and its workers for as long as it took to die before: warmstall watch CASE --for 1h."]
     if service.shown.get("Restart") == "no":
         told.append(f"{service.name} has Restart=no: when its master dies nobody starts it. Set Restart=on-failure.")
-    if words != service.words:
+    if service.words and words != service.words:
         told.append("Until the command line is changed too, what it says of workers and --preload wins.")
     return tuple(told)

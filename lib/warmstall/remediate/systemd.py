@@ -20,7 +20,17 @@ from .files import file_now, remember_file, restore_file, write_file
 from .processes import Process, process_of
 from .step import Check, Remembered, Step, Verified
 from .target import Target
-from .wanted import Service, Wanted, agrees, differences, environment_of, held_limit, limit_text, limits_of
+from .wanted import (
+    HiddenByTitle,
+    Service,
+    Wanted,
+    agrees,
+    differences,
+    environment_of,
+    held_limit,
+    limit_text,
+    limits_of,
+)
 
 _TIMEOUT_S = 10.0
 # systemd itself gives a start 90 s (DefaultTimeoutStartSec) and a stop as many.
@@ -120,7 +130,12 @@ def steps(target: Target, service: Service, runbook: str, wants: Wanted) -> tupl
     reload_and_restart = f"systemctl daemon-reload, then systemctl restart {service.unit}"
 
     def missing(target: Target, told: Mapping[str, str]) -> list[str]:
-        return differences(target, main_process(target, service, told), wants, told)
+        try:
+            return differences(target, main_process(target, service, told), wants, told)
+        except HiddenByTitle:
+            if "SPT_NOENV" not in wants.environment:
+                raise
+            return ["a title hides the variables"]
 
     def check_file(target: Target) -> Check:
         previous = file_now(target, path)
@@ -240,10 +255,14 @@ def config_of(log: str) -> dict[str, str]:
 
 def _held(target: Target, process: Process, wants: Wanted, told: Mapping[str, str]) -> dict[str, Any]:
     """The same variables and limits as they are now, for the way back."""
-    there = environment_of(target, process) if wants.environment else {}
     limits = limits_of(target, process) if wants.limits else {}
     held = {name: held_limit(limits, told, name) for name in wants.limits}
-    return {"environment": {name: there.get(name) for name in wants.environment},
+    try:
+        there = environment_of(target, process) if wants.environment else {}
+        variables = {name: there.get(name) for name in wants.environment}
+    except HiddenByTitle:
+        variables = {}
+    return {"environment": variables,
             "limits": {name: limit_text(value) for name, value in held.items() if value is not None}}  # fmt: skip
 
 
@@ -273,6 +292,8 @@ def restore_service(target: Target, remembered: Remembered) -> str:
     while True:
         try:
             verified = _verify_live(target, service, before)
+        except HiddenByTitle:
+            return f"{said} {unit} was restarted; its title hides the variables."
         except CannotTell as error:
             verified = Verified(None, str(error))
         if verified.ok:

@@ -29,6 +29,10 @@ _LONGEST_VALUE = 2000
 _LIMIT_VALUE = re.compile(r"infinity|-?\d{1,18}[KMGTPE]?")
 
 
+class HiddenByTitle(CannotTell):
+    """A process shows a title over its variables (setproctitle in gunicorn, when SPT_NOENV is not set)."""
+
+
 @dataclass(frozen=True)
 class Service:
     """Who starts the server, and what is known of that: the unit, or names of the container."""
@@ -130,7 +134,10 @@ def differences(target: Target, process: Process, wants: Wanted, shown: Mapping[
 
 
 def environment_of(target: Target, process: Process) -> dict[str, str]:
-    """All variables of a live process, the first of a name. Raises CannotTell where they may not be read."""
+    """All variables of a live process, the first of a name.
+
+    Raises CannotTell where they may not be read, and HiddenByTitle where setproctitle has written over them.
+    """
     output = target.host.read(f"/proc/{process.pid}/environ", _TIMEOUT_S)
     if output.outcome != "captured" or not output.data:
         raise CannotTell(f"The environment of {process} cannot be read ({output.reason or 'it is empty'}): run this "
@@ -140,6 +147,9 @@ def environment_of(target: Target, process: Process) -> dict[str, str]:
         name, equals, value = entry.partition("=")
         if equals:
             found.setdefault(name, value)
+    if not found:
+        raise HiddenByTitle(f"{process} has written its title over its environment, so that no variable can be seen; "
+                            "with SPT_NOENV=1 it leaves them.")  # fmt: skip
     return found
 
 
