@@ -1,21 +1,21 @@
 """A machine whose memory is short while a server has two runners: the processes are real, three files of /proc are not.
 
-`python -m remediate.short_memory LINES SPEC` is `remediate.killed` on such a machine. What it shows is in the
-environment: PID of the server, and how the machine behaves. Nobody wants a test that really exhausts memory.
+Which server, and how the machine behaves, is in the environment. Nobody wants a test that really exhausts memory.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import psutil
 
 from warmstall.host import LocalHost, Output
+from warmstall.remediate.book import Book
+from warmstall.remediate.journal import Journal
 
 _MEMINFO = """\
 MemTotal:       16000000 kB
@@ -55,21 +55,33 @@ def read(host: LocalHost, path: str, timeout_s: float, most_bytes: int = 2**26) 
     return _read(host, path, timeout_s, most_bytes)
 
 
-def run_and_kill(lines: int, spec: str, pid: int, behaviour: str) -> bool:
-    """As `remediate.killed.run_and_kill`, on such a machine."""
-    from .killed import TESTS
+def run_and_kill(lines: int, name: str, parameters: Mapping[str, Any]) -> bool:
+    """Whether an acting run in a child was killed after so many journal lines; False when it ended before.
 
-    environment: dict[str, Any] = {"SHORT_MEMORY_PID": str(pid), "SHORT_MEMORY": behaviour, "PYTHONPATH": str(TESTS)}
-    ended = subprocess.run(
-        [sys.executable, "-m", "remediate.short_memory", str(lines), spec],
-        env={**os.environ, **environment}, timeout=120, capture_output=True, text=True,
-    )  # fmt: skip
-    assert ended.returncode in (0, -signal.SIGKILL), ended.stderr
-    return ended.returncode != 0
+    A fork, because so it is on the same machine as the test, and twenty of them import everything but once.
+    """
+    child = os.fork()
+    if child == 0:
+        try:
+            _kill_at(lines)
+            with Book(name, {**parameters, "dry_run": False}) as book:
+                book.outcome()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) or os.waitstatus_to_exitcode(status) == 0
+    return os.WIFSIGNALED(status)
 
 
-if __name__ == "__main__":
-    LocalHost.read = read  # type: ignore[method-assign]
-    from remediate.killed import main
+def _kill_at(lines: int) -> None:
+    written, append = 0, Journal.append
 
-    main()
+    def append_and_die(self: Journal, entry: dict[str, Any]) -> None:
+        nonlocal written
+        append(self, entry)
+        written += 1
+        if written == lines:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    Journal.append = append_and_die  # type: ignore[method-assign]

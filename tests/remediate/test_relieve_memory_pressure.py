@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -54,10 +53,8 @@ def given(server, tmp_path) -> dict[str, Any]:
 
 def act(given: dict[str, Any], **more: Any) -> Outcome:
     """As an operator does: look, then approve what was shown."""
-    asked = {**given, **more}
-    with Book(NAME, asked) as looked:
-        plan = looked.plan.id
-    with Book(NAME, {**asked, "dry_run": False, "approved_plan": plan}) as book:
+    with Book(NAME, {**given, **more, "dry_run": False}) as book:
+        book.approved_plan = book.plan.id
         return book.outcome()
 
 
@@ -167,13 +164,15 @@ def test_undo_loads_the_model_again(server, short, given):
 def test_a_run_killed_after_any_line_is_taken_up(server, short, given, tmp_path):
     """Whatever line it was, the next run ends well: clients go on, and nothing begun is left without its end."""
     lines, endings = 0, set()
+    given |= {"model": "mid", "looks_apart_s": 0.1}
+    with Book(NAME, given) as looked:
+        plan = looked.plan.id
     while True:
         lines += 1
         post(server, model="mid", prompt="hi", keep_alive=-1, options={"num_predict": 2})
         journal = tmp_path / f"journal-{lines}.jsonl"
-        asked = {**given, "journal": str(journal), "model": "mid"}
-        spec = json.dumps({"runbook": NAME, "parameters": asked})
-        killed = short_memory.run_and_kill(lines, spec, server.pid, "stalls")
+        asked = {**given, "journal": str(journal)}
+        killed = short_memory.run_and_kill(lines, NAME, {**asked, "approved_plan": plan})
         if pause := read_pause(_text(given["pause_file"])):
             assert killed
             assert pause.until <= datetime.now(UTC) + timedelta(seconds=2 * 20 + 120 + 60)
