@@ -26,8 +26,8 @@ pytestmark = pytest.mark.skipif(not SSHD or not shutil.which("ssh"), reason="no 
 
 
 @contextlib.contextmanager
-def sshd(folder: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """A server of one's own on loopback; gives its address and the options for the client."""
+def sshd(folder: Path, more: str = "") -> Iterator[tuple[str, tuple[str, ...]]]:
+    """A server of one's own on loopback; gives its address and the options for the client. `more` configures it."""
     folder.mkdir(mode=0o700)
     for name in ("host", "user"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True)
@@ -37,6 +37,7 @@ def sshd(folder: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
     config.write_text(
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nPidFile {folder}/pid\nUsePAM no\n"
         f"AuthorizedKeysFile {folder}/authorized\nStrictModes no\nPasswordAuthentication no\nPermitRootLogin yes\n"
+        + more
     )
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True)  # where it separates its privileges

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import shutil
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 
 from remediate.killed import run_and_kill
 from remediate.service import DrillService, act, drill_service
+from test_ssh import SSHD, sshd
 from warmstall.errors import ParameterError
 from warmstall.remediate import systemd
 from warmstall.remediate.book import Book
@@ -155,6 +157,28 @@ def test_a_run_killed_after_any_line_is_recovered(service, lines):
     else:
         assert raised(service)
     assert Journal(service.journal).unfinished(NAME, outcome.plan.target) is None
+
+
+def test_a_value_reaches_the_process_as_it_was_given_and_nothing_else_happens(service):
+    value = "$(touch hurt); `touch hurt` \"a\" 'b' %h \\\\ ${HOME} # x"
+    outcome = act(NAME, given(service, memlock="", nofile=0, environment=[f"OMP_PLACES={value}"]))
+    assert outcome.status == "done", outcome
+    assert service.environment()["OMP_PLACES"] == value
+    assert not list(service.folder.rglob("hurt"))
+
+
+@pytest.mark.skipif(not SSHD, reason="no OpenSSH server here")
+def test_the_whole_run_over_ssh(service, tmp_path):
+    path = f"SetEnv PATH={os.environ['PATH']}\n"
+    with sshd(tmp_path / "ssh", path) as (address, options):
+        over = given(service, target=address, ssh_options=list(options), model="tiny")
+        outcome = act(NAME, over)
+        assert outcome.status == "done", outcome
+        assert outcome.after["success_rate"] == 1.0
+        assert raised(service)
+        assert act(NAME, over).status == "nothing to do"
+        assert act(NAME, {**over, "undo": True}).status == "done"
+    assert as_before(service)
 
 
 def test_hostile_settings_are_refused():
