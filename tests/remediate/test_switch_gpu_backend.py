@@ -17,6 +17,7 @@ from warmstall.remediate import systemd
 from warmstall.remediate.backends import ghost, gpus_seen
 from warmstall.remediate.book import Book
 from warmstall.remediate.run import Outcome
+from warmstall.remediate.server_log import events_since_start
 from warmstall.remediate.step import Action
 from warmstall.remediate.switch_gpu_backend import SETTINGS, _helped, build
 from warmstall.remediate.target import Target, open_target
@@ -233,3 +234,20 @@ def test_an_override_that_rocm_cannot_read_is_refused():
     assert "10.3.0" in planned(recorded(), gfx_override="gfx1030").preconditions[1].sentence
     wanted = planned(recorded(), backend="rocm", gfx_override="10.3.0").steps[0].wanted
     assert "HSA_OVERRIDE_GFX_VERSION=10.3.0" in wanted
+
+
+def test_a_log_that_is_not_found_says_nothing():
+    with pytest.raises(CannotTell, match="is not found in the journal"):
+        events_since_start(recorded(log="-- No entries --\n"), "gpu_inventory")
+
+
+def test_an_older_start_in_a_log_does_not_count(tmp_path):
+    target = recorded()
+    log = (
+        f'{line("CUDA", "old")}time=2026-11-02T02:14:05.120Z level=INFO source=routes.go:1 msg="Listening on [::]:1"\n'
+    )
+    host: Any = target.host
+    host.outputs = {**host.outputs, "readlink -- /proc/1203/fd/2": "/var/log/ollama.log"}
+    host.contents = {**host.contents, "/var/log/ollama.log": log + line("ROCm", "new")}
+    (event,) = events_since_start(target, "gpu_inventory")
+    assert event.fields["library"] == "ROCm"

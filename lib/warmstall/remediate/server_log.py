@@ -7,6 +7,8 @@ import re
 from ..errors import CannotTell
 from ..host import Command
 from ..parse.log_events import FoundEvent, event_in
+from .launchd import HOME, service_of_app
+from .processes import Process
 from .target import Target
 
 _TIMEOUT_S = 20.0
@@ -17,11 +19,11 @@ _TELLING = (
     "too old|amdgpu"
 )
 JOURNAL_GREP = Command("telling lines of the server's journal", (
-    "journalctl", "--unit", "{unit}", "{process}", "--output", "cat", "--no-pager", "--lines", "5000",
+    "journalctl", "{of_process}", "--output", "cat", "--no-pager", "--lines", "5000",
     "--grep", _TELLING,
 ))  # fmt: skip
 JOURNAL = Command("the server's journal", (
-    "journalctl", "--unit", "{unit}", "{process}", "--output", "cat", "--no-pager", "--lines", "50000",
+    "journalctl", "{of_process}", "--output", "cat", "--no-pager", "--lines", "50000",
 ))  # fmt: skip
 _STARTED = re.compile(r'msg="?server config|Listening on ')
 
@@ -36,20 +38,34 @@ def events_since_start(target: Target, *keys: str) -> list[FoundEvent]:
 
 
 def _lines(target: Target) -> list[str]:
-    pid = target.server().pid
-    path = target.host.link(f"/proc/{pid}/fd/2", _TIMEOUT_S)
-    if path.startswith("/") and not path.startswith("/dev/"):
+    """Never none: where nothing is found, it is not known what was logged."""
+    server = target.server()
+    path = _path(target, server)
+    if path:
         output = target.host.read(path, _TIMEOUT_S, _MOST_BYTES)
-        if output.outcome != "captured":
-            raise CannotTell(f"The server's log {path} cannot be read: {output.reason}.")
         lines = output.text.splitlines()
         starts = [number for number, line in enumerate(lines) if _STARTED.search(line)]
-        return lines[starts[-1] :] if starts else lines
-    words = {"unit": target.unit, "process": f"_PID={pid}"}
-    output = target.host.run(JOURNAL_GREP, _TIMEOUT_S, _MOST_BYTES, **words)
-    if output.outcome == "failed" and "pattern matching" in output.reason:
-        output = target.host.run(JOURNAL, _TIMEOUT_S, _MOST_BYTES, **words)
-    nothing_found = output.outcome == "failed" and output.exit_code == 1
-    if output.outcome != "captured" and not nothing_found:
-        raise CannotTell(f"The journal of {target.unit} cannot be read: {output.reason}.")
-    return output.text.splitlines()
+        found = lines[starts[-1] :] if starts else lines
+    else:
+        of_process = f"_PID={server.pid}"
+        output = target.host.run(JOURNAL_GREP, _TIMEOUT_S, _MOST_BYTES, of_process=of_process)
+        if output.outcome == "failed" and "pattern matching" in output.reason:
+            output = target.host.run(JOURNAL, _TIMEOUT_S, _MOST_BYTES, of_process=of_process)
+        found = [line for line in output.text.splitlines() if not line.startswith("-- ")]  # such as No entries
+    if output.outcome != "captured" or not found:
+        where = path or "the journal"
+        raise CannotTell(
+            f"What the server has logged since it started is not found in {where} ({output.reason or 'empty'})."
+        )
+    return found
+
+
+def _path(target: Target, server: Process) -> str:
+    """The file that the server writes to; empty where that is the journal, or a pipe."""
+    if target.host.system == "Darwin":
+        if service_of_app(server).facts.get("kind") == "brew":
+            return "/opt/homebrew/var/log/ollama.log"
+        home = target.host.run(HOME, _TIMEOUT_S).text.strip()
+        return f"{home}/.ollama/logs/server.log" if home.startswith("/") else ""
+    path = target.host.link(f"/proc/{server.pid}/fd/2", _TIMEOUT_S)
+    return path if path.startswith("/") and not path.startswith("/dev/") else ""
