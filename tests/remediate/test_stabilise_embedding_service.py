@@ -21,7 +21,7 @@ import pytest
 from remediate.killed import run_and_kill
 from remediate.service import _CLIENT, PROGRAMS, DrillService
 from warmstall.drill.runner import free_port
-from warmstall.errors import InputError
+from warmstall.errors import CannotTell, InputError
 from warmstall.remediate.book import Book
 from warmstall.remediate.catalogue import runbook
 from warmstall.remediate.embedding_service import exec_start, find_service, words_wanted
@@ -264,6 +264,12 @@ def test_the_only_service_is_found_with_its_unit_and_port():
     service = find_service(recorded(), "", 0)
     assert (service.service.unit, service.port, service.main.pid) == (UNIT, 8001, 31877)
     assert (service.is_gunicorn, service.forks_after_loading, service.workers_on_command_line) == (True, True, 4)
+
+
+@pytest.mark.parametrize("unit", ["other.service", "$(touch here)", "-rf"])
+def test_a_unit_that_is_not_there_is_said(unit):
+    with pytest.raises(CannotTell, match="systemctl status"):
+        find_service(recorded(), unit, 0)
 
 
 def test_a_service_in_a_container_gets_a_patch_to_review():

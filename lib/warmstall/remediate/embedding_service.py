@@ -72,7 +72,8 @@ def find_service(target: Target, unit: str, port: int) -> EmbeddingService:
     """
     if unit:
         shown = systemd.shown(target, unit)
-        main = process_of(target.host, int(shown["MainPID"])) if shown.get("MainPID", "0").isdigit() else None
+        pid = shown.get("MainPID", "0")
+        main = process_of(target.host, int(pid)) if pid.isdigit() and int(pid) else None
         if not main:
             raise CannotTell(f"{unit[:80]} has no process now, or systemd knows no such unit: systemctl status says "
                              "more.")  # fmt: skip
