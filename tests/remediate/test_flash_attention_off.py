@@ -38,11 +38,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DrillService]:
 
 
 @pytest.fixture
-def service(made: DrillService, monkeypatch: pytest.MonkeyPatch) -> DrillService:
+def service(made: DrillService) -> DrillService:
     made.reset()
     slow_when(made, "on")
-    monkeypatch.setattr(systemd, "_PATIENCE_S", 4.0)  # for a server that starts in moments
     return made
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a change that never comes into force: what is waited for in vain, and long enough for the way back."""
+    monkeypatch.setattr(systemd, "_PATIENCE_S", 8.0)
 
 
 def slow_when(service: DrillService, state: str) -> None:
@@ -96,7 +101,7 @@ def test_it_is_taken_back_when_it_did_not_help(service):
     assert service.files() == files
 
 
-def test_what_does_not_come_into_force_is_taken_back(service):
+def test_what_does_not_come_into_force_is_taken_back(service, impatient):
     service.fault("ignore-drop-ins")
     outcome = act(NAME, given(service))
     assert outcome.status == "rolled back", outcome

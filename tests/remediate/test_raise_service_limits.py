@@ -36,10 +36,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DrillService]:
 
 
 @pytest.fixture
-def service(made: DrillService, monkeypatch: pytest.MonkeyPatch) -> DrillService:
+def service(made: DrillService) -> DrillService:
     made.reset()
-    monkeypatch.setattr(systemd, "_PATIENCE_S", 4.0)  # for a server that starts in moments
     return made
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a change that never comes into force: what is waited for in vain, and long enough for the way back."""
+    monkeypatch.setattr(systemd, "_PATIENCE_S", 8.0)
 
 
 def given(service: DrillService, **more: object) -> dict[str, object]:
@@ -127,7 +132,7 @@ def test_a_plan_that_is_not_the_one_shown_is_refused(service):
 
 
 @pytest.mark.parametrize("fault", ["ignore-limits", "ignore-drop-ins", "no-start-with-drop-in", "restart-refused"])
-def test_what_does_not_come_into_force_is_taken_back(service, fault):
+def test_what_does_not_come_into_force_is_taken_back(service, impatient, fault):
     service.fault(fault)
     files = service.files()
     outcome = act(NAME, given(service))
@@ -171,14 +176,9 @@ def test_a_value_reaches_the_process_as_it_was_given_and_nothing_else_happens(se
 def test_the_whole_run_over_ssh(service, tmp_path):
     path = f"SetEnv PATH={os.environ['PATH']}\n"
     with sshd(tmp_path / "ssh", path) as (address, options):
-        over = given(service, target=address, ssh_options=list(options), model="tiny")
-        outcome = act(NAME, over)
-        assert outcome.status == "done", outcome
-        assert outcome.after["success_rate"] == 1.0
-        assert raised(service)
-        assert act(NAME, over).status == "nothing to do"
-        assert act(NAME, {**over, "undo": True}).status == "done"
-    assert as_before(service)
+        outcome = act(NAME, given(service, target=address, ssh_options=list(options)))
+    assert outcome.status == "done", outcome
+    assert raised(service)
 
 
 def test_hostile_settings_are_refused():
