@@ -60,7 +60,8 @@ def test_the_executed_runbook_can_be_read(name: str, tmp_path: Path) -> None:
         assert [url for url in requested if not url.startswith(("file:", "data:", "blob:"))] == []
         assert complaints == []
         if folder := os.environ.get("WARMSTALL_SCREENSHOTS"):
-            ends = page.get_by_role("heading", name="Act, verify, roll back, record").bounding_box()
-            shown = {"x": 0, "y": 0, "width": 1100, "height": ends["y"] - 12}
+            headings = ("Preconditions", "Act, verify, roll back, record")
+            begins, ends = (page.get_by_role("heading", name=name).bounding_box()["y"] - 12 for name in headings)
+            shown = {"x": 0, "y": begins, "width": 1100, "height": ends - begins}
             page.screenshot(path=Path(folder) / f"runbook-{name}.png", full_page=True, clip=shown)
         browser.close()

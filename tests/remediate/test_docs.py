@@ -82,6 +82,14 @@ def told(text: str) -> str:
     return re.sub(r"[\d.]+", "0", " ".join(text.split()))
 
 
+def test_the_readme_shows_what_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = re.search(r"^```sh\n(\S+ runbook run .*)\n```\n\n```text\n(.*?)^```", readme, flags=re.M | re.S)
+    assert found
+    assert told(found[2]) in told(run(here(found[1], 0), tmp_path))
+
+
 def test_the_walk_through(port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     curl, look, done, nothing = SHOWN
