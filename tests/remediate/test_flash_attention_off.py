@@ -27,7 +27,7 @@ LINES = 10  # of the journal of a run
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DrillService]:
     folder = tmp_path_factory.mktemp("flash")
-    Timetable(0.0, (Fault("slow_decode", intensity=6.0), Fault("slow_prefill", intensity=6.0))).save(folder / "slow")
+    Timetable(0.0, (Fault("slow_decode", intensity=12.0), Fault("slow_prefill", intensity=6.0))).save(folder / "slow")
     (folder / "when").write_text("on")
     program = (str(PROGRAMS / "spilling_server.py"), str(folder / "when"))
     arguments = ("--timetable", str(folder / "slow"), "--gpu", "cuda:Drill GPU:24")

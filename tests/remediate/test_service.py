@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from remediate.service import act, drill_service
+from warmstall.drill.server_process import DrillServer
 from warmstall.errors import ActionFailed, CannotTell, ParameterError
 from warmstall.host import MOST_BYTES, Command, Output, RecordedHost
 from warmstall.parse.systemd_values import words
@@ -157,6 +158,20 @@ def test_another_unit_is_changed_by_its_own_process(tmp_path, monkeypatch):
         assert service.environment()["OMP_NUM_THREADS"] == "2"
         with pytest.raises(CannotTell, match="knows no unit"):
             change_service(target, "x", {"OMP_NUM_THREADS": "2"}, unit="none.service")
+
+
+@pytest.mark.parametrize(("there", "status"), [({}, "by hand"), ({"OLLAMA_KEEP_ALIVE": "10m"}, "nothing to do")])
+def test_a_server_that_nobody_manages_is_for_a_person_and_then_seen_to_be_so(tmp_path, there, status):
+    with DrillServer(tmp_path / "drill", environment=there) as server:
+        given = {"target": "local", "port": server.port, "unit": "no-such-unit.service", "memlock": "", "nofile": 0,
+                 "environment": ["OLLAMA_KEEP_ALIVE=10m"], "journal": str(tmp_path / "journal.jsonl")}  # fmt: skip
+        pid = server.pid
+        outcome = act("raise-service-limits", given)
+        assert outcome.status == status, outcome
+        assert server.pid == pid
+        if status == "by hand":  # a command line, or where tests run in a container the text for its compose file
+            assert "OLLAMA_KEEP_ALIVE" in outcome.sentence
+            assert "10m" in outcome.sentence
 
 
 @dataclass
