@@ -120,6 +120,12 @@ def test_a_run_killed_after_any_line_is_recovered(service, line):
     assert context(service) == int(service.environment()["OLLAMA_CONTEXT_LENGTH"])
 
 
+def test_a_run_whose_model_cannot_be_told_any_more_is_taken_back(cut):
+    """Nobody named it, and after the restart none is in memory."""
+    outcome = killed_and_run_again(NAME, cut, "OLLAMA_CONTEXT_LENGTH", {"tries": 1}, 7)
+    assert outcome.plan.mode == "undo"
+
+
 def test_undo_puts_the_old_context_back(cut):
     assert run(cut).status == "done"
     assert run(cut, undo=True).status == "done"

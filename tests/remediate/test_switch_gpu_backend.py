@@ -241,11 +241,10 @@ def test_a_log_that_is_not_found_says_nothing():
         events_since_start(recorded(log="-- No entries --\n"), "gpu_inventory")
 
 
-def test_an_older_start_in_a_log_does_not_count(tmp_path):
+def test_an_older_start_in_a_log_does_not_count():
     target = recorded()
-    log = (
-        f'{line("CUDA", "old")}time=2026-11-02T02:14:05.120Z level=INFO source=routes.go:1 msg="Listening on [::]:1"\n'
-    )
+    started = 'time=2026-11-02T02:14:05.120Z level=INFO source=routes.go:1 msg="Listening on [::]:11434"\n'
+    log = line("CUDA", "old") + started
     host: Any = target.host
     host.outputs = {**host.outputs, "readlink -- /proc/1203/fd/2": "/var/log/ollama.log"}
     host.contents = {**host.contents, "/var/log/ollama.log": log + line("ROCm", "new")}
