@@ -6,10 +6,13 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import healthy_drills
 import psutil
 import pytest
 
@@ -152,7 +155,7 @@ def test_an_answer_that_outlives_keep_alive_is_left_alone(servers, tmp_path):
         with streaming(server, "mid", 2000, keep_alive="5m") as stream:
             post(server, model="mid", keep_alive=0)
             until(lambda: resident(server))  # noqa: B023
-            outcome = act(parameters(server, tmp_path / version))
+            outcome = act(parameters(server, tmp_path / version, look_s=3.0))
             assert outcome.status == wanted, (version, outcome)
             lines = stream.lines
             until(lambda: stream.lines > lines)  # noqa: B023
@@ -319,3 +322,11 @@ def test_settings_that_would_end_what_works_are_refused():
         book.outcome()
     with Book(NAME, {"look_s": 0.0}) as book, pytest.raises(ParameterError, match="look_s"):
         book.outcome()
+
+
+def test_healthy_servers_are_left_alone():
+    """Six of the drills of benchmarks/healthy_drills.py, looking for less long."""
+    with ThreadPoolExecutor(3) as at_once:
+        drilled = list(at_once.map(partial(healthy_drills.drill, look_s=3.0), (1, 2, 3, 4, 5, 8)))
+    assert not [one for one in drilled if one.acted]
+    assert {one.status for one in drilled} <= {"nothing to do", "cannot tell"}

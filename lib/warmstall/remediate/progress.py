@@ -45,7 +45,10 @@ class Slot:
 
 @dataclass(frozen=True)
 class Look:
-    """One look at one runner. `state` is ps's letter; `cpu_s` and `slots` are None where they are not told."""
+    """One look at one runner. `state` is ps's letter.
+
+    `cpu_s`, `pages_read` (faults that waited for a disk) and `slots` are None where they are not told.
+    """
 
     at_s: float
     expires_at: datetime | None
@@ -53,6 +56,7 @@ class Look:
     state: str
     cpu_s: float | None
     slots: tuple[Slot, ...] | None
+    pages_read: int | None = None
 
 
 @dataclass(frozen=True)
@@ -93,11 +97,11 @@ def runner_of(target: Target, model: str) -> Runner:
 def look_at(target: Target, runner: Runner, expires_at: datetime | None) -> Look:
     """One look. A llama-server (0.30 and later) is asked for its slots, unless it is stopped and cannot answer."""
     process = process_of(target.host, runner.process.pid)
-    state, cpu_s = _state(target, runner.process.pid)
+    state, cpu_s, pages_read = _state(target, runner.process.pid)
     stopped = state[:1] in ("T", "t")
     tells = bool(_LLAMA_SERVER.match(runner.process.command)) and not stopped
     slots = _slots(target, runner.port) if tells and runner.port else None
-    return Look(target.monotonic_s(), expires_at, process, state[:1], cpu_s, slots)
+    return Look(target.monotonic_s(), expires_at, process, state[:1], cpu_s, slots, pages_read)
 
 
 def watch(target: Target, model: str, runner: Runner, expires_at: datetime | None, span_s: float) -> Seen:
@@ -132,25 +136,31 @@ def movement(before: Look, now: Look) -> str:
     return ""
 
 
-def computed(before: Look, now: Look) -> bool:
-    """Whether the runner used more processor time than waiting takes, or does not tell."""
+def worked(before: Look, now: Look) -> str:
+    """What speaks for work between two looks, or is not told; empty where the runner only waited."""
     if now.cpu_s is None or before.cpu_s is None:
-        return True
+        return "its processor time is not told"
+    if now.state == "R":
+        return "its runner has something to compute"
     waiting_s = min(_WAITING_SHARE * (now.at_s - before.at_s), _WAITING_MOST_S)
-    return now.cpu_s - before.cpu_s > _ANSWERING_S + waiting_s
+    if (used_s := now.cpu_s - before.cpu_s) > _ANSWERING_S + waiting_s:
+        return f"its runner computes ({used_s:.1f} s of a core in {now.at_s - before.at_s:.1f} s)"
+    # Where memory is short a runner crawls with hardly any processor time. macOS does not count such faults.
+    if now.state == "U" or (now.pages_read or 0) > (before.pages_read or 0):
+        return "its runner waits for pages from a disk"
+    return ""
 
 
 def _told(looks: Sequence[Look], span_s: float, time_is_over: bool) -> Seen | None:
     """What the looks say, or None where more of them may say it."""
     last = looks[-1]
-    used_s = (last.cpu_s or 0.0) - (looks[0].cpu_s or 0.0)
     if last.state == "t":
         return Seen("held", "a debugger holds its runner", tuple(looks))
     if last.slots and not any(slot.is_processing for slot in last.slots) and _lasted(looks, span_s):
         return Seen("idle", "the slots of its runner wait for work", tuple(looks))
-    quiet = [last]
+    quiet, work = [last], ""
     for before, now in reversed(list(pairwise(looks))):
-        if computed(before, now):
+        if work := worked(before, now):
             break
         quiet.insert(0, before)
     if _lasted(quiet, span_s):
@@ -160,8 +170,8 @@ def _told(looks: Sequence[Look], span_s: float, time_is_over: bool) -> Seen | No
     # however slow it is. While it reads a prompt, only newer versions tell how far it is.
     telling = [look for look in looks if look.slots and all(map(_tells, look.slots))]
     if time_is_over and _lasted(telling, span_s):
-        return Seen("still", f"the slots of its runner stand, though it computes ({used_s:.1f} s)", tuple(telling))
-    return Seen("busy", f"its runner computes ({used_s:.1f} s of a core)", tuple(looks)) if time_is_over else None
+        return Seen("still", f"the slots of its runner stand, though {work}", tuple(telling))
+    return Seen("busy", work or "it was not looked at long enough", tuple(looks)) if time_is_over else None
 
 
 def _lasted(looks: Sequence[Look], span_s: float) -> bool:
@@ -194,15 +204,16 @@ def _whole(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _state(target: Target, pid: int) -> tuple[str, float | None]:
-    """ps's letter for a process, and its processor time."""
+def _state(target: Target, pid: int) -> tuple[str, float | None, int | None]:
+    """ps's letter for a process, its processor time, and the pages that it had to read from a disk."""
     if target.host.system == "Linux":
         stat = target.host.read(f"/proc/{pid}/stat", _TIMEOUT_S).text
         words = stat[stat.rfind(")") + 1 :].split()
-        told = len(words) > 12 and words[11].isdigit() and words[12].isdigit()
-        return (words[0], (int(words[11]) + int(words[12])) / _TICKS_PER_S) if told else ("", None)
+        if len(words) < 13 or not all(word.isdigit() for word in words[9:13]):
+            return "", None, None
+        return words[0], (int(words[11]) + int(words[12])) / _TICKS_PER_S, int(words[9])
     found = re.match(r"\s*(\S+)\s+(?:(\d+):)??(\d+):(\d+\.\d+)", target.host.run(STATE, _TIMEOUT_S, pid=str(pid)).text)
     if not found:
-        return "", None
+        return "", None, None
     hours, minutes, seconds = int(found[2] or 0), int(found[3]), float(found[4])
-    return found[1], 3600 * hours + 60 * minutes + seconds
+    return found[1], 3600 * hours + 60 * minutes + seconds, None

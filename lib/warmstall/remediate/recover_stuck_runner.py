@@ -38,7 +38,7 @@ from ..parse.plain_text import printable
 from ..parse.process_roles import role_of
 from .gpu_activity import gpu_utilization_percent
 from .processes import Process, is_alive, process_of, send_signal
-from .progress import PS_TIMEOUT_S, Seen, computed, look_at, movement, runner_of, watch
+from .progress import PS_TIMEOUT_S, Seen, look_at, movement, runner_of, watch, worked
 from .residency import ask_to_leave, canary_s, load_model_again, remember_residency, resident_now
 from .step import Action, Check, Measures, Precondition, Step, Verified
 from .target import Resident, Runner, Target
@@ -254,9 +254,9 @@ def _end(target: Target, stuck: Stuck, busy_too: bool) -> str:
     one = resident_now(target, stuck.model.name)
     now = look_at(target, stuck.runner, last.expires_at)  # the unload of the step before has set another one
     moved = "its expires_at was renewed" if one and not one.is_past(target.now()) else movement(last, now)
-    waited = not any(computed(before, after) for before, after in pairwise(stuck.seen.looks))
-    if not moved and waited and not busy_too and computed(last, now):
-        moved = "its runner computes"
+    waited = not any(worked(before, after) for before, after in pairwise(stuck.seen.looks))
+    if not moved and waited and not busy_too:
+        moved = worked(last, now)
     if moved:
         raise ActionFailed(f"{stuck.name} moves again ({moved}): it is left alone.")
     send_signal(target.host, process, "TERM")
