@@ -161,6 +161,7 @@ def test_undo_loads_the_model_again(server, short, given):
     assert not Path(given["pause_file"]).exists()
 
 
+@pytest.mark.timeout(900)
 def test_a_run_killed_after_any_line_is_taken_up(server, short, given, tmp_path):
     """Whatever line it was, the next run ends well: clients go on, and nothing begun is left without its end."""
     lines, endings = 0, set()

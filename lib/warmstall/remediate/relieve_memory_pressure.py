@@ -156,7 +156,7 @@ def _models(target: Target, there: list[tuple[Resident, Runner | None]], apart_s
         now = progress.look_at(target, runner, one.expires_at)
         older = [look for look in looks if now.at_s - look.at_s >= apart_s] or looks[:1]
         works = any(slot.is_processing for slot in now.slots or ())
-        idle = not works and not progress.movement(older[-1], now) and not progress.computed(older[-1], now)
+        idle = not works and not progress.movement(older[-1], now) and not progress.worked(older[-1], now)
         seen.append(_Seen(one, runner, idle, *_holds(target, one, runner)))
     return seen
 
