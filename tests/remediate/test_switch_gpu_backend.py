@@ -190,6 +190,13 @@ def test_an_integrated_gpu_that_was_dropped_is_enabled():
     assert "integrated GPU was dropped" in action.preconditions[0].sentence
 
 
+def test_a_gpu_that_its_own_backend_did_not_find_is_tried_with_vulkan():
+    assert "OLLAMA_VULKAN=1" in planned(recorded("0.32.15", line("cpu", "cpu"))).steps[0].wanted
+    hidden = "PATH=/usr/bin\0OLLAMA_HOST=127.0.0.1:11434\0ROCR_VISIBLE_DEVICES=-1\0"
+    action = planned(recorded("0.32.15", line("cpu", "cpu"), **{"/proc/1203/environ": hidden}))
+    assert action.steps[0].wanted == "OLLAMA_VULKAN=0, ROCR_VISIBLE_DEVICES not set"
+
+
 def test_rights_are_no_matter_of_variables():
     action = planned(recorded("0.11.0", line("cpu", "cpu") + DENIED), backend="rocm")
     assert [one.state for one in action.preconditions] == ["met", "not met", "met"]

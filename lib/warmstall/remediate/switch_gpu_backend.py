@@ -49,7 +49,7 @@ def build(target: Target, settings: Mapping[str, Any]) -> Action:
     if target.host.system == "Darwin":
         raise CannotTell("On macOS Metal alone drives the GPU: there is nothing to switch.")
     gpus, environment = gpus_seen(target), settings_now(target)
-    wanted, why = _wanted(gpus, version, str(settings["backend"]).strip().lower())
+    wanted, why = _wanted(gpus, environment, str(settings["backend"]).strip().lower())
     told = [Precondition("backend in force", "met", _seen_text(gpus))]
     told += _possible(gpus, version, wanted, why, str(settings["gfx_override"]))
     if path := ghost(target, gpus):
@@ -76,17 +76,19 @@ def build(target: Target, settings: Mapping[str, Any]) -> Action:
     )  # fmt: skip
 
 
-def _wanted(gpus: Gpus, version: str, given: str) -> tuple[str, str]:
+def _wanted(gpus: Gpus, environment: Mapping[str, str], given: str) -> tuple[str, str]:
     """The backend to switch to, and why; empty where nothing suggests one."""
     if given:
-        return (
-            (given, "as given") if given in BACKENDS else ("", f"backend {given[:20]!r}: expected cuda, rocm or vulkan")
-        )
-    if gpus.in_force == "cpu" and gpus.vendors and (not gpus.native or "rocm" in gpus.drops_text.lower()):
-        return "vulkan", "the GPU's own backend does not serve it"
+        wrong = f"backend {given[:20]!r}: expected cuda, rocm or vulkan"
+        return (given, "as was asked") if given in BACKENDS else ("", wrong)
+    hidden = "igpu_dropped" in gpus.drops or any(
+        environment.get(name, "").strip() in _HIDING for name in _VISIBLE.get(gpus.native, ())
+    )
+    if gpus.in_force == "cpu" and gpus.vendors and not hidden:
+        return "vulkan", "the GPU is there, and its own backend did not find it at this start"
     if gpus.native:
         return gpus.native, "it is the backend of the GPU's vendor"
-    return "", "nothing shows a GPU of NVIDIA or AMD: give backend"
+    return "", "nothing shows a GPU of NVIDIA or AMD, or there are both: give backend"
 
 
 def _possible(gpus: Gpus, version: str, wanted: str, why: str, gfx_override: str) -> list[Precondition]:
