@@ -44,6 +44,7 @@ services:
 volumes:
   chroma-data:
 """
+COLLECTIONS = ("papers", "manuals")
 
 
 @dataclass
@@ -118,8 +119,14 @@ class Store:
             shutil.rmtree(path, ignore_errors=True)
         for path in (self.folder / "journal.jsonl", Path(f"/tmp/warmstall-{self.port}.lock")):
             path.unlink(missing_ok=True)
-        for name in ("papers", "manuals")[self.collections :]:
-            self.add(name)
+        if self.collections != len(COLLECTIONS):
+            self.docker("stop", "-t", "30", "chroma")
+            for data in (self.folder / "layers").glob("*/data"):
+                shutil.rmtree(data)
+            self.docker("start", "chroma")
+            self.await_answer()
+            for name in COLLECTIONS:
+                self.add(name)
 
     def files(self) -> dict[str, bytes]:
         """All files of the project, the layers and the volumes, for comparing before and after."""

@@ -272,6 +272,14 @@ def test_a_unit_that_is_not_there_is_said(unit):
         find_service(recorded(), unit, 0)
 
 
+def test_a_command_line_with_control_characters_is_printed_nowhere():
+    target = recorded()
+    target.host.contents["/proc/31877/cmdline"] = "gunicorn\0--preload\0x\nExecStartPre=/bin/evil\0"
+    action = built(target, service_unit=UNIT)
+    assert find_service(target, UNIT, 0).words == ()
+    assert "evil" not in "".join(text for step in action.steps for text in (step.does, *step.by_hand))
+
+
 def test_a_service_in_a_container_gets_a_patch_to_review():
     target = recorded()
     container = "a" * 64

@@ -37,7 +37,8 @@ _ARGUMENTS = re.compile(r"argv\[\]=(.*?) ; ignore_errors=")
 class EmbeddingService:
     """One service: its master process, what starts it, what systemd says of its unit, and its command line's words.
 
-    There are no words where the master shows a title and no unit tells how it was started.
+    There are no words where the master shows a title and no unit tells how it was started, or where they hold control
+    characters.
     """
 
     main: Process
@@ -97,6 +98,8 @@ def _told(target: Target, main: Process, service: Service, shown: dict[str, str]
     started = _ARGUMENTS.search(shown.get("ExecStart", ""))
     text = target.host.read(f"/proc/{main.pid}/cmdline", _TIMEOUT_S).text.rstrip("\0")
     words = tuple(text.split("\0")) if "\0" in text else tuple(started[1].split()) if started else ()
+    if not all(word.isprintable() for word in words):
+        words = ()  # nothing that could be taken for another line of a unit file is printed into one
     listens = _option(words, "--port") or _option(words, "--bind", "-b").rpartition(":")[2]
     return EmbeddingService(main, service, shown, words, port or (int(listens) if listens.isdigit() else 0))
 

@@ -73,7 +73,8 @@ _ROOT = ("", "0", "root", "0:0", "root:root")
 
 COMPOSE_VERSION = Command("version of Compose", ("docker", "compose", "version", "--short"))
 VOLUMES = Command("names of volumes", ("docker", "volume", "ls", "--quiet"))
-IMAGE_ID = Command("which image a name means", ("docker", "image", "inspect", "--format", "{{.Id}}", "{image}"))
+IMAGE_ID = Command("which image a name means", ("docker", "image", "inspect", "--format", "{{.Id}}", "--",
+                                                   "{image}"))  # fmt: skip
 FREE = Command("free space", ("df", "-P", "-k", "--", "{path}"))
 
 

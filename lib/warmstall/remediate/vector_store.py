@@ -205,7 +205,7 @@ def written_in(target: Target, container: Container, folder: str) -> set[str]:
     output = target.host.run(DIFF, 60.0, container=container.name)
     inside = folder.rstrip("/") + "/"
     return {line[2:].removeprefix(inside) for line in output.text.splitlines()
-            if line.startswith("A ") and line[2:].startswith(inside)}  # fmt: skip
+            if line[:2] in ("A ", "C ") and line[2:].startswith(inside)}  # fmt: skip
 
 
 def stated_path(container: Container) -> str:
