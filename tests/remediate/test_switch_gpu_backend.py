@@ -55,7 +55,7 @@ def machine(service: DrillService, state: str) -> None:
 
 
 def run(service: DrillService, **settings: Any) -> Outcome:
-    return act(NAME, {**service.parameters, "model": "mid", "tries": 3, **settings})
+    return act(NAME, {**service.parameters, "model": "mid", "backend": "rocm", "tries": 3, **settings})
 
 
 def as_before(service: DrillService) -> bool:
@@ -65,6 +65,8 @@ def as_before(service: DrillService) -> bool:
 def test_the_gpu_gets_its_own_backend_because_that_is_faster(service):
     files, pid = service.files(), service.pid
     with Book(NAME, {**service.parameters, "model": "mid"}) as book:
+        assert book.outcome().status == "nothing to do", "what was chosen is left, unless another one is asked for"
+    with Book(NAME, {**service.parameters, "model": "mid", "backend": "rocm"}) as book:
         assert book.outcome().status == "planned"
         assert "ROCR_VISIBLE_DEVICES not set" in book.plan.rows[0].does
     assert (service.files(), service.pid, service.journal.exists()) == (files, pid, False)

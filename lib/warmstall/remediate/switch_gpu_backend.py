@@ -84,6 +84,8 @@ def _wanted(gpus: Gpus, environment: Mapping[str, str], given: str) -> tuple[str
     hidden = "igpu_dropped" in gpus.drops or any(
         environment.get(name, "").strip() in _HIDING for name in _VISIBLE.get(gpus.native, ())
     )
+    if gpus.in_force == "vulkan" and hidden:
+        return "vulkan", "it serves, and the GPU's own backend is hidden on purpose: to try that, give backend"
     if gpus.in_force == "cpu" and gpus.vendors and not hidden:
         return "vulkan", "the GPU is there, and its own backend did not find it at this start"
     if gpus.native:
