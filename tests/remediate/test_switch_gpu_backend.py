@@ -120,7 +120,8 @@ def test_a_run_killed_after_any_line_is_recovered(made, line):
 
 
 def test_another_plan_and_another_vendors_backend_are_refused(service):
-    with Book(NAME, {**service.parameters, "dry_run": False, "approved_plan": "0123456789ab"}) as book:
+    asked = {**service.parameters, "backend": "rocm", "dry_run": False, "approved_plan": "0123456789ab"}
+    with Book(NAME, asked) as book:
         assert book.outcome().status == "refused"
     with Book(NAME, {**service.parameters, "backend": "cuda"}) as book:
         outcome = book.outcome()
