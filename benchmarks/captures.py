@@ -14,6 +14,7 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from warmstall.analysis import analyze
 from warmstall.hypotheses import catalogue, judge
@@ -79,6 +80,11 @@ def captures(folder: Path) -> list[Capture]:
         if (path / "server.log").exists():
             found.append(Capture(f"{path.parent.name}/{path.name}", path, SCENARIOS.get(path.name, ())))
     return found
+
+
+def states_in(summary: dict[str, Any]) -> States:
+    """The same as `states`, from the summary of an analysis."""
+    return {one["id"]: (one["state"], one["severity"], one["collect"]) for one in summary["hypotheses"]}
 
 
 def states(path: Path) -> States:

@@ -14,6 +14,11 @@ INCIDENTS = ROOT / "data" / "incidents"
 RECORDED = ("queue-one-slot", "reloads-two-models", "warm-stall-runner-stopped")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest file first, so that no worker is left alone with it in the end."""
+    items.sort(key=lambda item: item.path.name != "test_shared_checks.py")
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of captures beside the checkout; tests that read it are skipped in a user's clone."""
