@@ -8,9 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..collect.case_folder import CaseFolder
 from ..errors import ParameterError
-from ..evidence import JOURNAL
 from ..parameters import checked
 from .catalogue import runbook
 from .executed import show
@@ -120,6 +118,9 @@ class Book:
 
     def _into_case(self, case: Path, run: str) -> None:
         """The run's lines, redacted as all of a case is, and without what files held before: that is for undoing."""
+        from ..collect.case_folder import CaseFolder
+        from ..evidence import JOURNAL
+
         folder = CaseFolder(case, self.target.host)
         kept = Journal(case / JOURNAL)
         there = {_line_of(entry) for entry in kept.entries()}

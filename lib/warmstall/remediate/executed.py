@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, OutputError
-from ..runbook_links import runbook_notebook
 
 if TYPE_CHECKING:
     from .run import Outcome
@@ -41,6 +40,8 @@ class Executed:
 
 def notebook_of(name: str) -> Path:
     """Where the notebook of a runbook lies; raises InputError when it is missing from this installation."""
+    from ..runbook_links import runbook_notebook  # reads tables: a runbook itself needs none
+
     if path := runbook_notebook(name):
         return path
     raise InputError(f"{name}: its notebook {name}.ipynb is missing from this installation of warmstall.")
