@@ -56,7 +56,7 @@ class Page:
             f"## {self.name}", f"**{self.title}**", self.use, self.about, f"Causes that name it: {causes}.",
             "Its own parameters:" if self.parameters else "It has no parameters but those that all have.",
             self._parameter_rows, f"What it may do, as on the recording `{self.recording}`. {self.recorded}",
-            self._plan_rows, self.afterwards,
+            self._plan_rows, "Afterwards:", self.afterwards,
         ]  # fmt: skip
         return "\n\n".join(part for part in parts if part) + "\n"
 
