@@ -23,13 +23,15 @@ _TIMEOUT_S = 5.0
 # From 0.32.4 /api/ps waits up to 10 s while a runner is pinged.
 PS_TIMEOUT_S = 12.0
 _SLOTS_TIMEOUT_S = 2.0
-_LOOKS = 5
+# Close enough to meet a runner that computes in bursts, or one that gets little of a busy machine.
+_LOOKS, _APART_S = 5, 1.0
 # Linux tells processor time in hundredths of a second, whatever its own clock.
 _TICKS_PER_S = 100.0
 # What our questions, the server's pings and a language's own threads cost a runner that waits: a few hundredths, and
 # less than a hundredth of a core. One that computes, or that waits for a GPU, takes many times that.
 _ANSWERING_S, _WAITING_SHARE, _WAITING_MOST_S = 0.03, 0.01, 0.2
 _LLAMA_SERVER = re.compile(r'"?(?:[^"]*?[/\\])?llama-server(?:\.exe)?(?:"|\s|$)')
+THREADS = Command("states of the threads of one process", ("ps", "-L", "-o", "state=", "-p", "{pid}"))
 STATE = Command("state of one process", ("ps", "-o", "state=,time=", "-p", "{pid}"))
 
 
@@ -45,7 +47,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Look:
-    """One look at one runner. `state` is ps's letter.
+    """One look at one runner. `state` is ps's letter, R where any of its threads has it.
 
     `cpu_s`, `pages_read` (faults that waited for a disk) and `slots` are None where they are not told.
     """
@@ -119,7 +121,7 @@ def watch(target: Target, model: str, runner: Runner, expires_at: datetime | Non
         looks.append(look)
         if seen := _told(looks, span_s, look.at_s >= ends and len(looks) > 2):
             return seen
-        target.wait(span_s / (_LOOKS - 1))
+        target.wait(min(_APART_S, span_s / (_LOOKS - 1)))
         expires_at = next((one.expires_at for one in target.models_in_memory(PS_TIMEOUT_S) if one.name == model), None)
 
 
@@ -160,7 +162,7 @@ def _told(looks: Sequence[Look], span_s: float, time_is_over: bool) -> Seen | No
         return Seen("idle", "the slots of its runner wait for work", tuple(looks))
     quiet, work = [last], ""
     for before, now in reversed(list(pairwise(looks))):
-        if work := worked(before, now):
+        if work := worked(before, now) or worked(before, last):
             break
         quiet.insert(0, before)
     if _lasted(quiet, span_s):
@@ -211,7 +213,10 @@ def _state(target: Target, pid: int) -> tuple[str, float | None, int | None]:
         words = stat[stat.rfind(")") + 1 :].split()
         if len(words) < 13 or not all(word.isdigit() for word in words[9:13]):
             return "", None, None
-        return words[0], (int(words[11]) + int(words[12])) / _TICKS_PER_S, int(words[9])
+        # The letter in stat is that of the first thread; others compute.
+        threads = target.host.run(THREADS, _TIMEOUT_S, pid=str(pid)).text.split()
+        state = "R" if "R" in threads else words[0]
+        return state, (int(words[11]) + int(words[12])) / _TICKS_PER_S, int(words[9])
     found = re.match(r"\s*(\S+)\s+(?:(\d+):)??(\d+):(\d+\.\d+)", target.host.run(STATE, _TIMEOUT_S, pid=str(pid)).text)
     if not found:
         return "", None, None
