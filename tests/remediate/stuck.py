@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -52,6 +53,12 @@ class Streaming:
     def ended(self, within_s: float) -> bool:
         self._thread.join(within_s)
         return not self._thread.is_alive()
+
+    def stands(self) -> bool:
+        """Whether nothing came for a while."""
+        lines = self.lines
+        time.sleep(0.5)  # what does not come announces itself to nobody
+        return self.lines == lines
 
     def close(self) -> None:
         self._client.close()

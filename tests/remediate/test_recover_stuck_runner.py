@@ -184,6 +184,7 @@ def test_a_runner_that_spins_is_known_by_its_slots_only(tmp_path, version):
         streaming(server, "mid", 2000, keep_alive="5m") as stream,
     ):
         Timetable(time.time(), timetable.faults).save(tmp_path / "timetable.json")
+        until(stream.stands)
         post(server, model="mid", keep_alive=0)
         pid = runner_pid(server, "mid")
         given = parameters(server, tmp_path, deadline_s=1.0)

@@ -15,11 +15,11 @@ memory and 10 s for a ping):
   takes), with no thread that could compute, no pages from a disk and no GPU at work; or, where it is a llama-server
   that answers for its slots, no slot has a token more.
 
-"Cannot tell", and nothing is done: a runner that computes while nothing shows whether tokens come of it, one that crawls
-where memory is short, or one that waits for a GPU that computes or does not tell. A long answer looks just so before
-Ollama 0.30, which has no slots to ask, and while a prompt is read. Neither a canary nor a client's timeout tells it from
-a hang: it would wait as well. Who knows that nobody waits for a long answer may name the `model` and set `end_busy`; a
-runner whose tokens do move is left alone even then.
+"Cannot tell", and nothing is done: a runner that computes while nothing shows whether tokens come of it, one that
+crawls where memory is short, or one that waits for a GPU that computes or does not tell. A long answer looks just so
+before Ollama 0.30, which has no slots to ask, and while a prompt is read. Neither a canary nor a client's timeout
+tells it from a hang: it would wait as well. Who knows that nobody waits for a long answer may name the `model` and
+set `end_busy`; a runner whose tokens do move is left alone even then.
 
 The server is never signalled. SIGTERM comes first, SIGKILL if the runner is still there; a stopped process takes no
 SIGTERM. Before each signal the process is compared once more: number, start, parent, program and command line.
