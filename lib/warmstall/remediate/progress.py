@@ -112,9 +112,10 @@ def watch(target: Target, model: str, runner: Runner, expires_at: datetime | Non
     Looks of earlier calls on this target count, as long as nothing has moved since.
     """
     looks: list[Look] = target.seen.setdefault(("looks", model, runner.process), [])
-    ends = target.monotonic_s() + span_s
+    ends = float("inf")
     while True:
         look = look_at(target, runner, expires_at)
+        ends = min(ends, look.at_s + span_s)  # a look takes its time: the span counts from the first one
         if looks and (moved := movement(looks[-1], look)):
             looks[:] = [look]
             return Seen("moves", moved, (look,))
