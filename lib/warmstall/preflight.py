@@ -18,9 +18,9 @@ from .known_settings import known_bad, without_effect
 from .memory_look import size
 from .parse.plain_text import printable
 from .parse.process_limits import parse_process_limits
-from .remediate.context_fit import Fit, look
-from .remediate.memory_now import memory_now
-from .remediate.service import settings_now
+from .remediate.actions.context_fit import Fit, look
+from .remediate.actions.memory_now import memory_now
+from .remediate.services.service import settings_now
 from .remediate.target import Target
 
 State = Literal["go", "mind", "no go", "cannot tell"]

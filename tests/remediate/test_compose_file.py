@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from warmstall.errors import CannotTell
-from warmstall.remediate.compose_file import (
+from warmstall.remediate.services.compose_file import (
     is_own,
     merged,
     override_path,

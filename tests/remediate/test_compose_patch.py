@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from warmstall.remediate.manifests import by_hand, compose_override, kubernetes_patch
-from warmstall.remediate.wanted import Service, Wanted, wanted
+from warmstall.remediate.services.manifests import by_hand, compose_override, kubernetes_patch
+from warmstall.remediate.services.wanted import Service, Wanted, wanted
 
 # As in Ollama's own documentation and in many tutorials, with its variables as a list.
 COMPOSE = """\

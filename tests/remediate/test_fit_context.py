@@ -12,10 +12,10 @@ import pytest
 
 from remediate.service import DrillService, act, drill_service
 from remediate.settings_killed import LINES, killed_and_run_again
-from warmstall.remediate import systemd
+from warmstall.remediate.actions.fit_context import _helped
 from warmstall.remediate.book import Book
-from warmstall.remediate.fit_context import _helped
 from warmstall.remediate.run import Outcome
+from warmstall.remediate.services import systemd
 
 NAME = "fit-context"
 # Of `mid`, which was trained for 4,096 tokens, and whose cache takes 16 KiB a token.

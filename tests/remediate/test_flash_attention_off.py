@@ -13,10 +13,10 @@ from remediate.killed import run_and_kill
 from remediate.service import PROGRAMS, DrillService, act, drill_service
 from warmstall.drill.timetable import Fault, Timetable
 from warmstall.errors import ParameterError
-from warmstall.remediate import systemd
+from warmstall.remediate.actions.flash_attention_off import helped
 from warmstall.remediate.book import Book
-from warmstall.remediate.flash_attention_off import helped
 from warmstall.remediate.journal import Journal
+from warmstall.remediate.services import systemd
 from warmstall.remediate.target import Target
 
 NAME = "flash-attention-off"
@@ -153,7 +153,7 @@ def state(recorded: Recorded, monkeypatch: pytest.MonkeyPatch, **settings: objec
     both = {"OLLAMA_FLASH_ATTENTION": recorded.flash, "OLLAMA_KV_CACHE_TYPE": recorded.cache}
     held = {name: value for name, value in both.items() if value}
     monkeypatch.setattr(Target, "version", lambda _: recorded.version)
-    monkeypatch.setattr("warmstall.remediate.flash_attention_off.settings_now", lambda _: held)
+    monkeypatch.setattr("warmstall.remediate.actions.flash_attention_off.settings_now", lambda _: held)
     shown = Target.models_in_memory
 
     def models(target: Target):

@@ -16,7 +16,7 @@ from drill.awaiting import until
 from warmstall.drill.injector import runner_pid
 from warmstall.drill.server_process import DrillServer
 from warmstall.errors import ParameterError
-from warmstall.remediate import free_vram, residency
+from warmstall.remediate.actions import free_vram, residency
 from warmstall.remediate.book import Book
 from warmstall.remediate.run import Outcome
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from warmstall.host import RecordedHost
+from warmstall.remediate.actions.gpu_activity import IOREG, gpu_utilization_percent
 from warmstall.remediate.book import Book
-from warmstall.remediate.gpu_activity import IOREG, gpu_utilization_percent
 from warmstall.remediate.target import Target, open_target
 
 

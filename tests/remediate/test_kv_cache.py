@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from warmstall.errors import CannotTell
-from warmstall.remediate.kv_cache import cache_bytes, cache_shape, cells_of, context_within
+from warmstall.remediate.actions.kv_cache import cache_bytes, cache_shape, cells_of, context_within
 
 MIB = 2**20
 LLAMA3_8B = {

@@ -11,11 +11,11 @@ import pytest
 from remediate.service import DrillService, act, drill_service
 from remediate.settings_killed import LINES, killed_and_run_again
 from warmstall.drill.timetable import Fault, Timetable
-from warmstall.remediate import systemd
+from warmstall.remediate.actions.concurrent_canaries import percentile, slower
+from warmstall.remediate.actions.limit_concurrency import _helped
 from warmstall.remediate.book import Book
-from warmstall.remediate.concurrent_canaries import percentile, slower
-from warmstall.remediate.limit_concurrency import _helped
 from warmstall.remediate.run import Outcome
+from warmstall.remediate.services import systemd
 
 NAME = "limit-concurrency"
 # Eight at once are answered together by four slots in two turns, by one slot in eight: nobody takes one for the other.

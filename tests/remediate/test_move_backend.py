@@ -12,10 +12,10 @@ import pytest
 
 from conftest import INCIDENTS
 from warmstall.errors import InputError
-from warmstall.remediate.backend_numbers import BackendNumbers, Rate, numbers_of
+from warmstall.remediate.actions.backend_numbers import BackendNumbers, Rate, numbers_of
+from warmstall.remediate.actions.move_backend import SETTINGS, Decision, decided, decision, options_table
+from warmstall.remediate.actions.prices import cost_of_an_api, cost_on_a_machine
 from warmstall.remediate.book import Book
-from warmstall.remediate.move_backend import SETTINGS, Decision, decided, decision, options_table
-from warmstall.remediate.prices import cost_of_an_api, cost_on_a_machine
 
 HANGS = INCIDENTS / "hangs-over-many-models"
 NUMBERS = BackendNumbers(

@@ -22,7 +22,7 @@ from warmstall.remediate.book import COMMON, Book
 from warmstall.remediate.catalogue import NAMES, runbook
 
 FOLDER = Path(warmstall.remediate.__file__).parent
-FILES = sorted(FOLDER.glob("*.py"))
+FILES = sorted(FOLDER.rglob("*.py"))
 # Programs that run what they are given as words, or whatever stands in a file.
 RUNNERS = {"sh", "bash", "dash", "zsh", "env", "eval", "xargs", "sudo", "su", "ssh", "nohup", "python", "perl", "awk"}
 # Go's own templates, fixed here, are no blanks of ours.
@@ -35,8 +35,9 @@ HOSTILE = [
 
 def commands() -> Iterator[Command]:
     """Every command of every module of the room, and those that it shares with others."""
-    modules = [importlib.import_module(f"warmstall.remediate.{found.name}")
-               for found in pkgutil.iter_modules([str(FOLDER)])]  # fmt: skip
+    package = warmstall.remediate
+    names = [found.name for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
+    modules = [importlib.import_module(name) for name in names]
     for module in [*modules, host]:
         yield from (value for value in vars(module).values() if isinstance(value, Command))
     yield from COMMANDS.values()
@@ -44,7 +45,7 @@ def commands() -> Iterator[Command]:
 
 def test_every_command_is_a_fixed_program_with_fixed_words_and_blanks():
     found = set(commands())
-    assert len(found) > 40
+    assert len(found) > 60
     for command in found:
         program, *words = command.argv
         assert re.fullmatch(r"[a-z_][a-z0-9_-]*", program), command
@@ -55,7 +56,7 @@ def test_every_command_is_a_fixed_program_with_fixed_words_and_blanks():
             ), f"{command.name}: {word} is neither a blank nor a fixed word"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(FOLDER)))
 def test_nothing_is_run_but_through_the_host(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     # A function may take a row and hand it on: rows are made of fixed words, as the last check sees.

@@ -14,13 +14,13 @@ import yaml
 from remediate.docker import Store, vector_store
 from remediate.killed import run_and_kill
 from warmstall.errors import CannotTell, InputError
+from warmstall.remediate.actions.vector_store import find_container, stated_path, written_roots
 from warmstall.remediate.book import Book
 from warmstall.remediate.catalogue import runbook
 from warmstall.remediate.journal import Journal
 from warmstall.remediate.run import Outcome
 from warmstall.remediate.step import Action
 from warmstall.remediate.target import Target, open_target
-from warmstall.remediate.vector_store import find_container, stated_path, written_roots
 
 NAME = "persist-vector-store"
 INSPECT = "docker inspect --type container --size chroma"

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from warmstall.host import RecordedHost
+from warmstall.remediate.actions.progress import Look, Slot, _slot, _state, _told, movement, worked
 from warmstall.remediate.processes import Process
-from warmstall.remediate.progress import Look, Slot, _slot, _state, _told, movement, worked
 from warmstall.remediate.target import Target
 
 PROCESS = Process(7, "b00t:1", 3, "/usr/local/lib/ollama/llama-server", "llama-server --model x")

@@ -14,9 +14,9 @@ from remediate.killed import run_and_kill
 from remediate.service import DrillService, act, drill_service
 from test_ssh import SSHD, sshd
 from warmstall.errors import ParameterError
-from warmstall.remediate import systemd
 from warmstall.remediate.book import Book
 from warmstall.remediate.journal import Journal
+from warmstall.remediate.services import systemd
 
 NAME = "raise-service-limits"
 LOW = {"NOFILE": "1024", "MEMLOCK": "8192"}

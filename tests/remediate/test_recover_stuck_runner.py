@@ -21,7 +21,7 @@ from warmstall.drill.injector import runner_pid
 from warmstall.drill.server_process import DrillServer
 from warmstall.drill.timetable import Fault, Timetable
 from warmstall.errors import ActionFailed, ParameterError
-from warmstall.remediate import recover_stuck_runner, residency
+from warmstall.remediate.actions import recover_stuck_runner, residency
 from warmstall.remediate.book import Book
 from warmstall.remediate.journal import Journal
 from warmstall.remediate.run import Outcome

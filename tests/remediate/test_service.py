@@ -15,12 +15,12 @@ from warmstall.errors import ActionFailed, CannotTell, ParameterError
 from warmstall.host import MOST_BYTES, Command, Output, RecordedHost
 from warmstall.parse.systemd_values import words
 from warmstall.remediate import book as books
-from warmstall.remediate import launchd, systemd
 from warmstall.remediate.recorded import read_recording
-from warmstall.remediate.service import change_service, service_of, settings_now
-from warmstall.remediate.systemd import drop_in_text, quoted
+from warmstall.remediate.services import launchd, systemd
+from warmstall.remediate.services.service import change_service, service_of, settings_now
+from warmstall.remediate.services.systemd import drop_in_text, quoted
+from warmstall.remediate.services.wanted import Service, wanted
 from warmstall.remediate.target import Target, open_target
-from warmstall.remediate.wanted import Service, wanted
 
 SERVICE = Service("systemd", "ollama.service")
 NASTY = ["plain", "two words", 'say "yes"', "back\\slash\\", "50%", "%h/models", "$HOME ${X} $(id)", "`id`; reboot",
@@ -217,7 +217,9 @@ AGAIN = [["osascript", "-e", 'tell application "Ollama" to quit'], ["open", "-a"
 
 
 def test_a_mac_is_told_by_launchctl_and_the_app_is_started_again(monkeypatch, tmp_path):
-    monkeypatch.setattr("warmstall.remediate.flash_attention_off.helped", lambda *_: systemd.Verified(True, "Faster."))
+    monkeypatch.setattr(
+        "warmstall.remediate.actions.flash_attention_off.helped", lambda *_: systemd.Verified(True, "Faster.")
+    )
     mac, outcome = on_the_mac(monkeypatch, tmp_path, obeys=True)
     assert outcome.status == "done", outcome
     assert mac.said == [[*SET, "0"], *AGAIN]

@@ -22,9 +22,9 @@ from remediate.killed import run_and_kill
 from remediate.service import _CLIENT, PROGRAMS, DrillService
 from warmstall.drill.runner import free_port
 from warmstall.errors import CannotTell, InputError
+from warmstall.remediate.actions.embedding_service import exec_start, find_service, words_wanted
 from warmstall.remediate.book import Book
 from warmstall.remediate.catalogue import runbook
-from warmstall.remediate.embedding_service import exec_start, find_service, words_wanted
 from warmstall.remediate.journal import Journal
 from warmstall.remediate.run import Outcome
 from warmstall.remediate.target import open_target

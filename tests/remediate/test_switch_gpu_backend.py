@@ -13,13 +13,13 @@ from remediate.service import PROGRAMS, DrillService, act, drill_service
 from remediate.settings_killed import LINES, killed_and_run_again
 from warmstall.drill.timetable import Fault, Timetable
 from warmstall.errors import CannotTell
-from warmstall.remediate import systemd
-from warmstall.remediate.backends import ghost, gpus_seen
+from warmstall.remediate.actions.backends import ghost, gpus_seen
+from warmstall.remediate.actions.server_log import events_since_start
+from warmstall.remediate.actions.switch_gpu_backend import SETTINGS, _helped, build
 from warmstall.remediate.book import Book
 from warmstall.remediate.run import Outcome
-from warmstall.remediate.server_log import events_since_start
+from warmstall.remediate.services import systemd
 from warmstall.remediate.step import Action
-from warmstall.remediate.switch_gpu_backend import SETTINGS, _helped, build
 from warmstall.remediate.target import Target, open_target
 
 NAME = "switch-gpu-backend"

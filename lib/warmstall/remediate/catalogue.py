@@ -40,6 +40,6 @@ def runbook(name: str) -> Runbook:
         near = get_close_matches(wanted, NAMES, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(NAMES)}."
         raise InputError(f"{name}: there is no such runbook; {hint}")
-    module: ModuleType = import_module(f"{__package__}.{wanted.replace('-', '_')}")
+    module: ModuleType = import_module(f"{__package__}.actions.{wanted.replace('-', '_')}")
     title = (inspect.getdoc(module) or "").split("\n", 1)[0].partition(": ")[2]
     return Runbook(wanted, title[:1].upper() + title[1:], module.SETTINGS, module.RECORDING, module.build)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from .actions.recreate_container import keep_backup, recreate_as_before, start_store, stop_store
+from .actions.residency import load_model_again
 from .files import restore_file
-from .launchd import restore_launchd
-from .recreate_container import keep_backup, recreate_as_before, start_store, stop_store
-from .residency import load_model_again
+from .services.launchd import restore_launchd
+from .services.systemd import restart_follows, restore_service
 from .step import Remembered
-from .systemd import restart_follows, restore_service
 from .target import Target
 
 ROLLBACKS: dict[str, Callable[[Target, Remembered], str]] = {
