@@ -16,16 +16,16 @@ import pytest
 import warmstall
 from conftest import ROOT
 from drill.awaiting import until
-from warmstall import memory_look, pressure_guard
-from warmstall.bounded_call import CallFailed, CallTimedOut
 from warmstall.drill.server_process import DrillServer
 from warmstall.drill.timetable import Fault, Timetable
 from warmstall.errors import OutputError
+from warmstall.guarding import memory_look, pressure_guard
+from warmstall.guarding.bounded_call import CallFailed, CallTimedOut
+from warmstall.guarding.memory_look import look_at
+from warmstall.guarding.pause_file import pause_text, read_pause
 from warmstall.host import LocalHost, RecordedHost
-from warmstall.memory_look import look_at
 from warmstall.observed import memory
 from warmstall.parse.trials import parse_trials
-from warmstall.pause_file import pause_text, read_pause
 
 # As on a machine with 16 GB and pages of 4 KiB; the names of vmstat tell the page size.
 MEMINFO = """\

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .pressure_guard import guard as guard
+    from .guarding.pressure_guard import guard as guard
 
 __version__ = "0.1.0"
 
@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> object:
     """`warmstall.guard` is there when it is asked for, and `import warmstall` stays light."""
     if name == "guard":
-        from .pressure_guard import guard
+        from .guarding.pressure_guard import guard
 
         return guard
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .errors import CannotTell, InputError, WarmstallError
+from .guarding.memory_look import size
 from .known_settings import known_bad, without_effect
-from .memory_look import size
 from .parse.plain_text import printable
 from .parse.process_limits import parse_process_limits
 from .remediate.actions.context_fit import Fit, look

@@ -15,8 +15,8 @@ import warmstall
 from drill.awaiting import until
 from warmstall.drill.server_process import DrillServer
 from warmstall.errors import ParameterError
+from warmstall.guarding.pause_file import pause_text, read_pause
 from warmstall.host import LocalHost
-from warmstall.pause_file import pause_text, read_pause
 from warmstall.remediate.book import Book
 from warmstall.remediate.journal import Journal
 from warmstall.remediate.run import Outcome

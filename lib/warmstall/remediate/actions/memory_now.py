@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...memory_look import WINDOW_S, Look, look_at, shortage
+from ...guarding.memory_look import WINDOW_S, Look, look_at, shortage
 from ...observed.memory import MemoryFinding, pressure
 from ..target import Target
 

@@ -22,10 +22,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...errors import ActionFailed, CannotTell, ParameterError
+from ...guarding.memory_look import Look, size
+from ...guarding.pause_file import MOST_PAUSE_S, Pause, pause_path, pause_text, read_pause
 from ...host import REMOVE
-from ...memory_look import Look, size
 from ...parse.plain_text import printable
-from ...pause_file import MOST_PAUSE_S, Pause, pause_path, pause_text, read_pause
 from ..files import file_now, remember_file, restore_file, write_file
 from ..processes import Process, is_alive
 from ..services.service import change_service

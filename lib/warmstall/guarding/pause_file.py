@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from .parse.plain_text import printable
+from ..parse.plain_text import printable
 
 MOST_PAUSE_S = 3600.0
 _CLOCK_SLACK_S = 60.0

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from .collect.commands import COMMANDS
-from .collect.memory import LINUX_FILES
-from .errors import CannotTell
-from .host import Host
-from .parse.linux_memory import parse_linux_memory
-from .parse.macos_memory import parse_macos_memory
-from .parse.vm_stat import parse_vm_stat
+from ..collect.commands import COMMANDS
+from ..collect.memory import LINUX_FILES
+from ..errors import CannotTell
+from ..host import Host
+from ..parse.linux_memory import parse_linux_memory
+from ..parse.macos_memory import parse_macos_memory
+from ..parse.vm_stat import parse_vm_stat
 
 _TIMEOUT_S = 3.0
 # As in observed.memory, which says why: a test compares them. Shares of all memory; a fall is one of an order of

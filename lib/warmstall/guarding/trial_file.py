@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from .errors import OutputError
-from .parse.plain_text import printable
+from ..errors import OutputError
+from ..parse.plain_text import printable
 
 COLUMNS = (
     "trial", "started_at", "ended_at", "wall_s", "model", "path", "status", "outcome", "error", "attempts", "timeout_s",

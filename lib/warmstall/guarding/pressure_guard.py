@@ -21,9 +21,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+from ..errors import CannotTell, InputError, WarmstallError
+from ..host import Host, LocalHost
 from .bounded_call import Answer, CallFailed, CallTimedOut, call_within, post_within
-from .errors import CannotTell, InputError, WarmstallError
-from .host import Host, LocalHost
 from .memory_look import WINDOW_S, Look, look_at, shortage
 from .pause_file import pause_path, read_pause
 from .trial_file import Attempt, TrialFile, durations_of, plain_error, utc_text

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from .errors import InputError, WarmstallError
+from ..errors import InputError, WarmstallError
 
 _T = TypeVar("_T")
 _PIECE = 65536
