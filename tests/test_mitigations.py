@@ -248,3 +248,21 @@ def test_hostile_text_of_a_journal_becomes_no_markup(tmp_path: Path) -> None:
         assert "\x1b" not in shown
     write_answer(found, tmp_path / "out", with_draft=True)
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["mitigations"][0]["operator"] == HOSTILE
+
+
+def test_what_the_runbook_saw_before_it_acted_is_evidence(tmp_path: Path) -> None:
+    log = ServerLog().load(0, 2.0)
+    for number in range(6):
+        log.request(10 + 10 * number, 3.0)
+    case(tmp_path, {"server.log": log.text()})
+    told = Told(tmp_path / "out" / "journal.jsonl")
+    told.at(600, "run_started", runbook="recover-stuck-runner", target="box:11434", operator="ann", mode="act",
+            found="tiny is past its expires_at. tiny: its runner is stopped, in 21 looks over 20 s.")  # fmt: skip
+    told.at(610, "step_started", step="end its runner", does="SIGTERM to process 77", restarts=True)
+    unproven = {one.id: one for one in judge(analyze(tmp_path))}["stopping_deadlock"]
+    assert unproven.state == "not_observable"
+    told.at(612, "step_verified", step="end its runner", result="Process 77 is gone.").ends(613)
+    found = {one.id: one for one in judge(analyze(tmp_path))}["stopping_deadlock"]
+    assert found.state == "supported"
+    assert "21 looks over 20 s" in found.supporting[0].sentence
+    assert str(found.supporting[0].places[0]) == "out/journal.jsonl:1"

@@ -168,8 +168,8 @@ def _acts(rows: list[dict[str, Any]], servers: set[str]) -> Iterator[Act]:
 
 
 def explaining(acts: list[Act], host: str, at: datetime) -> Act | None:
-    """The act that ended or began what ended or began on a host then, if one did."""
-    return next((act for act in acts if act.explains(host, at)), None)
+    """The act that ended or began what ended or began on a host then, if one did; of several the one begun last."""
+    return max((act for act in acts if act.explains(host, at)), key=lambda act: act.from_at, default=None)
 
 
 def explain_requests(requests: list[dict[str, Any]], acts: list[Act]) -> None:

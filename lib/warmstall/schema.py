@@ -112,11 +112,12 @@ TABLES: dict[str, dict[str, str]] = {
         "bytes": "BIGINT", "reason": "VARCHAR",
     },
     # What runbooks did: one row an event of a run's journal. `target` is the server acted on, as host:port.
-    # `measures` is a JSON object of numbers, and `outcome` then whether they were taken before or after.
+    # `measures` is a JSON object of numbers, and `outcome` then whether they were taken before or after. `found` is
+    # what a run saw before it began, in sentences.
     "mitigations": _PLACE
     | {
         "at": "TIMESTAMP", "run": "VARCHAR", "runbook": "VARCHAR", "target": "VARCHAR", "operator": "VARCHAR",
         "event": "VARCHAR", "step": "VARCHAR", "does": "VARCHAR", "sentence": "VARCHAR", "outcome": "VARCHAR",
-        "restarts": "BOOLEAN", "measures": "VARCHAR",
+        "restarts": "BOOLEAN", "measures": "VARCHAR", "found": "VARCHAR",
     },
 }  # fmt: skip

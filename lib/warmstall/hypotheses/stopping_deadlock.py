@@ -7,6 +7,7 @@ blocks the scheduler with everything behind it. Nothing of this is logged at the
 Shown by:
     - looks at /api/ps in which expires_at stands in the past, unchanged, for longer than any request there took,
       while requests that began meanwhile fail, hang or are not answered
+    - the journal of the runbook recover-stuck-runner, which looks for itself before it ends a runner
     - at DEBUG, an expired runner with a reference count above zero over and over, or an eviction that waits for it
 Ruled out by:
     - looks at /api/ps throughout the trouble in which no model outstays its expires_at
@@ -51,6 +52,9 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
             found = found or finding.strength == "decisive" or finding.strength == "strong"
             yield finding
     yield from _scheduler_lines(facts)
+    for finding in _seen_by_the_runbook(facts):
+        found = True
+        yield finding
     if found:
         return
     troubled = facts.with_verdict("warm_stall", "client_abort", "unknown")
@@ -109,6 +113,17 @@ def _judged(facts: Facts, host: str, model: str, stay: pd.DataFrame) -> Evidence
         return supports(f"{sentence}, longer than any answered request took ({seconds_text(longest_s)})"
                         f"{_busy(facts, host, began, last)}.", *after, span=span)  # fmt: skip
     return hints(f"{sentence}, no longer than a request can take ({seconds_text(longest_s)}).", *after, span=span)
+
+
+def _seen_by_the_runbook(facts: Facts) -> Iterator[Evidence]:
+    """What recover-stuck-runner saw of a runner that it then ended, and that it was gone after that."""
+    told = facts.table("mitigations")
+    told = told[told["runbook"].eq("recover-stuck-runner")]
+    ended = told[told["event"].eq("step_verified") & told["step"].eq("end its runner")]
+    for row in told[told["event"].eq("run_started") & told["run"].isin(ended["run"])].to_dict("records"):
+        if row["found"]:
+            yield supports(f"The runbook that ended the runner had seen: {row['found']}",
+                           Place(row["host"], row["source"], int(row["line"])))  # fmt: skip
 
 
 def _lost(trials: pd.DataFrame, began: pd.Timestamp, last: pd.Timestamp) -> pd.DataFrame:

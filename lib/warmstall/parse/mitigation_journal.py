@@ -48,6 +48,7 @@ def parse_mitigation_journal(text: str) -> Parsed:
             "mitigations", number, at=at, run=run, event=event, step=_text(entry.get("step")),
             does=_text(entry.get("does")), sentence=_first(entry, _SENTENCES), outcome=_first(entry, _OUTCOMES),
             restarts=entry.get("restarts") is True, measures=json.dumps(measures) if measures else None,
+            found=_text(entry.get("found")),
             **runs.get(run, dict.fromkeys(_OF_THE_RUN, "")),
         )  # fmt: skip
     return parsed

@@ -9,6 +9,7 @@ from ..errors import ActionFailed
 from ..host import Command, Host
 
 _TIMEOUT_S = 5.0
+_SHOWN = 80
 _BOOT = "/proc/sys/kernel/random/boot_id"
 # macOS has no /proc; its `comm` is the path of the executable.
 PS_IDENTITY = Command("one process", ("ps", "-ww", "-o", "ppid=,lstart=,comm=", "-p", "{pid}"))
@@ -26,7 +27,8 @@ class Process:
     command: str
 
     def __str__(self) -> str:
-        return f"process {self.pid} ({self.command[:80]})"
+        command = self.command if len(self.command) <= _SHOWN else self.command[: _SHOWN - 1] + "…"
+        return f"process {self.pid} ({command})"
 
 
 def process_of(host: Host, pid: int) -> Process | None:

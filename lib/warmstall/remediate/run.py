@@ -207,6 +207,7 @@ class _Act:
             "run_started", self.run_id, runbook=self.plan.runbook, target=self.plan.target, plan=self.plan.id,
             mode=self.plan.mode, operator=self.operator, machine=platform.node(), version=__version__,
             settings={key: _plain(value) for key, value in self.plan.settings.items()}, summary=self.plan.summary,
+            found=" ".join(one.sentence for one in self.plan.preconditions if one.state == "met"),
             steps=[row.step for row in self.plan.rows],
         )  # fmt: skip
         if self.plan.mode == "undo":
