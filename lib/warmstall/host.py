@@ -13,6 +13,7 @@ import math
 import os
 import platform
 import re
+import secrets
 import shlex
 import signal
 import subprocess
@@ -146,8 +147,11 @@ class Host(ABC):
         return texts, worst
 
     def write(self, path: str, text: str, timeout_s: float = 10.0) -> Output:
-        """Write a whole file: under another name, put on the disk, then renamed; the first step that failed."""
-        partial = path + ".partial"
+        """Write a whole file: under another name, put on the disk, then renamed; the first step that failed.
+
+        The other name ends in `.partial` and cannot be foreseen: in /tmp somebody else might put a link there.
+        """
+        partial = f"{path}.{secrets.token_hex(6)}.partial"
         self.may(PUT)
         made = self.run(MAKE_FOLDER, timeout_s, path=os.path.dirname(path))
         if made.outcome != "captured":

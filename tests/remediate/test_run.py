@@ -13,9 +13,11 @@ import pytest
 from remediate.files_runbook import NAME, DeadlyJournal, blocked, measured, runner, step
 from warmstall.errors import ActionFailed, CannotTell
 from warmstall.host import LocalHost
+from warmstall.remediate.files import write_file
 from warmstall.remediate.journal import Journal
 from warmstall.remediate.lock import lock_path, locked
 from warmstall.remediate.step import Check, Verified
+from warmstall.remediate.target import open_target
 
 TESTS = Path(__file__).parents[1]
 
@@ -375,3 +377,17 @@ def test_every_line_is_on_the_disk_before_the_next_thing_happens(tmp_path, monke
         journal.write("measured", str(number))
     assert len(synced) == 4  # three lines, and the folder of a new file
     assert issubclass(DeadlyJournal, Journal)
+
+
+def test_a_link_that_was_laid_in_wait_is_not_written_through(tmp_path):
+    """Where others may write too, as in /tmp, the name that a file is written under first cannot be foreseen."""
+    victim, path = tmp_path / "victim", tmp_path / "x.conf"
+    victim.write_text("precious\n")
+    (tmp_path / "x.conf.partial").symlink_to(victim)
+    path.symlink_to(victim)
+    target = open_target("local", 20006, writing=True)
+    (tmp_path / "x.conf.0123456789ab.partial").write_text("left by a run that was killed\n")
+    write_file(target, str(path), "new\n")
+    assert victim.read_text() == "precious\n"
+    assert (path.read_text(), path.is_symlink()) == ("new\n", False)
+    assert not list(tmp_path.glob("x.conf.*.partial"))

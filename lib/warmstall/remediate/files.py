@@ -34,6 +34,7 @@ def remember_file(target: Target, path: str) -> Remembered:
 
 def write_file(target: Target, path: str, text: str) -> None:
     """Replace a file at one stroke, and read it back. Raises ActionFailed with what failed."""
+    _sweep(target, path)
     output = target.host.write(path, text)
     if output.outcome != "captured":
         raise ActionFailed(f"{path} was not written: {output.reason}.")
@@ -41,10 +42,16 @@ def write_file(target: Target, path: str, text: str) -> None:
         raise ActionFailed(f"{path} does not hold what was written; is it a folder, or does somebody else write it?")
 
 
+def _sweep(target: Target, path: str) -> None:
+    """Remove what a run that was killed while it wrote has left beside the file."""
+    for left in target.host.files(os.path.dirname(path), f"{os.path.basename(path)}.*.partial", _TIMEOUT_S):
+        target.host.run(REMOVE, _TIMEOUT_S, path=left)
+
+
 def restore_file(target: Target, remembered: Remembered) -> str:
     """Put back what was there before, or remove the file, and its folder if it was new and is empty."""
     path, previous = str(remembered["path"]), remembered["previous"]
-    target.host.run(REMOVE, _TIMEOUT_S, path=path + ".partial")  # of a run that was killed while it wrote
+    _sweep(target, path)
     if previous is not None:
         write_file(target, path, str(previous))
         return f"{path} holds what it held before."
