@@ -42,6 +42,8 @@ ELSEWHERE = {
     ".venv/bin/warmstall drill serve --port 11434": "is a server; run below on a free port",
     ".venv/bin/warmstall drill serve --port 11435": "is a server; run by remediate/test_docs.py, as all that asks it",
     ".venv/bin/warmstall runbook run free-vram --port 11435": "asks that server",
+    ".venv/bin/warmstall doctor": "fails where nothing can be collected; test_preflight.py has a server",
+    ".venv/bin/warmstall doctor --run-plan 1000 --model llama3:8b --prompt-tokens 3000": "run on a recording",
     ".venv/bin/warmstall runbook run free-vram --port 11435 --undo": "asks that server",
 }
 RUN_HERE = [command for command in dict.fromkeys(COMMANDS) if command not in ELSEWHERE]

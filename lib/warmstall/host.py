@@ -365,6 +365,8 @@ class RecordedHost(Host):
             self.contents.pop(words[-1], None)
         if command is READ_FILE and words[-1] in self.contents:
             return Output("captured", self.contents[words[-1]].encode()[-most_bytes:], exit_code=0)
+        if command is READ_FILE and shlex.join(words) not in self.outputs:
+            return Output("missing", reason=f"there is no {words[-1]}")
         if command is LIST_FILES:
             there = [
                 p for p in self.contents if os.path.dirname(p) == words[1] and fnmatch.fnmatch(p, f"*/{words[-1]}")
