@@ -311,7 +311,7 @@ class _Act:
         if undone:
             sentences.append(f"Taken back: {', '.join(undone)}.")
         if kept:
-            sentences.append(f"Done, and cannot be undone: {', '.join(kept)}.")
+            sentences.append(f"Begun, and cannot be undone: {', '.join(kept)}.")
         if failed:
             sentences.append(f"Not taken back: {'; '.join(failed)}. Undo these by hand.")
         if not self.started:
