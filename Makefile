@@ -7,7 +7,7 @@ STAMP := $(VENV)/installed
 # Some build machines forbid compiled modules; then every process that starts compiles pandas and its like again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help venv demo test lint bench lock docs fidelity captures accuracy incidents clean
+.PHONY: help venv demo test lint bench lock docs fidelity kills captures accuracy incidents clean
 
 help:
 	@echo "make demo   analyze a real incident and draw its report (warmstall-out/report.html)"
@@ -63,6 +63,10 @@ docs: $(STAMP)
 # Every recorded scenario played again on a drill; needs the recordings beside this folder, and about fifteen minutes.
 fidelity: $(STAMP)
 	WARMSTALL_ALL_REPLAYS=1 $(BIN)/python -m pytest tests/drill/test_fidelity.py
+
+# Every runbook killed after every line of its journal; about ten minutes on two cores.
+kills: $(STAMP)
+	WARMSTALL_ALL_KILLS=1 $(BIN)/python -m pytest tests/remediate -k "kill" --numprocesses=auto --dist=loadfile
 
 # Every hypothesis on every capture; CAPTURES is the folder that holds corpus/ and real-ollama/.
 CAPTURES ?= ../shared

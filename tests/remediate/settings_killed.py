@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from remediate.killed import run_and_kill
+from remediate.killed import lines_of, run_and_kill
 from remediate.service import DrillService, act
 from warmstall.remediate.journal import Journal
 from warmstall.remediate.run import Outcome
 
-# Of a run with measures and the two steps of a service's change: all after which it can be killed.
-LINES = range(1, 11)
+# Of a run with measures and the two steps of a service's change.
+LINES = lines_of(10)
 
 
 def killed_and_run_again(

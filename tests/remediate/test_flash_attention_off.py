@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
-from remediate.killed import run_and_kill
+from remediate.killed import lines_of, run_and_kill
 from remediate.service import PROGRAMS, DrillService, act, drill_service
 from warmstall.drill.timetable import Fault, Timetable
 from warmstall.errors import ParameterError
@@ -109,9 +109,7 @@ def test_what_does_not_come_into_force_is_taken_back(service, impatient):
     assert as_before(service)
 
 
-# Its steps are those of raise-service-limits, which is killed after every line; here before the file is written, on
-# both sides of the restart, and before it is judged whether it helped.
-@pytest.mark.parametrize("lines", range(1, LINES + 1))
+@pytest.mark.parametrize("lines", lines_of(LINES))
 def test_a_run_killed_after_any_line_is_recovered(service, lines):
     files = service.files()
     short = given(service, prompt_words=0)
