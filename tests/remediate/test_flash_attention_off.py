@@ -114,6 +114,7 @@ def test_a_run_killed_after_any_line_is_recovered(service, lines):
     files = service.files()
     short = given(service, prompt_words=0)
     assert run_and_kill(lines, NAME, short), "the run has fewer lines"
+    service.await_answer()  # a server that is just starting tells another thing at every look
     outcome = act(NAME, short)
     assert outcome.status in ("done", "nothing to do"), outcome
     if outcome.plan.mode == "undo":
