@@ -8,6 +8,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+# Programs that tests start, not modules to look for doctests in.
+collect_ignore_glob = ["*_programs/*"]
 ROOT = Path(__file__).resolve().parents[1]
 INCIDENTS = ROOT / "data" / "incidents"
 # The incidents that were recorded for the project; the others are reconstructions.

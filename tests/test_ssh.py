@@ -67,6 +67,7 @@ def _await_port(port: int, process: subprocess.Popen[bytes]) -> None:
             time.sleep(0.02)  # between two questions to a process that is starting
 
 
+@pytest.mark.usefixtures("no_other_server")
 def test_a_collection_over_ssh_holds_what_a_local_one_does(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     with sshd(tmp_path / "ssh") as (address, options), live_server(tmp_path / "live") as live:

@@ -24,8 +24,8 @@ import httpx
 import psutil
 import pytest
 
+from remediate.killed import look_and_approve
 from warmstall.drill.runner import free_port
-from warmstall.remediate.book import Book
 from warmstall.remediate.run import Outcome
 
 PROGRAMS = Path(__file__).parents[1] / "service_programs"
@@ -183,7 +183,4 @@ def drill_service(
 
 def act(runbook: str, parameters: Mapping[str, Any]) -> Outcome:
     """Look at the plan, approve it, and run it."""
-    with Book(runbook, parameters) as looked:
-        plan = looked.plan.id
-    with Book(runbook, {**parameters, "dry_run": False, "approved_plan": plan}) as book:
-        return book.outcome()
+    return look_and_approve(runbook, parameters)

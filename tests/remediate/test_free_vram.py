@@ -20,7 +20,7 @@ from warmstall.remediate.actions import free_vram, residency
 from warmstall.remediate.book import Book
 from warmstall.remediate.run import Outcome
 
-from .killed import run_and_kill
+from .killed import look_and_approve, run_and_kill
 from .stuck import Streaming, post, resident, streaming
 
 NAME = "free-vram"
@@ -48,10 +48,7 @@ def parameters(server: DrillServer, folder: Path, **more: Any) -> dict[str, Any]
 
 def act(given: dict[str, Any]) -> Outcome:
     """Approve whatever plan is shown, and do it."""
-    with Book(NAME, given) as book:
-        plan = book.plan.id
-    with Book(NAME, {**given, "dry_run": False, "approved_plan": plan}) as book:
-        return book.outcome()
+    return look_and_approve(NAME, given)
 
 
 @pytest.mark.parametrize("version", ERAS)
