@@ -6,16 +6,15 @@ Which server, and how the machine behaves, is in the environment. Nobody wants a
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections.abc import Mapping
 from typing import Any
 
 import psutil
 
+from remediate.killed import die_after
 from warmstall.host import LocalHost, Output
 from warmstall.remediate.book import Book
-from warmstall.remediate.journal import Journal
 
 _MEMINFO = """\
 MemTotal:       16000000 kB
@@ -63,7 +62,7 @@ def run_and_kill(lines: int, name: str, parameters: Mapping[str, Any]) -> bool:
     child = os.fork()
     if child == 0:
         try:
-            _kill_at(lines)
+            die_after(lines)
             with Book(name, {**parameters, "dry_run": False}) as book:
                 book.outcome()
             os._exit(0)
@@ -72,16 +71,3 @@ def run_and_kill(lines: int, name: str, parameters: Mapping[str, Any]) -> bool:
     _, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status) or os.waitstatus_to_exitcode(status) == 0
     return os.WIFSIGNALED(status)
-
-
-def _kill_at(lines: int) -> None:
-    written, append = 0, Journal.append
-
-    def append_and_die(self: Journal, entry: dict[str, Any]) -> None:
-        nonlocal written
-        append(self, entry)
-        written += 1
-        if written == lines:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    Journal.append = append_and_die  # type: ignore[method-assign]

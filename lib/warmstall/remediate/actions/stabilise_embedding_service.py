@@ -21,10 +21,10 @@ from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
-from ...errors import CannotTell, InputError
+from ...errors import InputError
 from ..services import manifests
-from ..services.service import change_service
-from ..services.wanted import differences, wanted
+from ..services.service import by_hand_step, change_service
+from ..services.wanted import wanted
 from ..step import Action, Check, Measures, Precondition, Step, Verified
 from ..target import Target
 from .embedding_service import (
@@ -147,27 +147,12 @@ def _patch(
 ) -> Step:  # fmt: skip
     """What a person does where the service is in a container, or nobody starts it."""
     wants = wanted(environment, limits)
-    variables = wanted(environment, {})
-
-    def missing(target: Target) -> list[str]:
-        now = find_service(target, "", service.port)
-        return differences(target, now.main, variables, {})
-
-    def check(target: Target) -> Check:
-        try:
-            differs = missing(target)
-        except CannotTell:
-            return Check("needed", "what the live process has cannot be read")
-        return Check("needed", ", ".join(differs)) if differs else Check("done", "the live process has them")
-
-    def verify(target: Target) -> Verified:
-        differs = missing(target)
-        return Verified(not differs, f"In the live process {', '.join(differs)}." if differs else
-                        f"The live process has {variables}.")  # fmt: skip
-
     commands = manifests.by_hand(service.service, wants, _NAME, service.main.command)
-    return Step("change the service", f"By hand, for {service.name}: {wants}", str(wants), check, None, verify,
-                by_hand=commands, felt_by="everyone who retrieves, while it starts", patience_s=1.0)  # fmt: skip
+    return by_hand_step(
+        "change the service", f"for {service.name}", wants, wanted(environment, {}),
+        lambda target: find_service(target, "", service.port).main, commands,
+        "everyone who retrieves, while it starts",
+    )  # fmt: skip
 
 
 def _command_line(service: EmbeddingService, settings: Mapping[str, Any], words: tuple[str, ...]) -> Step:

@@ -7,7 +7,7 @@ In every case the live process is what says whether a setting is in force.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from ...errors import CannotTell, ParameterError
 from ..processes import Process
@@ -17,7 +17,7 @@ from . import launchd, manifests, systemd
 from .canary import canary_measures
 from .wanted import Service, Wanted, differences, environment_of, wanted
 
-__all__ = ["Service", "canary_measures", "change_service", "service_of", "settings_now"]
+__all__ = ["Service", "by_hand_step", "canary_measures", "change_service", "service_of", "settings_now"]
 
 _TIMEOUT_S = 5.0
 _PATIENCE_S = 1.0
@@ -92,15 +92,21 @@ def change_service(
     if service.manager == "launchd":
         variables, rest = Wanted(wants.environment, {}), Wanted({}, wants.limits)
         steps = launchd.steps(target, service, variables) if variables.environment else ()
-        return (*steps, _by_hand_step(target, service, runbook, rest)) if rest.limits else steps
-    return (_by_hand_step(target, service, runbook, wants),)
+        return (*steps, _servers_step(target, service, runbook, rest)) if rest.limits else steps
+    return (_servers_step(target, service, runbook, wants),)
 
 
-def _by_hand_step(target: Target, service: Service, runbook: str, wants: Wanted) -> Step:
-    """A step for a person; a run of the same runbook afterwards sees whether it was done."""
+def by_hand_step(
+    name: str, where: str, wants: Wanted, seen: Wanted, live: Callable[[Target], Process], commands: tuple[str, ...],
+    felt_by: str,
+) -> Step:  # fmt: skip
+    """A step for a person; a run of the same runbook afterwards sees in the live process whether it was done.
+
+    `wants` is all that is to be changed, `seen` what of it a live process shows.
+    """
 
     def missing(target: Target) -> list[str]:
-        return differences(target, target.server(), wants, {})
+        return differences(target, live(target), seen, {})
 
     def check(target: Target) -> Check:
         try:
@@ -112,14 +118,18 @@ def _by_hand_step(target: Target, service: Service, runbook: str, wants: Wanted)
     def verify(target: Target) -> Verified:
         differs = missing(target)
         return Verified(not differs, f"In the live process, {', '.join(differs)}." if differs else
-                        f"The live process has {wants}.")  # fmt: skip
+                        f"The live process has {seen}.")  # fmt: skip
 
+    return Step(name, f"By hand, {where}: {wants}", str(wants), check, None, verify, by_hand=commands,
+                felt_by=felt_by, patience_s=_PATIENCE_S)  # fmt: skip
+
+
+def _servers_step(target: Target, service: Service, runbook: str, wants: Wanted) -> Step:
     names = {"compose": "the compose file", "kubernetes": "the workload", "launchd": "launchd"}
     who = names.get(service.manager, "the command line")
     commands = manifests.by_hand(service, wants, runbook, target.server().command)
-    return Step(f"change {who}", f"By hand, in {who}: {wants}", str(wants), check, None,
-                verify, by_hand=commands, felt_by="every client: the server is away for seconds, and models load again",
-                patience_s=_PATIENCE_S)  # fmt: skip
+    return by_hand_step(f"change {who}", f"in {who}", wants, wants, lambda target: target.server(), commands,
+                        "every client: the server is away for seconds, and models load again")  # fmt: skip
 
 
 def _environment(target: Target, server: Process) -> dict[str, str]:
