@@ -4,6 +4,7 @@ WarmstallError
 ├── InputError          the path or file given cannot be used as evidence (exit code 2)
 ├── ParameterError      a notebook parameter is unknown or has the wrong type (exit code 2)
 ├── OutputError         the results cannot be written (exit code 2)
+├── StepFailed          a step of the reference path could not be done (exit code 2)
 ├── CannotTell          what a runbook must know cannot be seen (exit code 3)
 └── ActionFailed        what a runbook did had no effect, or was refused by the target (exit code 1)
 """
@@ -23,6 +24,10 @@ class ParameterError(WarmstallError):
 
 class OutputError(WarmstallError):
     """The results cannot be written where they were asked for."""
+
+
+class StepFailed(WarmstallError):
+    """A step of the reference path (embed, search, generate …) could not be done; the sentence says which and why."""
 
 
 class CannotTell(WarmstallError):

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from remediate.docker import Store, vector_store
-from remediate.killed import run_and_kill
+from remediate.killed import look_and_approve, run_and_kill
 from warmstall.errors import CannotTell, InputError
 from warmstall.remediate.actions.vector_store import find_container, stated_path, written_roots
 from warmstall.remediate.book import Book
@@ -44,11 +44,7 @@ def parameters(store: Store, **more: Any) -> dict[str, Any]:
 
 def run(store: Store, **more: Any) -> Outcome:
     """Look at the plan, approve it, act."""
-    given = parameters(store, **more)
-    with Book(NAME, given) as book:
-        plan = book.plan.id
-    with Book(NAME, {**given, "dry_run": False, "approved_plan": plan}) as book:
-        return book.outcome()
+    return look_and_approve(NAME, parameters(store, **more))
 
 
 def forget(store: Store) -> None:

@@ -26,7 +26,7 @@ from warmstall.remediate.book import Book
 from warmstall.remediate.journal import Journal
 from warmstall.remediate.run import Outcome
 
-from .killed import run_and_kill
+from .killed import look_and_approve, run_and_kill
 from .stuck import Streaming, post, resident, streaming, stuck_runner
 
 NAME = "recover-stuck-runner"
@@ -70,12 +70,7 @@ def dry(given: dict[str, Any]) -> tuple[Outcome, str]:
         return book.outcome(), book.plan.id
 
 
-def act(given: dict[str, Any]) -> Outcome:
-    """Approve whatever plan is shown, and do it."""
-    with Book(NAME, given) as book:
-        plan = book.plan.id
-    with Book(NAME, {**given, "dry_run": False, "approved_plan": plan}) as book:
-        return book.outcome()
+act = partial(look_and_approve, NAME)
 
 
 def run_until_good(given: dict[str, Any]) -> list[str]:

@@ -18,7 +18,7 @@ import httpx
 import psutil
 import pytest
 
-from remediate.killed import run_and_kill
+from remediate.killed import look_and_approve, run_and_kill
 from remediate.service import _CLIENT, PROGRAMS, DrillService
 from warmstall.drill.runner import free_port
 from warmstall.errors import CannotTell, InputError
@@ -146,11 +146,7 @@ def parameters(service: Embedder, **more: Any) -> dict[str, Any]:
 
 def run(service: Embedder, **more: Any) -> Outcome:
     """Look at the plan, approve it, act."""
-    given = parameters(service, **more)
-    with Book(NAME, given) as book:
-        plan = book.plan.id
-    with Book(NAME, {**given, "dry_run": False, "approved_plan": plan}) as book:
-        return book.outcome()
+    return look_and_approve(NAME, parameters(service, **more))
 
 
 @needs_gunicorn

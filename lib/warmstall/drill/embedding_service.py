@@ -11,7 +11,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from .lexical import embed
+from ..rag.embedders.hashed_words import embed
 
 if TYPE_CHECKING:
     from starlette.requests import Request

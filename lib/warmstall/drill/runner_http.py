@@ -8,7 +8,7 @@ import sys
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from .lexical import embed
+from ..rag.embedders.hashed_words import embed
 from .runner_client import ClientGoneError, Connection, PromptTooLongError
 
 if TYPE_CHECKING:
