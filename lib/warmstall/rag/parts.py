@@ -60,6 +60,10 @@ class VectorStore(Protocol):
         """The sources in a collection, with the number of chunks of each."""
         ...
 
+    def ids(self, collection: str, source: str) -> set[str]:
+        """The ids of one source's chunks: an id tells its content, so taking in again knows what is there already."""
+        ...
+
     def search(self, collection: str, vector: Vectors, limit: int, user: str = "") -> list[Hit]:
         """The nearest chunks to one vector (shape (dimensions,)), nearest first; only that user's where one is named.
 
