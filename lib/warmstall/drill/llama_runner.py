@@ -70,7 +70,8 @@ def load(spec: RunnerSpec) -> Any:
     given.port = spec.port
     given.n_parallel = spec.parallel
     given.n_ctx = spec.num_ctx * spec.parallel
-    given.n_batch = given.n_ubatch = spec.num_batch
+    # A text that becomes one vector is read in one go.
+    given.n_batch = given.n_ubatch = spec.num_ctx if spec.embedding else spec.num_batch
     given.n_keep = 4
     given.ctx_shift = True
     given.verbosity = _LOG_VERBOSITY
@@ -79,7 +80,10 @@ def load(spec: RunnerSpec) -> Any:
     given.use_jinja = False
     given.chat_template = "chatml"
     given.load_mode = xllamacpp.llama_load_mode.LLAMA_LOAD_MODE_NONE
-    given.embedding = spec.embedding
+    if spec.embedding:
+        given.embedding = True
+        # One vector for a text; without it there is one for each of its tokens.
+        given.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
     if spec.num_thread:
         given.cpuparams.n_threads = spec.num_thread
     try:

@@ -97,6 +97,16 @@ _BIG = {
     "compute_base_mib": 64.01,
 }  # fmt: skip
 
+# As long as the vectors of the models of those names, and no more like them than that.
+_ALL_MINILM = {
+    **_TINY, "n_embd": 384, "n_ff": 768, "n_head": 12, "n_head_kv": 12, "file_bytes": 12_950_870,
+    "params_millions": 6.46,
+}  # fmt: skip
+_NOMIC = {
+    **_TINY, "n_embd": 768, "n_ff": 1536, "n_head": 12, "n_head_kv": 12, "file_bytes": 49_472_354,
+    "params_millions": 24.72,
+}  # fmt: skip
+
 MODELS: dict[str, DrillModel] = {
     model.name: model
     for model in (
@@ -111,6 +121,8 @@ MODELS: dict[str, DrillModel] = {
         DrillModel("missing_blob", "Big Random", **_BIG, broken="missing_blob"),  # type: ignore[arg-type]
         DrillModel("gemma3", "Gemma Random", **_MID, architecture="gemma3"),  # type: ignore[arg-type]
         DrillModel("embed", "Tiny Random", **_TINY, embedding=True),  # type: ignore[arg-type]
+        DrillModel("all-minilm", "Small Random", **_ALL_MINILM, embedding=True),  # type: ignore[arg-type]
+        DrillModel("nomic-embed-text", "Large Random", **_NOMIC, embedding=True),  # type: ignore[arg-type]
     )
 }
 

@@ -1,5 +1,7 @@
 """A model of half a megabyte with random weights, as a GGUF file: llama.cpp loads it and writes noise with it.
 
+Asked for longer vectors it is a wider model of one block, some megabytes large.
+
 The same seed gives the same bytes on every machine: the weights come from numpy's frozen generator and from no
 function whose last bit may differ. The vocabulary is byte-level, so that any UTF-8 text can be tokenized; some
 merges make usual English cheaper, as in real models.
@@ -14,9 +16,8 @@ from pathlib import Path
 
 CONTEXT_LENGTH = 4096
 EMBEDDING_LENGTH = 64
-BLOCK_COUNT = 4
 FEED_FORWARD_LENGTH = 176
-HEAD_COUNT = 2
+HEAD_LENGTH = 32
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -31,16 +32,16 @@ number who over know water than call first people may down side been now find sy
 """
 
 
-def random_gguf(folder: Path, seed: int = 1) -> Path:
-    """The file for that seed in the folder; written only if it is not there yet, and never seen half written."""
-    path = folder / f"random-llama-{seed}.gguf"
+def random_gguf(folder: Path, seed: int = 1, width: int = EMBEDDING_LENGTH) -> Path:
+    """The file for that seed and width in the folder; written only if it is not there yet, never seen half written."""
+    path = folder / (f"random-llama-{seed}.gguf" if width == EMBEDDING_LENGTH else f"random-llama-{width}-{seed}.gguf")
     if path.exists():
         return path
     folder.mkdir(parents=True, exist_ok=True)
     handle, unfinished = tempfile.mkstemp(prefix=f".{path.name}-", dir=folder)
     os.close(handle)
     try:
-        _write(Path(unfinished), seed)
+        _write(Path(unfinished), seed, width)
         os.replace(unfinished, path)
     finally:
         with contextlib.suppress(FileNotFoundError):
@@ -69,25 +70,26 @@ def merges() -> list[tuple[str, str]]:
     return list(pairs)
 
 
-def _write(path: Path, seed: int) -> None:
+def _write(path: Path, seed: int, width: int) -> None:
     # Slow to import, and an extra of the package: only who writes a model needs them.
     import gguf
     import numpy as np
 
+    blocks = 4 if width == EMBEDDING_LENGTH else 1
     joined = merges()
     vocabulary = [*byte_tokens(), *(left + right for left, right in joined), *SPECIAL_TOKENS]
     number = {token: index for index, token in enumerate(vocabulary)}
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name("Drill Random")
     writer.add_context_length(CONTEXT_LENGTH)
-    writer.add_embedding_length(EMBEDDING_LENGTH)
-    writer.add_block_count(BLOCK_COUNT)
+    writer.add_embedding_length(width)
+    writer.add_block_count(blocks)
     writer.add_feed_forward_length(FEED_FORWARD_LENGTH)
-    writer.add_head_count(HEAD_COUNT)
-    writer.add_head_count_kv(HEAD_COUNT)
+    writer.add_head_count(width // HEAD_LENGTH)
+    writer.add_head_count_kv(width // HEAD_LENGTH)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_freq_base(10000.0)
-    writer.add_rope_dimension_count(EMBEDDING_LENGTH // HEAD_COUNT)
+    writer.add_rope_dimension_count(HEAD_LENGTH)
     writer.add_vocab_size(len(vocabulary))
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
     writer.add_tokenizer_model("gpt2")
@@ -107,15 +109,15 @@ def _write(path: Path, seed: int) -> None:
     def weights(*shape: int) -> np.ndarray:
         return source.uniform(-0.5, 0.5, shape).astype(np.float16)
 
-    ones = np.ones(EMBEDDING_LENGTH, dtype=np.float32)
-    square = (EMBEDDING_LENGTH, EMBEDDING_LENGTH)
-    writer.add_tensor("token_embd.weight", weights(len(vocabulary), EMBEDDING_LENGTH))
-    for block in range(BLOCK_COUNT):
+    ones = np.ones(width, dtype=np.float32)
+    square = (width, width)
+    writer.add_tensor("token_embd.weight", weights(len(vocabulary), width))
+    for block in range(blocks):
         for name, shape in (
             ("attn_q", square), ("attn_k", square), ("attn_v", square), ("attn_output", square),
-            ("ffn_gate", (FEED_FORWARD_LENGTH, EMBEDDING_LENGTH)),
-            ("ffn_up", (FEED_FORWARD_LENGTH, EMBEDDING_LENGTH)),
-            ("ffn_down", (EMBEDDING_LENGTH, FEED_FORWARD_LENGTH)),
+            ("ffn_gate", (FEED_FORWARD_LENGTH, width)),
+            ("ffn_up", (FEED_FORWARD_LENGTH, width)),
+            ("ffn_down", (width, FEED_FORWARD_LENGTH)),
         ):  # fmt: skip
             writer.add_tensor(f"blk.{block}.{name}.weight", weights(*shape))
         writer.add_tensor(f"blk.{block}.attn_norm.weight", ones)

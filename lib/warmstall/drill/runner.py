@@ -178,7 +178,8 @@ class Runner:
         try:
             asked = {"content": texts, "prompt_tokens": tokens}
             answer = await self._client.post(f"http://127.0.0.1:{self.port}/embedding", json=asked)
-            return list(answer.json())
+            # llama-server does not tell how many tokens a text had; the server has counted them.
+            return [{"tokens_evaluated": count, **row} for count, row in zip(tokens, answer.json(), strict=True)]
         except (httpx.HTTPError, ValueError) as error:
             raise RunnerGoneError(str(error)) from error
 

@@ -70,12 +70,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _write_models(blobs: Path) -> None:
-    """Real inference needs a file for each model: one random model, under the names of all of them."""
-    from .random_gguf import random_gguf
+    """Real inference needs a file for each model: one random model, under the names of all that write text.
 
-    made = random_gguf(blobs)
+    Those that embed have one each, as wide as their vectors are long.
+    """
+    from .random_gguf import EMBEDDING_LENGTH, random_gguf
+
     for model in MODELS.values():
         if not model.broken and not (blobs / model.blob).exists():
+            made = random_gguf(blobs, width=model.n_embd if model.embedding else EMBEDDING_LENGTH)
             (blobs / model.blob).symlink_to(made.name)
 
 
