@@ -1,0 +1,308 @@
+"""Sends arrivals when they are due, whoever still waits, and records each call as it ends.
+
+A thread takes the next arrival, sleeps until it is due, sends it and takes another; as soon as it sends, somebody else
+must be there to take the next, so threads are started as calls pile up. Nothing is handed over at the due time, and no
+call's lateness moves the ones behind it. Calls without a due time wait for a free thread instead: a closed loop.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import groupby
+
+from .records import Arrival, Measurement, Sent
+
+_logger = logging.getLogger(__name__)
+
+MOST_THREADS = 512
+# Who still waits this long after the end of the load is left behind. Every part has a deadline of its own.
+PATIENCE_S = 120.0
+# Later than this is late: a thread wakes within a few milliseconds where it may.
+LATE_S = 0.02
+# Of one core; what runs under one lock can use no more.
+_BUSY_SHARE = 0.85
+# And later than this share of the time between two calls: less does not change the load.
+_LATE_SHARE = 0.1
+_CHECK_S = 0.2
+
+Send = Callable[[Arrival], Sent]
+Record = Callable[[Measurement], None]
+
+
+@dataclass(frozen=True)
+class Driven:
+    """What became of a load: how many calls, how punctually, and whether it was the generator that could not follow.
+
+    `not_sent` were due, or would have been, when the time was over; `left_behind` were still open when nobody waited
+    any longer. Lateness is of calls with a due time, `processor_share` of one core.
+    """
+
+    sent: int = 0
+    failed: int = 0
+    not_sent: int = 0
+    left_behind: int = 0
+    interrupted: bool = False
+    wall_s: float = 0.0
+    late_p50_s: float = 0.0
+    late_p99_s: float = 0.0
+    late_max_s: float = 0.0
+    processor_share: float = 0.0
+    threads: int = 0
+    # One sentence; empty where the load was the one that was wanted.
+    bottleneck: str = ""
+
+
+class Clock:
+    """The time; a test has one of its own."""
+
+    def now(self) -> float:
+        """Seconds that only ever go on."""
+        return time.monotonic()
+
+    def epoch(self) -> float:
+        """Seconds since 1970, as the clock on the wall shows them."""
+        return time.time()
+
+    def sleep(self, seconds: float, stop: threading.Event) -> None:
+        """Until then, or until it is stopped."""
+        stop.wait(seconds)
+
+
+def drive(
+    arrivals: Iterable[Arrival], send: Send, record: Record, seconds: float, stop: threading.Event,
+    most_threads: int = MOST_THREADS, patience_s: float = PATIENCE_S, clock: Clock | None = None,
+) -> Driven:  # fmt: skip
+    """Send finitely many arrivals, warm-up first, and record each as it ends; returns when the last one has ended.
+
+    `due_s` counts from the end of the warm-up, and `seconds` is for the warm-up and for the load, each. Arrivals
+    without a due time go step by step: the next step begins when the last call of this one has ended. After `stop` or
+    Ctrl-C nothing more is sent, and calls that are open have `patience_s` to end; a second Ctrl-C leaves at once.
+    Whatever `send` raises is a measurement that failed; what `record` raises ends the load and is raised.
+    """
+    load = _Load(send, record, stop, clock or Clock())
+    load.begin(seconds)
+    for (phase, _, _), calls in groupby(arrivals, _stage_of):
+        if load.phase != phase:
+            load.phase = phase
+            load.begin(seconds)
+        _Stage(load, calls, most_threads).run(patience_s)
+    return load.driven()
+
+
+def _stage_of(arrival: Arrival) -> tuple[str, str, int]:
+    """What must have ended before the next may begin; calls that are due at a time wait for nobody."""
+    if arrival.due_s is not None:
+        return arrival.phase, "", -1
+    return arrival.phase, arrival.step, arrival.clients
+
+
+class _Load:
+    """What is known of a whole load: its clock, and what came of its calls."""
+
+    def __init__(self, send: Send, record: Record, stop: threading.Event, clock: Clock) -> None:
+        self.send, self.stop, self.clock = send, stop, clock
+        self.phase = ""
+        self.not_sent = self.left_behind = self.threads = 0
+        self.interrupted = self.exhausted = False
+        self.problem: BaseException | None = None
+        self._record, self._lock = record, threading.Lock()
+        self._late: list[float] = []
+        self._sent = self._failed = 0
+
+    def begin(self, seconds: float) -> None:
+        """From here on due times count; wall times are those of one look at the clock on the wall."""
+        self.began, self._epoch, self._processor_s = self.clock.now(), self.clock.epoch(), time.process_time()
+        self.ends = self.began + seconds
+
+    def due(self, arrival: Arrival) -> float:
+        """When it is to be sent, by the clock that only goes on: now, where it tells no time."""
+        return self.clock.now() if arrival.due_s is None else self.began + arrival.due_s
+
+    def note(self, arrival: Arrival, due: float, started: float, ended: float, sent: Sent) -> None:
+        """Record a call that has ended."""
+        due = started if arrival.due_s is None else due
+        late_s = max(0.0, started - due)
+        self._record(
+            Measurement(
+                arrival.number, arrival.phase, arrival.step, arrival.arm, self._text(due), self._text(started),
+                self._text(ended), ended - started, late_s, ended - due, sent,
+            )
+        )  # fmt: skip
+        with self._lock:
+            self._sent += 1
+            self._failed += not sent.ok
+            if arrival.due_s is not None and arrival.phase == "measured":
+                self._late.append(late_s)
+
+    def _text(self, moment: float) -> str:
+        return datetime.fromtimestamp(self._epoch + moment - self.began, UTC).isoformat(timespec="microseconds")
+
+    def driven(self) -> Driven:
+        wall_s = max(self.clock.now() - self.began, 1e-9)
+        share = (time.process_time() - self._processor_s) / wall_s
+        late = sorted(self._late)
+        return Driven(
+            self._sent, self._failed, self.not_sent, self.left_behind, self.interrupted, wall_s, quantile(late, 0.5),
+            quantile(late, 0.99), late[-1] if late else 0.0, share, self.threads, self._bottleneck(late, wall_s, share),
+        )  # fmt: skip
+
+    def _bottleneck(self, late: list[float], wall_s: float, share: float) -> str:
+        """Why calls were not sent when they were due, as far as it was not the server."""
+        if not late:
+            if share <= _BUSY_SHARE or not self._sent:
+                return ""
+            return (
+                f"The generator is the bottleneck: it used {share:.0%} of a core, and its clients waited for each "
+                "other; send fewer at once, or from several processes."
+            )
+        late_p99_s = quantile(late, 0.99)
+        if late_p99_s <= max(LATE_S, _LATE_SHARE * wall_s / len(late)):
+            return ""
+        told = f"1 % of the calls were sent {1000 * late_p99_s:.0f} ms late or later"
+        if self.exhausted:
+            return (
+                f"The generator is the bottleneck: {told}, because {self.threads} calls were open and it opens no "
+                "more; latencies count the waiting, but the server met fewer calls at once than were due."
+            )
+        if share > _BUSY_SHARE:
+            return (
+                f"The generator is the bottleneck: {told}, and it used {share:.0%} of a core; ask for a lower rate, "
+                "or send from several processes."
+            )
+        return (
+            f"The generator's machine is the bottleneck: {told}, though the generator used only {share:.0%} of a "
+            "core; others kept it from running, or the server shares its processor."
+        )
+
+
+class _Stage:
+    """Calls that may be open side by side, and the threads that send them."""
+
+    def __init__(self, load: _Load, calls: Iterator[Arrival], most_threads: int) -> None:
+        self._load, self._calls, self._most_threads, self._most = load, calls, most_threads, most_threads
+        self._lock = threading.Lock()
+        self._threads = self._free = 0
+        self._open: dict[int, tuple[Arrival, float, float]] = {}
+        self._ended = threading.Event()
+        self._abandoned = False
+
+    def run(self, patience_s: float) -> None:
+        """Returns when the last call has ended or was left behind."""
+        load = self._load
+        try:
+            with self._lock:
+                self._start_thread()
+            while not self._ended.wait(_CHECK_S):
+                if load.stop.is_set() or load.clock.now() > load.ends:
+                    self._ended.wait(patience_s)
+                    break
+        except KeyboardInterrupt:
+            load.interrupted = True
+            load.stop.set()
+            try:
+                self._ended.wait(patience_s)
+            except KeyboardInterrupt:
+                _logger.warning("interrupted twice: open calls are left behind")
+        self._leave_behind()
+        if load.problem:
+            raise load.problem
+
+    def _start_thread(self) -> None:
+        """Called with the lock."""
+        self._threads += 1
+        self._free += 1
+        self._load.threads = max(self._load.threads, self._threads)
+        threading.Thread(target=self._work, name=f"load-{self._threads}", daemon=True).start()
+
+    def _work(self) -> None:
+        load = self._load
+        try:
+            while arrival := self._next():
+                due = load.due(arrival)
+                while (early_s := due - load.clock.now()) > 0 and not load.stop.is_set():
+                    load.clock.sleep(early_s, load.stop)
+                if early_s > 0:
+                    self._not_sent()
+                    break
+                self._one(arrival, due)
+        except BaseException as problem:  # of `record`: a disk that is full ends the load
+            load.problem = problem
+            load.stop.set()
+        with self._lock:
+            self._threads -= 1
+            if self._threads == 0:
+                self._ended.set()
+
+    def _next(self) -> Arrival | None:
+        load = self._load
+        with self._lock:
+            if self._abandoned or load.stop.is_set() or load.clock.now() >= load.ends:
+                return None
+            arrival = next(self._calls, None)
+            if arrival and arrival.due_s is not None and load.due(arrival) >= load.ends:
+                load.not_sent += 1
+                return None
+            if arrival and arrival.clients:
+                self._most = min(arrival.clients, self._most_threads)
+            return arrival
+
+    def _not_sent(self) -> None:
+        with self._lock:
+            self._load.not_sent += 1
+
+    def _one(self, arrival: Arrival, due: float) -> None:
+        load = self._load
+        with self._lock:
+            self._free -= 1
+            if self._free == 0:
+                if self._threads < self._most:
+                    self._start_thread()
+                elif arrival.due_s is not None:
+                    load.exhausted = True
+            started = load.clock.now()
+            self._open[arrival.number] = (arrival, due, started)
+        try:
+            sent = load.send(arrival)
+        except Exception as error:
+            _logger.exception("call %s could not be sent", arrival.number)
+            sent = Sent(ok=False, error=f"{type(error).__name__}: {error}")
+        ended = load.clock.now()
+        with self._lock:
+            self._free += 1
+            if self._abandoned:  # it was told already
+                return
+            del self._open[arrival.number]
+        load.note(arrival, due, started, ended, sent)
+
+    def _leave_behind(self) -> None:
+        """Calls that did not end are failures as well: without them the slowest would be missing.
+
+        Not where the load was stopped: they tell nothing then, and are sent again when it is resumed.
+        """
+        load = self._load
+        with self._lock:
+            self._abandoned = True
+            left = list(self._open.values())
+            load.left_behind += len(left)
+            load.not_sent += sum(1 for _ in self._calls)
+        if load.stop.is_set():
+            return
+        now = load.clock.now()
+        for arrival, due, started in left:
+            error = f"no answer within {now - started:.1f} s; left behind at the end of the load"
+            load.note(arrival, due, started, now, Sent(ok=False, error=error))
+
+
+def quantile(ordered: Sequence[float], share: float) -> float:
+    """By the nearest rank; 0 of nothing.
+
+    >>> quantile([1.0, 2.0, 3.0, 4.0], 0.5), quantile([], 0.99)
+    (2.0, 0.0)
+    """
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else 0.0
