@@ -204,7 +204,7 @@ def checked_settings(said: Mapping[str, Any], where: str) -> RagSettings:
 
 
 _KINDS = {
-    "store": ("duckdb", "chroma"), "embedder": ("ollama", "http", "sentence-transformers", "lexical"),
+    "store": ("duckdb", "chroma"), "embedder": ("ollama", "http", "sentence-transformers", "lexical", "two-phase"),
     "inference": ("ollama", "openai"),
 }  # fmt: skip
 
