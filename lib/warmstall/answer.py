@@ -13,7 +13,7 @@ from . import causes
 from .analysis import REQUEST_COLUMNS, Analysis
 from .hypotheses import Judgement, judge, stacked
 from .mitigations import runs_of
-from .observed import mitigations
+from .observed import mitigations, steps
 from .observed.facts import memory_findings, sentences
 from .parse.plain_text import printable
 from .postmortem import draft
@@ -103,7 +103,8 @@ def summarize(found: Analysis) -> dict[str, Any]:
         "mitigations": mitigations.summarized(found.case),
         "trials": {"unmatched": len(found.unmatched_trials)},
         "clocks": _clocks(found),
-        "beside_the_log": sentences(found.case, found.settings()),
+        "beside_the_log": _beside(found),
+        "steps": steps.summarized(found.case),
         "answer": answer(found),
     }  # fmt: skip
 
@@ -149,7 +150,7 @@ def _told_in(found: Analysis, most: int) -> list[str]:
         lines += ["Also in the log: " + "; ".join(facts) + "."]
     # What a cause has said already is not said again.
     said = " ".join(lines)
-    beside = [sentence for sentence in sentences(found.case, found.settings()) if sentence.rstrip(".") not in said]
+    beside = [sentence for sentence in _beside(found) if sentence.rstrip(".") not in said]
     if beside:
         more = f" And {len(beside) - most} more in the report." if len(beside) > most else ""
         lines += ["Beside the log:", *[f"- {sentence}" for sentence in beside[:most]]]
@@ -157,6 +158,11 @@ def _told_in(found: Analysis, most: int) -> list[str]:
     if collect := cannot_tell(found):
         lines += ["", "What this evidence cannot tell:", *[f"- {item}" for item in collect[:most]]]
     return lines
+
+
+def _beside(found: Analysis) -> list[str]:
+    """What other captures tell, first the application's own trace."""
+    return steps.sentences(found.case) + sentences(found.case, found.settings())
 
 
 def _done_about_it(found: Analysis) -> list[str]:

@@ -28,6 +28,7 @@ from .parse.encodings import decode, detect_encoding
 from .parse.log_events import FAMILIES
 from .parse.mitigation_journal import is_mitigation_journal
 from .parse.plain_text import printable
+from .parse.traces import is_traces
 from .parse.trial_files import is_trial_file, read_trial_file
 from .parse.wrappers import ANSI, is_json_wrapped, prefixes_in, unwrap_json
 
@@ -159,6 +160,8 @@ def kind_of(head: bytes, trial_columns: Mapping[str, str] | None = None) -> str:
     whole = [re.sub(ANSI, "", line) for line in text.split("\n")[:4000]]
     if is_mitigation_journal(whole):  # its sentences may quote lines of a log
         return JOURNAL_KIND
+    if is_traces(whole):  # its errors may quote some as well
+        return "traces"
     return "server-log" if _is_server_log(whole) else kinds_in([line.rstrip("\r") for line in whole], trial_columns)
 
 

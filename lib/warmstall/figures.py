@@ -297,6 +297,58 @@ def per_minute(requests: pd.DataFrame) -> go.Figure:
     return _titled(figure, title, caption)
 
 
+def latency_map(questions: pd.DataFrame) -> go.Figure:
+    """The spans of the questions in `observed.steps.shown_questions` as bars: below each span what is part of it."""
+    title = "What did a question wait for?"
+    if questions.empty:
+        return _sentence_only(title, "No trace of an application is in this evidence, so no question can be divided.")
+    parts = [(which, own) for which, own in questions.groupby("which", sort=False)]
+    rows = [int(own.row.max()) + 1 for _, own in parts]
+    longest = [float(own.from_s.add(own.wall_s).max()) for _, own in parts]
+    figure = make_subplots(
+        rows=len(parts), row_heights=[count + 1 for count in rows], vertical_spacing=70 / (26 * sum(rows) + 200),
+        subplot_titles=[f"{which} question: {duration_text(own.wall_s[own.row.eq(0)].max())}, from "
+                        f"{own.started_at.min():%Y-%m-%d %H:%M:%S} UTC" for which, own in parts],
+    )  # fmt: skip
+    names = list(dict.fromkeys(questions.sort_values("from_s", kind="stable").step))
+    told: set[str] = set()
+    for place, (_, own) in enumerate(parts, 1):
+        for step, spans in own.groupby("step", sort=False):
+            failed = spans.outcome.eq("error")
+            figure.add_bar(
+                base=spans.from_s.round(6).to_list(), x=spans.wall_s.clip(lower=longest[place - 1] / 1000).to_list(),
+                y=spans.row.to_list(), orientation="h", width=0.86, hoverinfo="text",
+                hovertext=[_span_hover(span) for span in spans.itertuples(index=False)],
+                text=[escaped(_shortened(f"{step} {of}".strip(), 40)) for of in spans.of], textposition="inside",
+                insidetextanchor="start", name=escaped(step), legendgroup=plain(step), showlegend=step not in told,
+                marker={"color": _LANE_COLOURS[names.index(step) % len(_LANE_COLOURS)],
+                        "line": {"width": [3 if each else 0.5 for each in failed],
+                                 "color": ["#7A1F4B" if each else "white" for each in failed]}},
+                row=place, col=1,
+            )  # fmt: skip
+            told.add(step)
+        figure.update_yaxes(range=[rows[place - 1] - 0.4, -0.6], visible=False, row=place, col=1)
+        figure.update_xaxes(row=place, col=1, **_linear_duration_axis(longest[place - 1]))
+    figure.update_xaxes(title_text="after the start of the question", row=len(parts), col=1)
+    figure.update_layout(
+        barmode="overlay", height=220 + 26 * sum(rows), legend_title_text="step",
+        uniformtext={"minsize": 9, "mode": "hide"},
+    )  # fmt: skip
+    caption = "Each bar is a step, below it what is part of it or ran beside it; a thick dark edge: it failed."
+    return _titled(figure, title, caption)
+
+
+def _span_hover(span: Any) -> str:
+    pieces = [
+        f"<b>{escaped(f'{span.step} {span.of}'.strip())}</b>, {duration_text(span.wall_s)}, "
+        f"of its own {duration_text(span.own_s)}",
+        f"thread {escaped(span.thread)}" if span.thread else "",
+        _wrapped(plain(span.error)[:300]),
+        f"{escaped(_tail(span.source))}:{span.line}",
+    ]
+    return "<br>".join(piece for piece in pieces if piece)
+
+
 # Tables
 
 

@@ -120,4 +120,13 @@ TABLES: dict[str, dict[str, str]] = {
         "event": "VARCHAR", "step": "VARCHAR", "does": "VARCHAR", "sentence": "VARCHAR", "outcome": "VARCHAR",
         "restarts": "BOOLEAN", "measures": "VARCHAR", "found": "VARCHAR",
     },
+    # A step of an application, as its own trace tells it. `outcome` is ok or error. `attributes` is a JSON object of
+    # what else it says: sizes, counts and names, never what was asked or answered.
+    "spans": _PLACE
+    | {
+        "trace_id": "VARCHAR", "span_id": "VARCHAR", "parent_id": "VARCHAR", "name": "VARCHAR", "service": "VARCHAR",
+        "thread": "VARCHAR", "pid": "BIGINT", "started_at": "TIMESTAMP", "ended_at": "TIMESTAMP", "wall_s": "DOUBLE",
+        "outcome": "VARCHAR", "error": "VARCHAR", "operation": "VARCHAR", "model": "VARCHAR", "collection": "VARCHAR",
+        "returned_rows": "BIGINT", "kept": "BIGINT", "attributes": "VARCHAR",
+    },
 }  # fmt: skip

@@ -25,6 +25,7 @@ from .process_samples import is_process_samples, parse_process_samples
 from .process_table import is_process_table, parse_process_table
 from .samples import is_samples, parse_samples
 from .systemctl_show import is_systemctl_show, parse_systemctl_show
+from .traces import is_traces, parse_traces
 from .trials import is_trials, parse_trials
 from .unit_files import is_unit_files, parse_unit_files
 from .verbose_timings import is_verbose_timings, parse_verbose_timings
@@ -47,6 +48,7 @@ _ALONE = (
     Capture("collection-record", is_collection_record, parse_collection_record),
     Capture("api-probes", is_api_probes, parse_api_probes),
     Capture("mitigation-journal", is_mitigation_journal, parse_mitigation_journal),
+    Capture("traces", is_traces, parse_traces),
 )
 _TOGETHER = (
     Capture("trials", is_trials, parse_trials),
