@@ -1,0 +1,122 @@
+"""The server that a load goes to: one that is named, or a drill's own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..errors import InputError, StepFailed
+from ..ollama import probe
+from ..rag.settings import RagSettings, ollama_url
+
+DRILL = "drill"
+_DRILL_MODEL = "tiny"
+_LOOKS_S = 5.0
+
+
+@dataclass(frozen=True)
+class Target:
+    """A server that answers. `log` is its log where it is known: a drill's."""
+
+    url: str
+    is_drill: bool = False
+    log: Path | None = None
+
+    @property
+    def port(self) -> int:
+        parts = urlsplit(self.url)
+        return parts.port or (443 if parts.scheme == "https" else 80)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether this machine's processes and memory are the server's.
+
+        >>> Target("http://127.0.0.1:11434").is_local, Target("http://gpu-box:11434").is_local
+        (True, False)
+        """
+        host = urlsplit(self.url).hostname or ""
+        try:
+            return ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost"
+
+
+@contextmanager
+def open_target(
+    target: str, folder: Path, say: Callable[[str], None] = lambda text: None, **drill: Any
+) -> Iterator[Target]:
+    """The server at an address; a drill's, in `folder` and as `drill` says, for "drill", and for "" without OLLAMA_HOST.
+
+    A drill's log is continued where the folder holds one. Raises InputError for what is no address, StepFailed for a
+    server that does not answer, WarmstallError for a drill that does not start.
+    """  # noqa: E501
+    if target == DRILL or (not target and not os.environ.get("OLLAMA_HOST", "").strip()):
+        from ..drill.server_process import DrillServer
+
+        if not target:
+            say("no target and no OLLAMA_HOST: a drill's server is started in place of a real one")
+        with DrillServer(folder, **drill) as server:
+            yield Target(server.url, True, server.log)
+        return
+    url = target.rstrip("/") if target else ollama_url()
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InputError(f"target {target!r}: expected an address such as http://127.0.0.1:11434, or {DRILL}.")
+    yield Target(url)
+
+
+def answers(target: Target) -> None:
+    """Raises StepFailed where nobody answers at the address."""
+    looked = probe(target.url, "/", _LOOKS_S)
+    if not looked["status"]:
+        raise StepFailed(f"{target.url}: no server answers ({looked['error']}); start it, or name another --target.")
+
+
+def pick_model(target: Target) -> str:
+    """The smallest model of the server that writes text; raises StepFailed where it has none."""
+    if target.is_drill:
+        return _DRILL_MODEL
+    body = probe(target.url, "/api/tags", _LOOKS_S)["body"]
+    listed = body.get("models") if isinstance(body, dict) else None
+    rows = [row for row in listed or () if isinstance(row, dict) and isinstance(row.get("name"), str)]
+    for row in sorted(rows, key=lambda row: (_size(row), row["name"])):
+        if _writes(target, row["name"]):
+            return str(row["name"])
+    raise StepFailed(f"{target.url}: has no model that writes text; pull one, or name it with --model.")
+
+
+def _size(row: dict[str, Any]) -> int:
+    return row["size"] if isinstance(row.get("size"), int) else 0
+
+
+def _writes(target: Target, model: str) -> bool:
+    body = probe(target.url, "/api/show", _LOOKS_S, "POST", {"model": model})["body"]
+    if not isinstance(body, dict):
+        return False
+    if isinstance(able := body.get("capabilities"), list):
+        return "completion" in able
+    # Versions before 0.6.4 do not tell; embedding models are of the BERT family.
+    details = body.get("details")
+    return isinstance(details, dict) and "bert" not in str(details.get("family") or "bert")
+
+
+def settings_for(settings: RagSettings, target: Target, model: str = "", lexical: bool = False) -> RagSettings:
+    """The settings with the target in the place of every address that they do not name themselves, and the model.
+
+    >>> settings_for(RagSettings(), Target("http://127.0.0.1:9"), "tiny").inference.url
+    'http://127.0.0.1:9'
+    """
+    settings = settings.lexical() if lexical else settings
+    embedders = {
+        name: replace(one, url=target.url) if one.kind == "ollama" and not one.url else one
+        for name, one in settings.embedders.items()
+    }
+    inference = settings.inference
+    inference = replace(inference, url=inference.url or target.url, model=model or inference.model)
+    return replace(settings, embedders=embedders, inference=inference)
