@@ -1,0 +1,167 @@
+"""A POST whose answer is read line by line as it comes, with one deadline for all of it.
+
+A socket's own deadline begins anew with every byte, so a server that trickles would never be late. A timer shuts the
+connection down at the deadline, whatever the server does meanwhile, and the server sees that its client has left.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Generator, Mapping
+from contextlib import suppress
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from ...errors import ParameterError
+from .failures import InferenceFailed, told
+
+_LONGEST_ERROR_BYTES = 65536
+_LONGEST_ANSWER_BYTES = 64 << 20
+_LISTING_S = 10.0
+
+
+class Server:
+    """One server, as several threads and their children may ask it: each call has a connection of its own."""
+
+    def __init__(self, url: str, headers: Mapping[str, str] | None = None, secret: str = "") -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ParameterError(f"[inference] url is {url!r}; expected http://host:port.")
+        standard = 443 if parts.scheme == "https" else 80
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        self.name = f"{host}:{parts.port or standard}"
+        self.base = f"{parts.scheme}://{self.name}"
+        self._secret = secret
+        # No connection is kept: one that the server closed meanwhile would fail a call that nothing is wrong with.
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+        self._client = httpx.Client(base_url=self.base, headers=headers, limits=limits, trust_env=False)
+
+    def lines(self, path: str, body: Mapping[str, Any], timeout_s: float, private: str) -> Generator[str]:
+        """The lines of the answer to a POST. Raises InferenceFailed: refused, a status of 400 or more, reset, late.
+
+        Closing the iterator closes the connection. `private` is what no error may quote.
+        """
+        sockets: list[socket.socket] = []
+        late = threading.Event()
+        begun = False
+
+        def noticed(event: str, info: Mapping[str, Any]) -> None:
+            stream = info.get("return_value")
+            if event.endswith((".connect_tcp.complete", ".start_tls.complete")) and stream is not None:
+                sockets.append(stream.get_extra_info("socket"))
+                if late.is_set():  # the timer came while there was nothing to shut down
+                    leave()
+
+        def leave() -> None:
+            late.set()
+            for each in sockets[-1:]:
+                with suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)  # wakes a read that waits; closing alone does not
+
+        watchdog = threading.Timer(timeout_s, leave)
+        watchdog.daemon = True
+        watchdog.start()
+        content = json.dumps(body).encode()
+        headers = {"Content-Type": "application/json"}
+        try:
+            with self._client.stream(
+                "POST", path, content=content, headers=headers, timeout=timeout_s, extensions={"trace": noticed}
+            ) as response:
+                if response.status_code >= 400:
+                    raise self._refused(response, private)
+                for line in _lines(response, self.name):
+                    begun = True
+                    yield line
+        except (httpx.HTTPError, OSError) as error:
+            if late.is_set() or isinstance(error, httpx.TimeoutException):
+                raise self._late(timeout_s, begun) from error
+            if isinstance(error, httpx.ConnectError):
+                raise self.absent() from error
+            raise InferenceFailed(
+                f"{self.name}: the connection ended {'within' if begun else 'before'} the answer "
+                f"({type(error).__name__}); see the server's log.",
+                "cut",
+            ) from error
+        finally:
+            watchdog.cancel()
+        if late.is_set():  # the end of a connection that we shut down looks like the end of an answer
+            raise self._late(timeout_s, begun)
+
+    def document(self, path: str) -> Any:
+        """The JSON that a GET answers. Raises InferenceFailed."""
+        try:
+            response = self._client.get(path, timeout=_LISTING_S)
+        except httpx.TimeoutException as error:
+            raise self._late(_LISTING_S, begun=False) from error
+        except httpx.HTTPError as error:
+            raise self.absent() from error
+        if response.status_code >= 400:
+            raise self._refused(response, "")
+        try:
+            return response.json()
+        except ValueError:
+            raise InferenceFailed(f"{self.name}{path} answered something that is no JSON.", "no_json", 200) from None
+
+    def absent(self) -> InferenceFailed:
+        return InferenceFailed(
+            f"{self.name}: no server answers there; start it, or say where it is ([inference] url, OLLAMA_HOST).",
+            "connection_refused",
+        )
+
+    def _late(self, timeout_s: float, begun: bool) -> InferenceFailed:
+        came = "the answer began and did not end" if begun else "nothing of the answer came"
+        return InferenceFailed(f"{self.name}: {came} within {timeout_s:g} s.", "timeout")
+
+    def _refused(self, response: httpx.Response, private: str) -> InferenceFailed:
+        """What a status of 400 or more says, with at most 64 KiB of its body."""
+        text = bytearray()
+        for piece in response.iter_bytes():
+            text += piece
+            if len(text) > _LONGEST_ERROR_BYTES:
+                break
+        said = bytes(text).decode("utf-8", "replace")
+        with suppress(ValueError, RecursionError):
+            said = error_of(json.loads(said)) or said
+        status = response.status_code
+        return InferenceFailed(
+            f"{self.name} answered {status}: {told(said, private, self._secret)}", f"{status}", status,
+            again=status in (408, 429) or status >= 500,
+        )  # fmt: skip
+
+    def refused_within(self, said: object, private: str) -> InferenceFailed:
+        """An error that came within an answer which had begun with status 200."""
+        return InferenceFailed(
+            f"{self.name} ended the answer with an error: {told(said, private, self._secret)}", "error_in_stream", 200
+        )
+
+
+def _lines(response: httpx.Response, name: str) -> Generator[str]:
+    """The lines of an answer, cut at line feeds alone: within JSON, Unicode's other ends of lines are text."""
+    waiting, received = b"", 0
+    for piece in response.iter_bytes():
+        received += len(piece)
+        if received > _LONGEST_ANSWER_BYTES:
+            raise InferenceFailed(
+                f"{name}: the answer is longer than {_LONGEST_ANSWER_BYTES >> 20} MiB.", "too_long", 200
+            )
+        *lines, waiting = (waiting + piece).split(b"\n")
+        for line in lines:
+            yield line.rstrip(b"\r").decode("utf-8", "replace")
+    if waiting:
+        yield waiting.decode("utf-8", "replace")
+
+
+def error_of(document: object) -> str:
+    """The error in a document, as Ollama or as OpenAI writes it; empty where there is none.
+
+    >>> error_of({"error": "model not found"}), error_of({"error": {"message": "no"}}), error_of({"done": True})
+    ('model not found', 'no', '')
+    """
+    said = document.get("error") if isinstance(document, Mapping) else None
+    if isinstance(said, Mapping):
+        return str(said.get("message") or said)
+    return str(said) if said else ""
