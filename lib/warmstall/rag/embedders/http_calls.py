@@ -14,6 +14,7 @@ import httpx
 from ...errors import StepFailed
 
 _log = logging.getLogger(__name__)
+_JSON = {"Content-Type": "application/json"}
 _MOST_BYTES = 256 * 1024 * 1024
 
 
@@ -66,10 +67,12 @@ class Caller:
     def _ask(self, came: list[Reply | Exception], method: str, path: str, asked: object) -> None:
         ends = time.monotonic() + self.timeout_s
         received = bytearray()
+        # In ASCII: a half of a surrogate pair, as a broken PDF has it, cannot be sent as UTF-8.
+        sent = None if asked is None else json.dumps(asked)
         try:
             with (
                 httpx.Client(verify=self._trusted, trust_env=False, timeout=self.timeout_s) as client,
-                client.stream(method, self.base_url + path, json=asked) as response,
+                client.stream(method, self.base_url + path, content=sent, headers=_JSON) as response,
             ):
                 for piece in response.iter_bytes():
                     received += piece
