@@ -25,7 +25,8 @@ async def _embed(request: Request) -> Response:
     from starlette.responses import JSONResponse
 
     texts = (await request.json())["texts"]
-    return JSONResponse({"kind": "lexical", "vectors": [embed(str(text), _DIMENSIONS) for text in texts]})
+    dimensions = int(request.path_params.get("dimensions", _DIMENSIONS))
+    return JSONResponse({"kind": "lexical", "vectors": [embed(str(text), dimensions) for text in texts]})
 
 
 def app() -> object:
@@ -37,7 +38,8 @@ def app() -> object:
 
     if parent := os.environ.get(_PARENT):
         die_with_parent(int(parent))
-    return Starlette(routes=[Route("/embed", _embed, methods=["POST"])])
+    paths = ("/embed", "/embed/{dimensions:int}")
+    return Starlette(routes=[Route(path, _embed, methods=["POST"]) for path in paths])
 
 
 def main() -> None:

@@ -51,6 +51,10 @@ KINDS: dict[str, FaultKind] = {
                   "warm_ok", ("memory_pressure",), "bytes a second", grows_memory=True),
         FaultKind("broken_stream", "runner", "The stream ends after its first chunk, with status 200.",
                   "runner_crash", ("runner_crash",)),
+        FaultKind("reasoning_leak", "runner", "The model writes its reasoning into its answers, between <think> tags.",
+                  "warm_ok", ("reasoning_leak",)),
+        FaultKind("ungrounded_citation", "runner", "The model cites a source that it was not given.",
+                  "warm_ok", ("ungrounded_answers",)),
         FaultKind("vram_not_freed", "server", "The GPU's memory does not come back after an unload.",
                   "cold_start", ("unload_not_freeing",)),
         FaultKind("stopped_runner", "outside", "The runner's process is stopped (SIGSTOP) and continued at the end.",
@@ -80,5 +84,11 @@ KINDS: dict[str, FaultKind] = {
                   "warm_ok", ("context_truncation",)),
         FaultKind("num_ctx_flapping", "clients", "Clients ask for different contexts in turn, and the model is loaded "
                   "anew for each.", "cold_start", ("reload_thrash",)),
+        FaultKind("sequential_retrieval", "clients", "An application searches its collections one after another, and "
+                  "embeds the question for each.", "warm_ok", ("sequential_retrieval",)),
+        FaultKind("embedder_race", "clients", "Threads of an application load its embedder at the same time.",
+                  "warm_ok", ("embedder_race",)),
+        FaultKind("empty_retrieval", "clients", "An application finds nothing near enough to a question, and asks the "
+                  "model all the same.", "warm_ok", ("empty_retrieval",)),
     )
 }  # fmt: skip

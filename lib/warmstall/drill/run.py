@@ -1,8 +1,8 @@
 """Runs one scenario: server, clients, faults and samples at once, and leaves a case folder with its truth.
 
-What is left is a case: under evidence/drill/ server.log, trials.csv, limits.txt, samples/ (ps.jsonl, simulated.jsonl)
-and the embedding service's log where there is one; beside evidence/, where no analysis reads it, truth.jsonl and
-scenario.toml. No process.
+What is left is a case: under evidence/drill/ server.log, trials.csv, limits.txt, samples/ (ps.jsonl, simulated.jsonl),
+the embedding service's log where there is one, and trace.jsonl and application.log where questions were asked; beside
+evidence/, where no analysis reads it, truth.jsonl and scenario.toml. No process.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ from .samples import Samples, SimulatedMemory
 from .scenario import EMBEDDING_SERVICE, Scenario
 from .services import EmbeddingService
 from .timetable import Timetable
-from .traffic import Clients, moment, write_trials
-from .truth import Interval, Truth, read_notes, write_truth
+from .traffic import PATIENCE_AT_THE_END_S, Clients, moment, write_trials
+from .truth import Interval, Truth, path_calls, read_notes, write_truth
 
 if TYPE_CHECKING:
+    from .questions import Application
     from .server_process import DrillServer
 
 # Where the evidence lies in the case; the drill is its host.
@@ -103,26 +104,35 @@ async def _run(scenario: Scenario, folder: Path, version: str, timetable: Timeta
     timetable.save(work / "timetable.json")
     server = _server(scenario, work, version, timetable.seed)
     service = EmbeddingService(evidence) if scenario.has_embedding_service else None
+    application = None
     try:
         # In a thread of the loop's own pool, which lives as long as the loop: the server dies with who started it.
         await asyncio.to_thread(server.__enter__)
         if service:
             await service.ready()
         _write_limits(evidence / "limits.txt", server.pid)
+        clients = Clients(scenario, timetable, server.url, service.url if service else "")
+        if scenario.asks_questions:
+            application = clients.application = _application(scenario, clients, evidence, work)
+            await asyncio.to_thread(application.prepare)
         timetable.epoch = time.time() + _START_S
         timetable.save(work / "timetable.json")
-        clients = Clients(scenario, timetable, server.url, service.url if service else "")
+        if application:
+            application.leaves_at = timetable.epoch + scenario.duration_s + PATIENCE_AT_THE_END_S
         injector = Injector(server, clients, timetable, service)
         await _play(scenario, evidence, timetable, server, service, clients, injector)
         problems = [*injector.problems, *([] if server.pid else ["the server ended by itself"])]
     finally:
+        if application:
+            await asyncio.to_thread(application.close)
         if service:
             await asyncio.to_thread(service.stop)
         await asyncio.to_thread(server.__exit__, None, None, None)
     trials = [trial for trial in clients.trials if trial.endpoint != EMBEDDING_SERVICE]
     shutil.copyfile(server.log, evidence / "server.log")
     write_trials(evidence / "trials.csv", trials)
-    truths = write_truth(folder / "truth.jsonl", trials, read_notes(server.truth), injector.intervals)
+    notes = read_notes(server.truth)
+    truths = write_truth(folder / "truth.jsonl", [*trials, *path_calls(notes)], notes, injector.intervals)
     _write_scenario(folder / "scenario.toml", scenario, version, timetable)
     shutil.rmtree(work)
     return Outcome(
@@ -157,6 +167,13 @@ async def _play(
         faults.cancel()
         await asyncio.gather(sampling, faults, return_exceptions=True)
     sampling.result()
+
+
+def _application(scenario: Scenario, clients: Clients, evidence: Path, work: Path) -> Application:
+    # The path takes half a second to be imported, and only few drills ask questions.
+    from .questions import Application
+
+    return Application(scenario, clients.urls, evidence, work, clients.began_to_answer)
 
 
 def _server(scenario: Scenario, work: Path, version: str, seed: int) -> DrillServer:

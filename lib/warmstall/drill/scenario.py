@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, ParameterError
+from ..rag.settings import checked_settings
 from .faults import KINDS
 from .gpu import SimulatedGpu
 from .timetable import Fault
@@ -25,6 +26,8 @@ ENDPOINTS = (
 )  # fmt: skip
 # Requests to the embedding service beside Ollama.
 EMBEDDING_SERVICE = "embedding service"
+# Questions to an application that answers them by the reference path.
+QUESTION = "question"
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,9 @@ class Traffic:
 
     Either a request every `every_s` seconds, whoever still waits, or `clients` that each send their next one
     `pause_s` after the last was answered. `timeout_s` is when a client gives up and closes its connection.
+
+    Questions go by the reference path: `path` says what of it is not as usual, `embedder` the same of both embedders;
+    of kind http they are the embedding service of the drill. With a `timeout_s` such a client tries only once.
     """
 
     model: str
@@ -50,6 +56,8 @@ class Traffic:
     pause_s: float = 0.5
     timeout_s: float = 0.0
     count: int = 0
+    path: Mapping[str, Any] = field(default_factory=dict)
+    embedder: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -87,7 +95,11 @@ class Scenario:
 
     @property
     def has_embedding_service(self) -> bool:
-        return any(one.endpoint == EMBEDDING_SERVICE for one in self.traffic)
+        return any(one.endpoint == EMBEDDING_SERVICE or one.embedder.get("kind") == "http" for one in self.traffic)
+
+    @property
+    def asks_questions(self) -> bool:
+        return any(one.endpoint == QUESTION for one in self.traffic)
 
 
 def scenario_names() -> list[str]:
@@ -212,9 +224,12 @@ def _check(scenario: Scenario, where: str) -> None:
         if one.endpoint != EMBEDDING_SERVICE and one.model not in scenario.models:
             raise ParameterError(f"{place}: model {one.model}: it is not in models"
                                  f"{_instead(one.model, scenario.models)}")  # fmt: skip
-        if one.endpoint not in (*ENDPOINTS, EMBEDDING_SERVICE):
+        if one.endpoint not in (*ENDPOINTS, EMBEDDING_SERVICE, QUESTION):
             raise ParameterError(f"{place}: endpoint {one.endpoint}: there is none of this name"
                                  f"{_instead(one.endpoint, ENDPOINTS)}")  # fmt: skip
+        if (one.path or one.embedder) and one.endpoint != QUESTION:
+            raise ParameterError(f"{place}: path and embedder are of endpoint question, not of {one.endpoint}.")
+        checked_settings({"path": one.path, "embedders": {"small": one.embedder, "large": one.embedder}}, place)
         if bool(one.every_s) == bool(one.clients) or min(one.every_s, one.clients, one.pause_s, one.timeout_s) < 0:
             raise ParameterError(f"{place}: expected either every_s or clients, above 0.")
         if not 0 <= one.start_s < min(one.end_s, scenario.duration_s):

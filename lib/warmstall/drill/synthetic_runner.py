@@ -17,6 +17,7 @@ from random import Random
 from typing import Any
 
 from . import growth
+from .answer_text import AnswerText
 from .go_text import stamp
 from .models import MODELS, DrillModel
 from .processes import die_with_parent, show_title
@@ -35,7 +36,6 @@ _SETTING_UP_S = 0.55
 _USUAL_TOKENS = 300
 # A request that comes with another's end finds its slot still at work.
 _CANCEL_S = 0.03
-_WORDS = ("the", "model", "answers", "with", "words", "that", "mean", "nothing", "and", "take", "time", "as", "real")
 
 
 class SyntheticRunner:
@@ -211,12 +211,13 @@ class SyntheticRunner:
         room = self.spec.num_ctx - task.prompt_tokens
         if not self.spec.shift and room < task.n_predict:
             task.n_predict, task.truncated = room, True
+        text = AnswerText(task.prompt, task.n_predict, self.timetable, self.model.name)
         while task.generated_tokens < task.n_predict:
             self._hold(connection)
             words, usual_s = [], 0.0
             while task.generated_tokens < min(task.n_predict, room) and usual_s < _QUANTUM_S:
                 usual_s += timing.token_s()
-                words.append(_WORDS[timing.random.randrange(len(_WORDS))])
+                words.append(text.word(task.generated_tokens, timing.random))
                 task.generated_tokens += 1
             self._tasks += len(words)
             slowness = timing.slowness("slow_decode")

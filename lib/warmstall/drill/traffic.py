@@ -7,17 +7,20 @@ import csv
 import itertools
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from .scenario import EMBEDDING_SERVICE, Scenario, Traffic
+from .scenario import EMBEDDING_SERVICE, QUESTION, Scenario, Traffic
 from .timetable import Timetable
+
+if TYPE_CHECKING:
+    from .questions import Application
 
 # The header by which a request's record on the client's side meets the one on the server's.
 REQUEST_HEADER = "X-Drill-Request"
@@ -26,7 +29,7 @@ FIGURES = (
 )  # fmt: skip
 COLUMNS = ("start_ts", "end_ts", "model", "endpoint", "status", "error", *FIGURES)
 # Who still waits this long after the end of the drill leaves too.
-_PATIENCE_AT_THE_END_S = 10.0
+PATIENCE_AT_THE_END_S = 10.0
 _WORDS = (
     "river", "stone", "window", "garden", "letter", "winter", "market", "silver", "candle", "bridge", "harbour",
     "meadow", "copper", "lantern", "orchard", "thunder", "velvet", "compass", "marble", "feather",
@@ -61,14 +64,19 @@ class Clients:
         self.scenario = scenario
         self.timetable = timetable
         self.trials: list[Trial] = []
-        self._urls = {False: url, True: service_url}
+        # Of the server, and of the embedding service where there is one.
+        self.urls = url, service_url
         self._answering: dict[str, str] = {}
         self._changed = asyncio.Condition()
         self._numbers = itertools.count(1)
         self._by_model: dict[str, int] = {}
+        # Who answers questions, where the scenario asks some.
+        self.application: Application | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def run(self) -> None:
         """Send everything; returns when the last answer has come, or its client has left."""
+        self._loop = asyncio.get_running_loop()
         # A connection of its own for each: a client that leaves then really closes it.
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
         async with httpx.AsyncClient(limits=limits, timeout=None, trust_env=False) as http:
@@ -87,6 +95,18 @@ class Clients:
         except TimeoutError:
             return False
         return True
+
+    def began_to_answer(self, model: str) -> Callable[[], object]:
+        """From any thread: an answer has begun. Gives back what to call when it has ended."""
+        assert self._loop, "questions are asked while the clients run"
+        loop, identity = self._loop, f"q{next(self._numbers):04}"
+        asyncio.run_coroutine_threadsafe(self._note_answering(identity, model), loop)
+        return lambda: loop.call_soon_threadsafe(self._answering.pop, identity, None)
+
+    async def _note_answering(self, identity: str, model: str) -> None:
+        self._answering[identity] = model
+        async with self._changed:
+            self._changed.notify_all()
 
     async def _flow(self, http: httpx.AsyncClient, number: int, one: Traffic) -> None:
         """One traffic row: its requests at a steady pace, or by clients that wait for their answers."""
@@ -113,10 +133,13 @@ class Clients:
             await asyncio.sleep(one.pause_s)
 
     async def _request(self, http: httpx.AsyncClient, one: Traffic, random: Random) -> None:
+        if one.endpoint == QUESTION and self.application:
+            await self.application.ask(one, random)
+            return
         trial = Trial(f"r{next(self._numbers):04}", one.model, one.endpoint, time.time())
         trial.context = int(one.options.get("num_ctx", 0))
         timeout_s = self._timeout_s(one)
-        left_s = self.scenario.duration_s + _PATIENCE_AT_THE_END_S - self._second()
+        left_s = self.scenario.duration_s + PATIENCE_AT_THE_END_S - self._second()
         allowed_s = min(timeout_s or left_s, max(left_s, 0.1))
         try:
             async with asyncio.timeout(allowed_s):
@@ -134,7 +157,7 @@ class Clients:
 
     async def _exchange(self, http: httpx.AsyncClient, one: Traffic, body: object, trial: Trial) -> None:
         is_service = one.endpoint == EMBEDDING_SERVICE
-        url = self._urls[is_service] + ("/embed" if is_service else one.endpoint)
+        url = self.urls[is_service] + ("/embed" if is_service else one.endpoint)
         async with http.stream("POST", url, json=body, headers={REQUEST_HEADER: trial.id}) as response:
             trial.status = str(response.status_code)
             done = not one.stream or response.status_code != 200
@@ -142,9 +165,7 @@ class Clients:
             async for line in response.aiter_lines():
                 if not trial.first_token:
                     trial.first_token = time.time()
-                    self._answering[trial.id] = trial.model
-                    async with self._changed:
-                        self._changed.notify_all()
+                    await self._note_answering(trial.id, trial.model)
                 pieces.append(line)
                 done = read_line(line, trial) or done
             if one.endpoint.startswith("/v1/") and not one.stream:

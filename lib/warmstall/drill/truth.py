@@ -289,7 +289,10 @@ def _uncertainty_s(trial: Trial, note: Mapping[str, Any] | None) -> float:
 
 
 def read_notes(path: Path) -> dict[str, dict[str, Any]]:
-    """The server's rows by request; a line that a kill cut short is left out."""
+    """The server's rows by request; a line that a kill cut short is left out.
+
+    A call of the reference path carries no number of the drill's and is given one here.
+    """
     notes: dict[str, dict[str, Any]] = {}
     if not path.exists():
         return notes
@@ -298,9 +301,23 @@ def read_notes(path: Path) -> dict[str, dict[str, Any]]:
             row = json.loads(line)
         except ValueError:
             continue
-        if isinstance(row, dict) and row.get("id"):
-            notes[str(row["id"])] = row
+        if isinstance(row, dict):
+            notes[str(row.get("id") or f"p{len(notes):04}")] = row
     return notes
+
+
+def path_calls(notes: Mapping[str, Mapping[str, Any]]) -> list[Trial]:
+    """The calls of the reference path: what their client saw is told by the server alone, as nobody else is asked."""
+    return [
+        Trial(
+            identity, note["model"], note["path"], note["arrived_at"], note["ended_at"],
+            # Whoever left saw no status, whatever the access line says.
+            status="" if note["outcome"] == "aborted" or not note["status"] else str(note["status"]),
+            error="" if note["outcome"] == "done" else note["outcome"], gave_up=note["outcome"] == "aborted",
+        )
+        for identity, note in notes.items()
+        if not note.get("id")
+    ]  # fmt: skip
 
 
 def write_truth(
