@@ -182,18 +182,11 @@ def _told(send: Sender) -> Sender:
 
 
 def _sent_of(generated: Generated, measures: Mapping[str, float]) -> Sent:
-    final = generated.final
-    tokens = _whole(final.get("eval_count"))
-    writing_ns = _whole(final.get("eval_duration"))
-    # Where the server does not tell, the time between the first token and the end is the client's own.
-    writing_s = writing_ns / 1e9 if writing_ns else generated.wall_s - (generated.ttft_s or 0.0)
-    load_ns = _whole(final.get("load_duration"))
+    from ..rag.inference.generating import tokens_per_s
+
+    tokens, load = (generated.final.get(name) for name in ("eval_count", "load_duration"))
     return Sent(
-        ok=True, ttft_s=generated.ttft_s, output_tokens=tokens,
-        tokens_per_s=tokens / writing_s if tokens and writing_s > 0 else None,
-        load_duration_s=None if load_ns is None else load_ns / 1e9, attempts=generated.attempts, measures=measures,
+        ok=True, ttft_s=generated.ttft_s, output_tokens=tokens if isinstance(tokens, int) else None,
+        tokens_per_s=tokens_per_s(generated), load_duration_s=load / 1e9 if isinstance(load, int) else None,
+        attempts=generated.attempts, measures=measures,
     )  # fmt: skip
-
-
-def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None

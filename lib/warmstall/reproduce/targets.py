@@ -107,7 +107,7 @@ def _writes(target: Target, model: str) -> bool:
 
 
 def settings_for(settings: RagSettings, target: Target, model: str = "", lexical: bool = False) -> RagSettings:
-    """The settings with the target in the place of every address that they do not name themselves, and the model.
+    """The settings with the target's address, for embedders of Ollama where they name none of their own; and the model.
 
     >>> settings_for(RagSettings(), Target("http://127.0.0.1:9"), "tiny").inference.url
     'http://127.0.0.1:9'
@@ -117,6 +117,5 @@ def settings_for(settings: RagSettings, target: Target, model: str = "", lexical
         name: replace(one, url=target.url) if one.kind == "ollama" and not one.url else one
         for name, one in settings.embedders.items()
     }
-    inference = settings.inference
-    inference = replace(inference, url=inference.url or target.url, model=model or inference.model)
+    inference = replace(settings.inference, url=target.url, model=model or settings.inference.model)
     return replace(settings, embedders=embedders, inference=inference)

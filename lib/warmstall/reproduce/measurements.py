@@ -1,0 +1,105 @@
+"""measurements.csv: one row a call, written as it ends, so that a run that was killed has lost only what was open."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import OutputError
+from ..guarding.trial_file import plain_error
+from .records import Measurement
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = (
+    "number", "phase", "step", "arm", "due_at", "started_at", "ended_at", "wall_s", "late_s", "latency_s", "ok",
+    "error", "ttft_s", "output_tokens", "tokens_per_s", "load_duration_s", "attempts", "trace_id", "measures",
+)  # fmt: skip
+_TEXTS = ("phase", "step", "arm", "error", "trace_id", "measures")
+_TIMES = ("due_at", "started_at", "ended_at")
+
+
+class Measurements:
+    """The rows of one file; `clean` takes out of an error what may not stand in a case.
+
+    Raises OutputError when it cannot be written, holds something else, or is being written by another process.
+    """
+
+    def __init__(self, path: Path, clean: Callable[[str], str] = lambda text: text) -> None:
+        self.path, self._clean, self._lock = path, clean, threading.Lock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("a+b")
+            self._alone()
+            self._file.seek(0)
+            there = self._file.read()
+            self._file.truncate(there.rfind(b"\n") + 1)  # a kill may have cut the last row
+            head = there.partition(b"\n")[0].decode("utf-8", "replace")
+            if not there[: there.rfind(b"\n") + 1]:
+                self._write(",".join(COLUMNS) + "\n")
+            elif head != ",".join(COLUMNS):
+                raise OutputError(f"{path}: is there and holds something else; give another folder.")
+        except OSError as error:
+            raise self._refused(error) from error
+
+    def append(self, measurement: Measurement) -> None:
+        """One row, on its way to the disk before this returns."""
+        row: dict[str, Any] = {**asdict(measurement), **asdict(measurement.sent)}
+        row |= {name: plain_error(str(row[name])) for name in ("phase", "step", "arm")}
+        row["error"] = plain_error(self._clean(row["error"]))
+        row["measures"] = json.dumps(row["measures"]) if row["measures"] else ""
+        row |= {name: round(row[name], 6) for name in COLUMNS if isinstance(row[name], float)}
+        text = io.StringIO()
+        csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n").writerow(row)
+        try:
+            with self._lock:
+                self._write(text.getvalue())
+        except OSError as error:
+            raise self._refused(error) from error
+
+    def numbers(self) -> set[int]:
+        """The numbers of the calls that were measured."""
+        with self.path.open(newline="", encoding="utf-8") as handle:
+            return {int(row["number"]) for row in csv.DictReader(handle)}
+
+    def read(self) -> pd.DataFrame:
+        """All rows in the order in which they ended: times as UTC timestamps, each of the `measures` a column."""
+        import pandas as pd
+
+        texts = dict.fromkeys(_TEXTS, str)
+        rows = pd.read_csv(self.path, dtype=texts, keep_default_na=False, na_values={
+            name: [""] for name in COLUMNS if name not in _TEXTS
+        })  # fmt: skip
+        for name in _TIMES:
+            rows[name] = pd.to_datetime(rows[name], utc=True, format="ISO8601")
+        rows["ok"] = rows["ok"].astype(bool)
+        measures = pd.DataFrame([json.loads(text or "{}") for text in rows.pop("measures")], index=rows.index)
+        return rows.join(measures)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _write(self, text: str) -> None:
+        self._file.write(text.encode("utf-8", "replace"))
+        self._file.flush()
+
+    def _alone(self) -> None:
+        """Two processes would measure every call twice."""
+        with suppress(ImportError):  # of Windows
+            import fcntl
+
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise OutputError(f"{self.path}: another process is measuring into it; let it end.") from None
+
+    def _refused(self, error: OSError) -> OutputError:
+        return OutputError(f"{self.path}: cannot be written ({error.strerror or error}).")

@@ -1,0 +1,65 @@
+"""What a reproduction is asked for."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from ..errors import InputError, ParameterError
+from ..rag.settings import RagSettings
+from .records import Profile
+from .senders import PROMPT_TOKENS
+
+What = Literal["question", "call", "embed"]
+WHAT: tuple[str, ...] = get_args(What)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A load of questions, bare calls or embeddings to a target, and the case that it leaves.
+
+    `target` is an address, "drill", or empty: that of the settings, OLLAMA_HOST, or else a drill. `lexical` needs no
+    embedding model. `questions` is a file with one question a line; without it those of the knowledge that ships are
+    asked. `collect` captures the host at the end, `logs` are the server's, copied into the case. `drill` are
+    arguments of `DrillServer`.
+    """
+
+    case: Path
+    profile: Profile = field(default_factory=Profile)
+    target: str = ""
+    model: str = ""
+    what: What = "call"
+    settings: RagSettings = field(default_factory=RagSettings)
+    lexical: bool = False
+    prompt_tokens: int = PROMPT_TOKENS
+    output_tokens: int = 64
+    questions: str = ""
+    user: str = ""
+    watch_every_s: float = 2.0
+    collect: bool = False
+    logs: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
+    drill: dict[str, Any] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Raises ParameterError or InputError for what cannot be."""
+        if self.what not in WHAT:
+            raise ParameterError(f"what is {self.what!r}; expected {', '.join(WHAT)}.")
+        for name in ("prompt_tokens", "output_tokens"):
+            if not 1 <= getattr(self, name) <= 1_000_000:
+                raise ParameterError(f"{name} is {getattr(self, name)!r}; expected 1 to 1000000.")
+        for path in (*self.logs, *filter(None, (self.questions,))):
+            if not Path(path).is_file():
+                raise InputError(f"{path}: there is no such file.")
+
+    def plan(self) -> dict[str, Any]:
+        """What the measurements depend on: the same plan in the same folder is gone on with."""
+        named = ("profile", "target", "model", "what", "settings", "lexical", "prompt_tokens", "output_tokens", "user")
+        whole = asdict(self)
+        plan = {name: whole[name] for name in named}
+        for name, path in (("table", self.profile.table), ("questions", self.questions)):
+            if path and Path(path).is_file():
+                plan[f"sha256 of {name}"] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        return plan
