@@ -7,9 +7,12 @@ import re
 # Fenced blocks, then code within a line: what looks like a citation there is an index.
 _CODE = re.compile(r"^[ \t]*(```|~~~).*?(?:^[ \t]*\1[`~]*[ \t]*$|\Z)|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 # [1]  [1, 2]  [1-3]  [^1]  [source 1]  [Sources 1 and 2]  【1】  【1†L3-L9】
+_SPACE = r"\s{0,3}"  # bounded: an answer of spaces must not take long to read
+_NUMBER = r"\d{1,3}(?!\d)"
 _CITATION = re.compile(
-    r"[\[【]\s*\^?\s*(?:sources?|doc(?:ument)?s?|quellen?)?\s*"
-    r"(\d{1,3}(?!\d)(?:\s*(?:[,;&–—-]|and|und)\s*(?:\^|sources?\s*)?\d{1,3}(?!\d))*)\s*(?:†[^\]】]{0,80})?[\]】]",
+    rf"[\[【]{_SPACE}\^?(?:(?:sources?|docs?|documents?|quellen?)\b)?{_SPACE}"
+    rf"({_NUMBER}(?:{_SPACE}(?:[,;&–—-]|and|und){_SPACE}(?:\^|sources?{_SPACE})?{_NUMBER})*){_SPACE}"
+    r"(?:†[^\]】]{0,80})?[\]】]",
     re.IGNORECASE,
 )
 _PART = re.compile(r"(\d+)(?:\s*[–—-]\s*(\d+))?")

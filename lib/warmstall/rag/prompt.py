@@ -28,7 +28,7 @@ _LONGEST_ATTRIBUTION = 120
 _NUMBERED = re.compile(r"[\[【](\^?\d[\d,;\s–-]*)[\]】]")
 # What opens or ends a part of this prompt, or of the template that a model's server puts around it.
 _MARKS = re.compile(
-    r"<(?=\s*/?\s*(?:sources?|question|system|user|assistant|s)\b)|<(?=\||<|/?(?:start|end)_of_turn|(?:bos|eos)>)|\[(?=/?INST)",
+    r"<(?=\s{0,3}/?\s{0,3}(?:sources?|question|system|user|assistant|s)\b)|<(?=\||<|/?(?:start|end)_of_turn|(?:bos|eos)>)|\[(?=/?INST)",
     re.IGNORECASE,
 )
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]")

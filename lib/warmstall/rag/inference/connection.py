@@ -41,7 +41,7 @@ class Server:
         self._client = httpx.Client(base_url=self.base, headers=headers, limits=limits, trust_env=False)
 
     def lines(self, path: str, body: Mapping[str, Any], timeout_s: float, private: str) -> Generator[str]:
-        """The lines of the answer to a POST. Raises InferenceFailed: refused, a status of 400 or more, reset, late.
+        """The lines of the answer to a POST. Raises InferenceFailed: refused, a status other than 200, reset, late.
 
         Closing the iterator closes the connection. `private` is what no error may quote.
         """
@@ -71,7 +71,7 @@ class Server:
             with self._client.stream(
                 "POST", path, content=content, headers=headers, timeout=timeout_s, extensions={"trace": noticed}
             ) as response:
-                if response.status_code >= 400:
+                if not response.is_success:
                     raise self._refused(response, private)
                 for line in _lines(response, self.name):
                     begun = True
@@ -99,7 +99,7 @@ class Server:
             raise self._late(_LISTING_S, begun=False) from error
         except httpx.HTTPError as error:
             raise self.absent() from error
-        if response.status_code >= 400:
+        if not response.is_success:
             raise self._refused(response, "")
         try:
             return response.json()
@@ -117,7 +117,7 @@ class Server:
         return InferenceFailed(f"{self.name}: {came} within {timeout_s:g} s.", "timeout")
 
     def _refused(self, response: httpx.Response, private: str) -> InferenceFailed:
-        """What a status of 400 or more says, with at most 64 KiB of its body."""
+        """What a status of no success says, with at most 64 KiB of its body."""
         text = bytearray()
         for piece in response.iter_bytes():
             text += piece

@@ -118,6 +118,8 @@ def _receive(inference: Inference, prompt: Prompt, settings: PathSettings) -> Ge
     reason = str(final.get("done_reason") or "")
     if not text:
         raise _empty(reasoning, reason, told.unclosed)
+    if told.unclosed and settings.strip_reasoning:
+        logger.warning("generate: the answer ends within reasoning that was not closed (finish reason: %s)", reason)
     return Generated(
         text=text, reasoning=reasoning, finish_reason=reason, wall_s=time.perf_counter() - began,
         ttft_s=times[0] - began if times else None,

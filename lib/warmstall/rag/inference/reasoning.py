@@ -12,6 +12,8 @@ process:"); they are not told from an answer's own, and stay.
 from __future__ import annotations
 
 import re
+import string
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -26,7 +28,7 @@ class Style:
 
 
 STYLES = (
-    Style("<think>", ("</think>",), "DeepSeek R1, QwQ, Qwen 3, GLM 4.5, MiniMax M2, Phi 4 reasoning, Magistral 1.0"),
+    Style("<think>", ("</think>",), "DeepSeek R1, QwQ, Qwen 3, GLM 4.5, MiniMax M2, Phi 4 reasoning"),
     Style("<thinking>", ("</thinking>",), "Reflection, and models told so in their prompt"),
     Style("<reasoning>", ("</reasoning>",), "models trained on R1's recipe with other words"),
     Style("<thought>", ("</thought>",), "EXAONE Deep"),
@@ -36,7 +38,7 @@ STYLES = (
     Style("<|channel|>commentary", ("<|end|>", "<|channel|>final"), "gpt-oss (harmony)", alone=False),
     # Without its special tokens, harmony leaves this between reasoning and answer.
     Style("", ("assistantfinal",), "gpt-oss, special tokens left out"),
-    Style("[THINK]", ("[/THINK]",), "Magistral 1.1 and newer"),
+    Style("[THINK]", ("[/THINK]",), "Magistral"),
     Style("◁think▷", ("◁/think▷",), "Kimi VL thinking, Kimi k1.5"),
     Style("<|open|>think<|sep|>", ("<|close|>think<|sep|>",), "Kimi K3"),
     Style("<seed:think>", ("</seed:think>",), "Seed OSS"),
@@ -49,26 +51,33 @@ WRAPPING = (
     "<|END_RESPONSE|>", "<|begin_of_solution|>", "<|end_of_solution|>",
 )  # fmt: skip
 
-_OPENINGS = {style.opening.lower(): style for style in STYLES if style.opening}
-_ALONE = {closing.lower() for style in STYLES if style.alone for closing in style.closings}
+
+def _any_of(marks: Iterable[str]) -> re.Pattern[str]:
+    """Tags are found in capitals too; words in brackets, or bare ones, only as their models write them."""
+    written = (f"(?i:{re.escape(mark)})" if mark.startswith("<") else re.escape(mark) for mark in marks)
+    return re.compile("|".join(written), re.ASCII)
 
 
-def _any_of(marks: set[str]) -> re.Pattern[str]:
-    return re.compile("|".join(re.escape(mark) for mark in sorted(marks, key=len, reverse=True)), re.IGNORECASE)
+_SMALL = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+_OPENINGS = {style.opening.translate(_SMALL): style for style in STYLES if style.opening}
+_CLOSINGS_ALONE = [closing for style in STYLES if style.alone for closing in style.closings]
+_ALONE = {closing.translate(_SMALL) for closing in _CLOSINGS_ALONE}
+_REASONING = [*(style.opening for style in STYLES if style.opening), *_CLOSINGS_ALONE]
 
-
-_WRAPPED = {mark.lower() for mark in WRAPPING}
-_OUTSIDE = _OPENINGS.keys() | _ALONE | _WRAPPED
-_SEARCH_OUTSIDE = _any_of(_OUTSIDE)
-_SEARCH_INSIDE = {style: _any_of({one.lower() for one in style.closings}) for style in STYLES}
-_SEARCH_REASONING = _any_of(_OPENINGS.keys() | _ALONE)
-_WRAPPING = _any_of(_WRAPPED)
-# Marks of reasoning are as long as this at most: so much of a text may be the beginning of one.
-_LONGEST = max(len(mark) for mark in _OUTSIDE)
+_OUTSIDE = _any_of([*_REASONING, *WRAPPING])
+_INSIDE = {style: _any_of(style.closings) for style in STYLES}
+_ANY_REASONING = _any_of(_REASONING)
+_WRAPPING = _any_of(WRAPPING)
+# All that a mark may begin with, short of the whole.
+_BEGINNINGS = {
+    mark.translate(_SMALL)[:length] for mark in (*_REASONING, *WRAPPING, "<|end|>") for length in range(1, len(mark))
+}
+_FIRSTS = frozenset(each[0] for each in _BEGINNINGS)
+_LONGEST = max(map(len, _BEGINNINGS))
 
 
 class Reasoning:
-    """Takes the pieces of an answer as they come, and tells reasoning from text; the cuts between pieces do not matter.
+    """Takes the pieces of an answer as they come, and tells reasoning from text; where they are cut does not matter.
 
     >>> told = Reasoning()
     >>> [told.feed(piece) for piece in ("<thi", "nk>Is it 4", "?</thin", "k>\\nIt is 4.")]
@@ -96,7 +105,7 @@ class Reasoning:
 
     @property
     def unclosed(self) -> bool:
-        """Whether the text so far ends within reasoning."""
+        """Whether what came so far ends within reasoning."""
         return self._style is not None
 
     def feed(self, piece: str) -> str:
@@ -105,52 +114,51 @@ class Reasoning:
         return self._read(final=False)
 
     def finish(self) -> str:
-        """What was held back: nothing comes any more."""
+        """What was held back, when nothing comes any more."""
         return self._read(final=True)
 
     def _read(self, final: bool) -> str:
         given: list[str] = []
-        while found := self._next_mark():
-            before, mark = self._waiting[: found.start()], found.group().lower()
+        while found := (_OUTSIDE if self._style is None else _INSIDE[self._style]).search(self._waiting):
+            before, mark = self._waiting[: found.start()], found.group()
             self._waiting = self._waiting[found.end() :]
             if self._style is not None:
                 self._thought.append(before)
                 self._style, self._code = None, _Code()
-                continue
-            self._code.read(before)
-            if self._code.inside:
-                self._code.read(found.group())
-                self._take(before + found.group(), given)
-                continue
-            self._take(before, given)
-            if mark in _OPENINGS:
-                self._style = _OPENINGS[mark]
-            elif mark in _ALONE:
-                self._thought += self._text
-                self._text, given, self._code = [], [], _Code()
-        rest = self._waiting if final else self._waiting[: len(self._waiting) - self._held()]
+            else:
+                self._meet(before, mark, given)
+        rest = self._waiting if final else self._waiting[: len(self._waiting) - _held(self._waiting)]
         self._waiting = self._waiting[len(rest) :]
         if self._style is not None:
             self._thought.append(rest)
         else:
-            self._code.read(rest)
             self._take(rest, given)
         return "".join(given)
 
+    def _meet(self, before: str, mark: str, given: list[str]) -> None:
+        """A mark outside of reasoning, and the text before it."""
+        self._take(before, given)
+        name = mark.translate(_SMALL)
+        if self._code.inside:
+            self._take(mark, given)
+        elif name in _OPENINGS:
+            self._style = _OPENINGS[name]
+        elif name in _ALONE:
+            self._thought += self._text
+            self._text.clear()
+            given.clear()
+            self._code = _Code()
+
     def _take(self, text: str, given: list[str]) -> None:
-        if text:
-            self._text.append(text)
-            given.append(text)
+        self._code.read(text)
+        self._text.append(text)
+        given.append(text)
 
-    def _next_mark(self) -> re.Match[str] | None:
-        search = _SEARCH_OUTSIDE if self._style is None else _SEARCH_INSIDE[self._style]
-        return search.search(self._waiting)
 
-    def _held(self) -> int:
-        """How many characters at the end may be the beginning of a mark."""
-        marks = _OUTSIDE if self._style is None else {closing.lower() for closing in self._style.closings}
-        end = self._waiting[-_LONGEST:].lower()
-        return next((len(end) - at for at in range(len(end)) if any(mark.startswith(end[at:]) for mark in marks)), 0)
+def _held(waiting: str) -> int:
+    """How many characters at the end may be the beginning of a mark."""
+    end = waiting[-_LONGEST:].translate(_SMALL)
+    return next((len(end) - at for at, first in enumerate(end) if first in _FIRSTS and end[at:] in _BEGINNINGS), 0)
 
 
 class _Code:
@@ -158,19 +166,25 @@ class _Code:
 
     def __init__(self) -> None:
         self._fenced = False
-        self._line = ""
+        self._backticks = 0
+        self._start = ""
 
     @property
     def inside(self) -> bool:
-        return self._fenced or self._line.count("`") % 2 == 1
+        return self._fenced or self._backticks % 2 == 1
 
     def read(self, text: str) -> None:
-        for part in text.splitlines(keepends=True):
-            self._line += part
-            if part.endswith("\n"):
-                if self._line.lstrip().startswith(("```", "~~~")):
-                    self._fenced = not self._fenced
-                self._line = ""
+        *ended, line = text.split("\n")
+        for each in ended:
+            self._go_on(each)
+            if self._start.lstrip().startswith(("```", "~~~")):
+                self._fenced = not self._fenced
+            self._backticks, self._start = 0, ""
+        self._go_on(line)
+
+    def _go_on(self, text: str) -> None:
+        self._backticks += text.count("`")
+        self._start += text[: 8 - len(self._start)] if len(self._start) < 8 else ""
 
 
 def split_reasoning(text: str) -> tuple[str, str]:
@@ -196,7 +210,7 @@ def holds_reasoning(text: str) -> bool:
     (True, False)
     """
     code, at = _Code(), 0
-    for found in _SEARCH_REASONING.finditer(text):
+    for found in _ANY_REASONING.finditer(text):
         code.read(text[at : found.start()])
         at = found.start()
         if not code.inside:
