@@ -158,14 +158,17 @@ class Inference:
             ask["n_predict"] = n_predict + 1
         await self._take_slot(call, runner)
         began = time.perf_counter()
-        begun = False
+        begun = whole = False
         chunks = runner.complete(ask)
         try:
             while True:
-                chunk = await self._unless_gone(call, anext(chunks, None))
+                following = anext(chunks, None)
+                # Who has read the last line may leave at once: that cuts no answer short.
+                chunk = await (following if whole else self._unless_gone(call, following))
                 if chunk is None:
                     break
                 if chunk.get("stop"):
+                    whole = True
                     self._note(call, chunk)
                     if not call.is_chat and not call.options.get("raw"):
                         self._read_vocabulary(runner)

@@ -144,8 +144,11 @@ class Injector:
     async def _embedding_service_crash(self, plan: FaultPlan) -> tuple[float, dict[str, object]]:
         if self._service is None:
             raise NotDoneError("no embedding service runs in this scenario")
-        pid = await self._service.worker_pid()
-        return self._signal(pid, signal.SIGSEGV), {"pid": pid, "signal": "SIGSEGV"}
+        pids = await asyncio.to_thread(self._service.worker_pids, int(plan.fault.intensity))
+        if not pids:
+            raise NotDoneError("the embedding service has no worker")
+        began = min(self._signal(pid, signal.SIGSEGV) for pid in pids)
+        return began, {"pids": pids, "signal": "SIGSEGV"}
 
     async def _runner_in_a_request(self, plan: FaultPlan) -> int:
         """The pid of the model's runner, while it answers somebody."""

@@ -46,12 +46,10 @@ class EmbeddingService:
         """The supervisor and its workers."""
         return [self._process.pid, *(worker.pid for worker in self._workers())]
 
-    async def worker_pid(self) -> int:
-        """The worker that has run longest."""
+    def worker_pids(self, count: int) -> list[int]:
+        """So many of its workers, those first that have run longest; fewer where there are not as many."""
         workers = sorted(self._workers(), key=lambda worker: worker.create_time())
-        if not workers:
-            raise RuntimeError("the embedding service has no worker")
-        return int(workers[0].pid)
+        return [worker.pid for worker in workers[:count]]
 
     def stop(self) -> None:
         """End it and its workers."""
