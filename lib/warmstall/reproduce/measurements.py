@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import OutputError
 from ..guarding.trial_file import plain_error
-from .records import Measurement
+from .records import Measurement, Sent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,8 +70,19 @@ class Measurements:
         with self.path.open(newline="", encoding="utf-8") as handle:
             return {int(row["number"]) for row in csv.DictReader(handle)}
 
+    def rows(self) -> list[Measurement]:
+        """All rows as they were appended; errors as they were written."""
+        return [_measurement_of(row) for row in self._frame().astype(object).to_dict("records")]
+
     def read(self) -> pd.DataFrame:
         """All rows in the order in which they ended: times as UTC timestamps, each of the `measures` a column."""
+        import pandas as pd
+
+        rows = self._frame()
+        measures = pd.DataFrame([json.loads(text or "{}") for text in rows.pop("measures")], index=rows.index)
+        return rows.join(measures)
+
+    def _frame(self) -> pd.DataFrame:
         import pandas as pd
 
         texts = dict.fromkeys(_TEXTS, str)
@@ -81,8 +92,7 @@ class Measurements:
         for name in _TIMES:
             rows[name] = pd.to_datetime(rows[name], utc=True, format="ISO8601")
         rows["ok"] = rows["ok"].astype(bool)
-        measures = pd.DataFrame([json.loads(text or "{}") for text in rows.pop("measures")], index=rows.index)
-        return rows.join(measures)
+        return rows
 
     def close(self) -> None:
         self._file.close()
@@ -103,3 +113,19 @@ class Measurements:
 
     def _refused(self, error: OSError) -> OutputError:
         return OutputError(f"{self.path}: cannot be written ({error.strerror or error}).")
+
+
+def _measurement_of(row: dict[str, Any]) -> Measurement:
+    told = {
+        name: None if row[name] != row[name] else row[name] for name in ("ttft_s", "tokens_per_s", "load_duration_s")
+    }
+    tokens = row["output_tokens"]
+    sent = Sent(
+        row["ok"], row["error"], output_tokens=None if tokens != tokens else int(tokens), attempts=row["attempts"],
+        trace_id=row["trace_id"], measures=json.loads(row["measures"] or "{}"), **told,
+    )  # fmt: skip
+    due_at, started_at, ended_at = (row[name].isoformat(timespec="microseconds") for name in _TIMES)
+    return Measurement(
+        row["number"], row["phase"], row["step"], row["arm"], due_at, started_at, ended_at,
+        row["wall_s"], row["late_s"], row["latency_s"], sent,
+    )  # fmt: skip
