@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -21,32 +20,28 @@ from .inference.reasoning import holds_reasoning
 from .parts import Embedder
 from .prompt import build_prompt
 from .records import Answer, Hit, Prompt
+from .retrieval import retrieve
 from .settings import EmbedderSettings, RagSettings
+from .stores.opening import open_store
 
 logger = logging.getLogger(__name__)
 
 
 class LazyEmbedders(Mapping[str, Embedder]):
-    """The embedders by name, each opened when it is first asked for, once in a process and for all its threads."""
+    """The embedders by name, each opened when it is first asked for, which the trace shows."""
 
     def __init__(self, settings: Mapping[str, EmbedderSettings], tracer: Tracer) -> None:
         self._settings, self._tracer = settings, tracer
-        self._lock = threading.Lock()
-        self._opened: dict[tuple[int, str], Embedder] = {}
+        # A process that is forked off opens its own. No lock: `open_embedder` has one that survives a fork.
+        self._used: set[tuple[int, str]] = set()
 
     def __getitem__(self, name: str) -> Embedder:
-        key = (os.getpid(), name)  # a process that was forked off opens its own
-        if (found := self._opened.get(key)) is not None:
-            return found
-        settings = self._settings[name]
-        if not settings.lock:  # to show what a race does, each thread opens one
-            return self._open(key, settings)
-        with self._lock:
-            return self._opened.get(key) or self._open(key, settings)
-
-    def _open(self, key: tuple[int, str], settings: EmbedderSettings) -> Embedder:
+        settings, use = self._settings[name], (os.getpid(), name)
+        if use in self._used:
+            return open_embedder(settings)
         with self._tracer.start_as_current_span("load embedder", attributes={"gen_ai.request.model": settings.model}):
-            self._opened[key] = embedder = open_embedder(settings)
+            embedder = open_embedder(settings)
+        self._used.add(use)
         return embedder
 
     def __iter__(self) -> Iterator[str]:
@@ -61,8 +56,6 @@ class RagPath:
 
     def __init__(self, settings: RagSettings, tracer: Tracer) -> None:
         """Opens store and inference at once, embedders when they are first asked. Raises StepFailed."""
-        from .stores.opening import open_store
-
         self.settings = settings
         self.tracer = tracer
         self.embedders: Mapping[str, Embedder] = LazyEmbedders(settings.embedders, tracer)
@@ -80,8 +73,6 @@ class RagPath:
 
     def retrieve(self, question: str, user: str = "") -> list[Hit]:
         """What is found for a question, the best first. Raises StepFailed."""
-        from .retrieval import retrieve
-
         if not question.strip():
             raise StepFailed("The question is empty; expected some words.")
         return retrieve(question, self.settings, self.embedders, self.store, self.tracer, user)
@@ -116,11 +107,7 @@ class RagPath:
         return replace(answer, wall_s=time.perf_counter() - began)
 
     def _found(self, question: str, user: str, span: Span) -> list[Hit]:
-        try:
-            hits = self.retrieve(question, user)
-        except Exception:
-            logger.exception("answer: the question was not searched for")
-            raise
+        hits = self.retrieve(question, user)
         note = not hits and self.settings.path.say_when_nothing_found
         span.set_attributes({"warmstall.documents_found": len(hits), "warmstall.note_given": note})
         if not hits:
