@@ -80,6 +80,11 @@ class Effect:
             return 1.0 not in self.ratio
         return self.difference is not None and 0.0 not in self.difference
 
+    @property
+    def same(self) -> bool:
+        """Whether every call of both arms had one and the same value: no interval can be made of that."""
+        return self.enough and self.kind != "rate" and self.difference == Interval(0.0, 0.0, 0.0)
+
     def as_json(self) -> dict[str, Any]:
         """Plain values; what is unknown is null."""
         plain = asdict(self) | {"enough": self.enough, "shown": self.shown}

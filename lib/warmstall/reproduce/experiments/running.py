@@ -1,0 +1,122 @@
+"""An experiment from beginning to end: its servers, its case, its trials, its answer."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ...drill.timetable import Timetable
+from ...rag.settings import RagSettings
+from ..bench import Bench, Wished
+from ..case import ReproductionCase
+from ..experiment import Bounds, Experiment, Trial, run
+from ..experiment_result import ExperimentResult
+from ..targets import DRILL, Target, answers, open_target, settings_for
+from ..wanted import Wanted
+from .catalogue import experiment_named
+from .serving import clients_of
+
+Say = Callable[[str], None]
+# Of a drill: slow enough that its own way to answer is the smaller part of a call.
+_DRILL_MODEL = "mid"
+
+
+def run_experiment(
+    name: str, wanted: Wanted, second_target: str = "", say: Say = lambda text: None,
+    stop: threading.Event | None = None, done: Callable[[int, int], None] = lambda done, of: None,
+) -> ExperimentResult:  # fmt: skip
+    """Run one of EXPERIMENTS where `wanted` says, and leave a case; the same in the same folder is gone on with.
+
+    Of the profile count `calls` (trials of each arm), `seconds`, `warm_up`, `seed`, and `levels` for `concurrency`.
+    `done` is told after each trial how many there were, and of how many. Ctrl-C ends it with what it has. Raises
+    ParameterError and InputError for what cannot be, OutputError for the folder, StepFailed where a server or a part
+    does not answer at the beginning.
+    """
+    experiment = experiment_named(name)
+    wanted.check()
+    if name == "concurrency":
+        experiment = replace(experiment, arms=clients_of(wanted.profile.levels))
+    profile = wanted.profile
+    bounds = Bounds(profile.calls, profile.seconds, profile.warm_up, profile.seed)
+    bounds.check()
+    plan = wanted.plan() | {"experiment": name, "second_target": second_target}
+    with ReproductionCase(wanted.case, plan, wanted.keep) as case:
+        prepared = _prepared(experiment, wanted, second_target, case, say)
+        result = run(experiment, prepared, bounds, case.measurements.append, case.measurements.rows(), stop, done)
+        case.note({"experiment": result.as_json()})
+        say("looking whether a secret is left in the case …")
+        case.close()
+    if not result.stopped:
+        case.forget_scratch()
+    return replace(result, case=str(wanted.case))
+
+
+@contextmanager
+def _prepared(
+    experiment: Experiment, wanted: Wanted, second_target: str, case: ReproductionCase, say: Say
+) -> Iterator[Mapping[str, Trial]]:
+    """The trials of the arms, while their servers run and the host is watched; at the end the logs are copied."""
+    with ExitStack() as opened:
+        servers = _servers(experiment, wanted, second_target, case, opened, say)
+        bench = Bench(
+            _settings(wanted, servers, case), case.trace(), servers[1].url if len(servers) > 1 else "",
+            wanted.profile.seed,
+        )  # fmt: skip
+        trials = opened.enter_context(experiment.prepare(bench, experiment.arms))
+        if servers and servers[0].is_local:
+            opened.enter_context(case.watched(servers[0].port, wanted.watch_every_s))
+        elif servers:
+            say(f"{servers[0].url} is on another machine, which was not watched; run there: warmstall watch")
+        try:
+            yield trials
+        finally:
+            for log, name in zip((server.log for server in servers), ("server.log", "second-server.log"), strict=False):
+                if log:
+                    case.add_log(log, name)
+            for path in wanted.logs:
+                case.add_log(Path(path))
+
+
+def _servers(
+    experiment: Experiment, wanted: Wanted, second_target: str, case: ReproductionCase, opened: ExitStack, say: Say
+) -> list[Target]:
+    """Those that were given, or drills; a second drill only beside a first one. Raises StepFailed for a silent one."""
+    servers: list[Target] = []
+    for number, wished in enumerate(experiment.servers):
+        address = second_target if number else wanted.target or wanted.settings.inference.url
+        if number and not address:
+            if not servers[0].is_drill:
+                break
+            address = DRILL
+        folder = case.scratch / f"server-{number + 1}"
+        drill = _drill(wished, folder, wanted.profile.seed) | wanted.drill
+        servers.append(opened.enter_context(open_target(address, folder, say, **drill)))
+        answers(servers[-1])
+    return servers
+
+
+def _drill(wished: Wished, folder: Path, seed: int) -> dict[str, Any]:
+    """Arguments of DrillServer for what an experiment wishes."""
+    if not wished.faults:
+        return {"environment": wished.environment}
+    folder.mkdir(parents=True, exist_ok=True)
+    timetable = folder / "timetable.json"
+    Timetable(0.0, wished.faults, seed).save(timetable)
+    return {"environment": wished.environment, "timetable": timetable}
+
+
+def _settings(wanted: Wanted, servers: list[Target], case: ReproductionCase) -> RagSettings:
+    """The settings for the first server. A drill's vectors, and hashed words, have no place among the user's own."""
+    if not servers:
+        return wanted.settings
+    drill = servers[0].is_drill
+    model = wanted.model or wanted.settings.inference.model or (_DRILL_MODEL if drill else "")
+    settings = settings_for(wanted.settings, servers[0], model, wanted.lexical)
+    if settings.store.kind == "duckdb" and not settings.store.path and (drill or wanted.lexical):
+        case.scratch.mkdir(parents=True, exist_ok=True)
+        settings = replace(settings, store=replace(settings.store, path=str(case.scratch / "knowledge.duckdb")))
+    return settings
