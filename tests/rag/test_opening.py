@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import threading
 import time
 import traceback
@@ -102,6 +103,8 @@ def _forked(told: Path) -> int:
     """A worker in which four threads use the embedder at once; it writes what came of it."""
     if pid := os.fork():
         return pid
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(60)  # a worker that waits for a lock of its parent waits for ever
     found: dict[str, object] = {"error": ""}
     try:
         embedders, failures = raced(SETTINGS, 4)
