@@ -132,7 +132,8 @@ async def _run(scenario: Scenario, folder: Path, version: str, timetable: Timeta
     shutil.copyfile(server.log, evidence / "server.log")
     write_trials(evidence / "trials.csv", trials)
     notes = read_notes(server.truth)
-    truths = write_truth(folder / "truth.jsonl", [*trials, *path_calls(notes)], notes, injector.intervals)
+    trials += path_calls(notes, injector.intervals)
+    truths = write_truth(folder / "truth.jsonl", trials, notes, injector.intervals)
     _write_scenario(folder / "scenario.toml", scenario, version, timetable)
     shutil.rmtree(work)
     return Outcome(
