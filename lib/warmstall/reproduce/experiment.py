@@ -94,7 +94,7 @@ def turns(arms: Sequence[str], bounds: Bounds, first_warm_up: int = 0) -> list[T
     """All trials in their order: numbers go up from 1, those of the warm-up down from 0.
 
     >>> [(turn.number, turn.arm) for turn in turns(["a", "b"], Bounds(rounds=2, seed=4))]
-    [(0, 'a'), (-1, 'b'), (1, 'a'), (2, 'b'), (3, 'b'), (4, 'a')]
+    [(0, 'a'), (-1, 'b'), (1, 'a'), (2, 'b'), (3, 'a'), (4, 'b')]
     """
     warm_up = [arm for arm in arms for _ in range(bounds.warm_up)]
     random = Random(bounds.seed)
@@ -120,6 +120,8 @@ def run(
     measured = [row for row in before if row.phase == "measured"]
     planned = turns([arm.name for arm in experiment.arms], bounds, min(known | {1}) - 1)
     due = [turn for turn in planned if turn.number not in known]
+    if all(turn.phase == "warm-up" for turn in due):
+        due = []
     ends, ended, missing, interrupted = time.monotonic() + bounds.seconds, "", "", False
     try:
         with prepared if due else nullcontext({}) as trials:

@@ -42,7 +42,9 @@ def clients_of(levels: Sequence[int]) -> tuple[Arm, ...]:
     """
     if len(set(levels)) < 2:
         raise ParameterError(f"levels are {tuple(levels)!r}; expected two or more numbers of clients to compare.")
-    return tuple(Arm(f"{n} client{'s' * (n > 1)}", f"{n:,} calls at once", n) for n in dict.fromkeys(levels))
+    return tuple(
+        Arm(f"{n} client{'s' * (n > 1)}", f"{n:,} call{'s' * (n > 1)} at once", n) for n in dict.fromkeys(levels)
+    )
 
 
 @contextmanager
