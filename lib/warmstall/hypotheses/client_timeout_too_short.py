@@ -84,7 +84,12 @@ def _cut(facts: Facts) -> pd.DataFrame:
     may_be = requests["verdict"].isin(["unknown", "warm_stall"]) & requests["status"].eq("500")
     found = requests.loc[requests["verdict"].eq("client_abort") | requests["status"].eq("499") | may_be, columns]
     lost = facts.lost_trials
-    timed_out = lost["wall_s"].astype(float).ge(lost["timeout_s"].astype(float) - _NEAR_S)
+    timeout_s = lost["timeout_s"].astype(float)
+    timed_out = lost["wall_s"].astype(float).ge(timeout_s - _NEAR_S)
+    # Of a call that was sent several times the timeout cut each attempt; its whole length is no timeout.
+    several = lost["attempts"].astype(float).gt(1) & timed_out
+    lost = lost.assign(wall_s=lost["wall_s"].astype(float).where(~several, timeout_s))
+    timed_out &= lost["outcome"].fillna("").ne("ok")
     said_so = lost["error"].fillna("").str.contains("timed? ?out", case=False)
     lost = lost[timed_out | said_so]
     if lost.empty:

@@ -8,7 +8,9 @@ breaks in the same way on a GPU.
 Shown by:
     - a traceback `Cannot copy out of meta tensor` in a thread, while another thread loads the embedder
     - a traceback `Cannot re-initialize CUDA in forked subprocess`
+    - a trace in which the load of an embedder failed like this beside another load of the same process
 Ruled out by:
+    - a trace with the loads of all embedders that were used, none of which failed like this
     - the embedder's log from its start on, in which no load of a model failed like this
 Mistaken for it:
     - a loader that fails alone and every time: device_map or low_cpu_mem_usage with a model that is then moved
@@ -36,6 +38,7 @@ from .facts.services import NO_SERVICE, covers_trouble, embedder_logs, has_servi
 from .findings import Evidence, Finding, hints, proves, refutes, supports, unseen
 
 _COLLECT = "the embedding application's own log from its start on, with tracebacks and thread names: --app-log PATH"
+_EMPTY = "Cannot copy out of meta tensor"
 _THREAD = re.compile(r"\bthread[ =:]{1,3}([\w.-]{1,40})", re.IGNORECASE)
 # Threads that load a model at once do so within the time that a load of an embedder takes, a minute on a slow disk.
 _AT_ONCE = pd.Timedelta(minutes=1)
@@ -46,9 +49,11 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     if not has_services(facts):
         yield unseen(NO_SERVICE)
         return
+    traced = list(_by_trace(facts))
+    yield from traced
     found = service_events(facts, "app_traceback")
     forked = found[found["text"].str.contains("Cannot re-initialize CUDA in forked subprocess", regex=False)]
-    empty = found[found["text"].str.contains("Cannot copy out of meta tensor", regex=False)]
+    empty = found[found["text"].str.contains(_EMPTY, regex=False)]
     if len(forked):
         yield proves(f"{counted(len(forked), 'worker')} used CUDA after a fork that had inherited it, first at "
                      f"{_time(forked['at'].iloc[0])}.", *places(forked))  # fmt: skip
@@ -57,8 +62,47 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
         yield shown
         if shown.strength == "weak":
             yield unseen(_COLLECT)
-    elif forked.empty:
+    elif forked.empty and not any(isinstance(item, Evidence) for item in traced):
         yield from _no_race(facts, found)
+
+
+def _by_trace(facts: Facts) -> Iterator[Finding]:
+    """Loads of embedders in the application's own trace, with thread and process of each."""
+    loads = facts.spans("name = 'load embedder'")
+    used = facts.spans("operation = 'embeddings'")
+    rows = loads if len(loads) else used
+    failed = rows[rows["error"].str.contains(_EMPTY, regex=False)]
+    if failed.empty:
+        # What a service of its own loads, this trace does not show.
+        if len(loads) and set(used["model"]) <= set(loads["model"]) and not _of_a_service(used):
+            yield refutes(f"0 of {counted(len(loads), 'load')} of embedders in the trace failed for an empty model.",
+                          *places(loads))  # fmt: skip
+        return
+    threads = sorted({printable(name)[:40] for name in failed["thread"] if name})
+    first = failed.iloc[0]
+    sentence = (
+        f"{len(failed):,} of {counted(len(rows), 'load')} of embedders in the trace failed with “{_EMPTY}”, first at "
+        f"{_time(first['started_at'])}" + (f", in {', '.join(threads[:3])}" if threads else "")
+    )
+    beside = [_beside(one, rows) for _, one in failed.iterrows()]
+    others = [other for found in beside for other in found.to_dict("records")]
+    span = (failed["started_at"].min().to_pydatetime(), failed["ended_at"].max().to_pydatetime())
+    if others:
+        ran = counted(sum(len(found) > 0 for found in beside), "failed load")
+        yield proves(f"{sentence}; {ran} ran beside another load, in thread {printable(others[0]['thread'])[:40]}.",
+                     *places(failed, 2), *places(others, 1), span=span)  # fmt: skip
+    else:
+        yield supports(f"{sentence}; the trace shows no other load at the time.", *places(failed), span=span)
+
+
+def _beside(one: pd.Series, loads: pd.DataFrame) -> pd.DataFrame:
+    """The loads of the same process in other threads that were under way while this one was."""
+    same = loads["host"].eq(one["host"]) & loads["pid"].eq(one["pid"]) & loads["thread"].ne(one["thread"])
+    return loads[same & loads["started_at"].lt(one["ended_at"]) & loads["ended_at"].gt(one["started_at"])]
+
+
+def _of_a_service(used: pd.DataFrame) -> bool:
+    return any(fields.get("gen_ai.provider.name") == "http" for fields in used["fields"])
 
 
 def _race(facts: Facts, empty: pd.DataFrame) -> Evidence:
@@ -68,7 +112,7 @@ def _race(facts: Facts, empty: pd.DataFrame) -> Evidence:
     began, last = empty["at"].min(), empty["at"].max()
     span = (None, None) if pd.isna(began) else (began.to_pydatetime(), last.to_pydatetime())
     loads = "1 load of a model" if len(empty) == 1 else f"{len(empty):,} loads of a model"
-    sentence = f"{loads} failed with “Cannot copy out of meta tensor”, first at {_time(began)}"
+    sentence = f"{loads} failed with “{_EMPTY}”, first at {_time(began)}"
     if named:
         sentence += f", in {'thread' if len(named) == 1 else 'threads'} {', '.join(named[:3])}"
     other = _other_load(facts, empty)

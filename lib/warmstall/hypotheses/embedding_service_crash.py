@@ -8,6 +8,7 @@ Shown by:
     - workers ended by SIGSEGV, SIGABRT, SIGBUS, SIGILL or SIGFPE: in the words of gunicorn, systemd, docker or a shell
     - the kernel's lines on a segfault of Python in libtorch, libgomp or a tokenizer
     - a container of the service that exited with code 139 or 134
+    - beside one of these: embeddings in the application's trace that failed because the connection was refused or reset
 Ruled out by:
     - the log of the service and of who supervises it, over the time of the trouble, without such an end
 Mistaken for it:
@@ -28,12 +29,13 @@ References:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pandas as pd
 
 from ..parse.plain_text import printable
 from .facts import Facts, clock_text, counted, places, seconds_text, size_text
+from .facts import span as span_of
 from .facts.services import (
     EMBEDDER_ROLES,
     NO_SERVICE,
@@ -56,6 +58,8 @@ _KERNEL = ("kernel_segfault", "kernel_general_protection", "kernel_trap")
 _PYTHON = re.compile(r"(?i)^(?:python|gunicorn|uvicorn|text-embed|infinity|pt_|celery)")
 # What embedders compute with.
 _LIBRARY = re.compile(r"torch|omp|tokenizers|onnx|mkl|blas|sentencepiece|faiss|c10", re.IGNORECASE)
+# As operating systems and HTTP clients say it.
+_CUT_OFF = r"(?i)connection (?:was )?(?:refused|reset|aborted)|was reset|reset by peer|broken pipe|disconnected|econn"
 _THREAD_LIMITS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TOKENIZERS_PARALLELISM")
 _COLLECT_KERNEL = "the kernel's log of that time, which names the library: journalctl -k (warmstall collect CASE)"
 _COLLECT_LOG = "the embedding service's log with that of its supervisor (gunicorn, systemd, docker): --app-log PATH"
@@ -90,12 +94,25 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
         )
         yield unseen(_COLLECT_LOG)
     if native.empty and near.empty and gone.empty:
+        yield from _lost_calls(facts, hints)
         yield from _no_crash(facts, ended, logs)
         return
+    yield from _lost_calls(facts, supports)
     yield from _crashes(native, near, gone, logs)
     yield from _threads(facts, native if len(native) else kernel)
     if not facts.counts.get("kernel_segfault") and "kernel-log" not in facts.kinds:
         yield unseen(_COLLECT_KERNEL)
+
+
+def _lost_calls(facts: Facts, show: Callable[..., Finding]) -> Iterator[Finding]:
+    """Embeddings that the application's own trace shows cut off: what a crash costs, and no sign of one alone."""
+    calls = facts.spans("operation = 'embeddings'")
+    calls = where(calls, (fields.get("gen_ai.provider.name") != "ollama" for fields in calls["fields"]))
+    lost = calls[calls["error"].str.contains(_CUT_OFF)]
+    if len(lost):
+        yield show(f"{len(lost):,} of {counted(len(calls), 'call')} of embedders in the trace failed because the "
+                   f"connection was refused or reset, the first at {clock_text(lost['started_at'].iloc[0])}.",
+                   *places(lost), span=span_of(lost))  # fmt: skip
 
 
 def _pids(facts: Facts) -> set[object]:

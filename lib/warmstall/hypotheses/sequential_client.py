@@ -14,6 +14,7 @@ Mistaken for it:
     - a server with one slot, where calls sent together would wait instead
     - a proxy in front of the server that hands on one call at a time
     - a person, who reads an answer before asking again
+    - the calls of one question, of which some run at once: a question of a traced application counts as one call
 Severity: info
 Runbook: none
 Mitigation: Keep as many calls open as the model has slots (OLLAMA_NUM_PARALLEL), with a bounded pool of workers.
@@ -29,7 +30,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from .facts import Facts, counted, places, seconds_text, span
-from .facts.calls import calls_of
+from .facts.calls import asked_calls
 from .findings import Finding, refutes, supports, unseen
 from .parallel_queue import slots_of
 
@@ -45,7 +46,7 @@ _OVERLAP_S = 1.0
 
 def findings_in(facts: Facts) -> Iterator[Finding]:
     """Whether calls ever overlapped, by the clients' records or else by the access lines."""
-    trials = calls_of(facts).dropna(subset=["started_at", "ended_at"])
+    trials = asked_calls(facts).dropna(subset=["started_at", "ended_at"])
     by_clients = len(trials) >= _CALLS
     calls = trials if by_clients else facts.requests
     calls = calls.sort_values("started_at").reset_index(drop=True)

@@ -6,12 +6,15 @@ them where they are asked at once. Five collections at 300 to 500 ms are two sec
 Shown by:
     - queries of different collections that follow each other without overlap or pause, question after question, so
       that their sum is the whole
+    - the same in the application's trace, with what it embeds between them: often the question once for each
+      collection, where once for each embedder is enough
 Ruled out by:
-    - queries of different collections that overlap
+    - queries of different collections that overlap, or that a trace shows in threads of their own
     - queries of one collection only
 Mistaken for it:
     - one slow collection: it stays slow when the others are asked at once
     - the embedding of the question, which has to come first
+    - searches so short that in threads of their own they happen to follow each other
     - questions of several users that happen to follow each other
 Severity: warning
 Runbook: none
@@ -39,6 +42,8 @@ _COLLECT = (
 )
 # How the HTTP interfaces of chroma and qdrant name the collection that is asked.
 _QUERY = re.compile(r"/collections/(?P<collection>[^/]+)/(?:points/)?(?:query|search|get)\b")
+# What a trace calls an operation of a store that asks it.
+_ASKS = ("search", "query", "get", "select")
 # Between two queries of a loop lies no more than the loop itself: what is merged or logged, not a model's answer.
 _PAUSE_SHARE = 0.25
 # Two lines of a log may be written in a slightly other order than things happened.
@@ -46,8 +51,9 @@ _OVERLAP_SHARE = 0.1
 # One question may be chance; three in the same pattern are how the program works.
 _FEWEST_QUESTIONS = 3
 _FEWEST_QUERIES = 5
-# Below this nobody waits for it.
+# Below this nobody waits for it; a tenth of a second is noticed where it is a good part of the question.
 _NOTICED_S = 0.5
+_NOTICED_LEAST_S, _NOTICED_SHARE = 0.1, 0.3
 
 
 def findings_in(facts: Facts) -> Iterator[Finding]:
@@ -55,7 +61,11 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     if not has_services(facts):
         yield unseen(NO_SERVICE)
         return
+    traced = list(_by_trace(facts))
+    yield from traced
     spans = _spans(facts)
+    if traced and len(spans) < 2:
+        return
     if len(spans) < 2 or (spans["ended_at"].dt.microsecond == 0).all():
         yield unseen(_COLLECT)
         return
@@ -76,6 +86,72 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
         yield refutes(f"All {len(spans):,} queries ask 1 collection.", *places(spans))
     else:
         yield unseen(_COLLECT)
+
+
+def _by_trace(facts: Facts) -> Iterator[Finding]:
+    """How the searches of each question lie to each other, in the trace of the application that asked them."""
+    searches = facts.spans("name = 'search' OR collection <> ''")
+    asks = [str(fields.get("db.operation.name", "search")) in _ASKS for fields in searches["fields"]]
+    searches = searches[pd.Series(asks, searches.index, bool) & searches["collection"].ne("")]
+    if searches.empty:
+        return
+    embeds = facts.spans("operation = 'embeddings'")
+    embeds_of = dict(list(embeds.groupby("trace_id")))
+    questions = pd.DataFrame([_question(own, embeds_of.get(trace_id, embeds.head(0)))
+                              for trace_id, own in searches.groupby("trace_id")])  # fmt: skip
+    several = questions[questions["collections"] > 1]
+    in_a_row = several[several["in_a_row"]]
+    if several.empty:
+        if searches["collection"].nunique() == 1 and len(searches) >= _FEWEST_QUERIES:
+            yield refutes(f"All {len(searches):,} searches of the trace ask 1 collection.", *places(searches))
+    elif 2 * len(in_a_row) > len(several):
+        yield _told_by_trace(facts, searches, in_a_row)
+    elif several["at_once"].any():
+        at_once = several[several["at_once"]]
+        rows = searches[searches["trace_id"].isin(at_once["trace_id"])]
+        yield refutes(f"In {len(at_once):,} of {counted(len(several), 'question')} over several collections the "
+                      "searches of the trace overlap, or ran in threads of their own.", *places(rows))  # fmt: skip
+
+
+def _question(searches: pd.DataFrame, embeds: pd.DataFrame) -> dict[str, object]:
+    """What one question did: its searches and the embeddings before and between them, from the first to the last."""
+    order = searches.sort_values("started_at")
+    ended = order["ended_at"].max()
+    embeds = embeds[embeds["started_at"] < ended]
+    began = min([order["started_at"].iloc[0], *embeds["started_at"]])
+    whole_s, sum_s = (ended - began).total_seconds(), float(order["wall_s"].sum() + embeds["wall_s"].sum())
+    overlaps_s = (order["ended_at"].cummax().shift() - order["started_at"]).dt.total_seconds()
+    at_once = bool((overlaps_s > _OVERLAP_SHARE * order["wall_s"]).any()) or order["thread"].nunique() > 1
+    return {
+        "trace_id": order["trace_id"].iloc[0], "began": began, "ended": ended, "whole_s": whole_s, "sum_s": sum_s,
+        "collections": order["collection"].nunique(), "at_once": at_once,
+        "in_a_row": not at_once and sum_s >= (1 - _PAUSE_SHARE) * whole_s,
+        "least_s": float(order["wall_s"].max()) + (float(embeds["wall_s"].max()) if len(embeds) else 0.0),
+        "embeds": len(embeds), "embedders": embeds["model"].nunique(),
+    }  # fmt: skip
+
+
+def _told_by_trace(facts: Facts, searches: pd.DataFrame, questions: pd.DataFrame) -> Finding:
+    part = searches[searches["trace_id"].isin(questions["trace_id"])]
+    low_s, high_s = part["wall_s"].quantile(0.05), part["wall_s"].quantile(0.95)
+    saved_s = float((questions["whole_s"] - questions["least_s"]).median())
+    again = questions[questions["embeds"] > questions["embedders"]]
+    embedded = (
+        f", and the question was embedded {again['embeds'].median():.0f} times for "
+        f"{counted(int(again['embedders'].median()), 'embedder')}" if len(again) else ""
+    )  # fmt: skip
+    sentence = (
+        f"In {counted(len(questions), 'question')} of the trace {questions['collections'].median():.0f} collections "
+        f"(median) were searched one after another, each in {seconds_text(low_s)} to {seconds_text(high_s)}{embedded}: "
+        f"{seconds_text(questions['whole_s'].median())} in all (median). With one embedding and all searches at once "
+        f"it would take {seconds_text(questions['least_s'].median())}, {seconds_text(max(saved_s, 0.0))} less."
+    )
+    asked = facts.spans("parent_id = ''")
+    usual_s = float(asked["wall_s"][asked["trace_id"].isin(questions["trace_id"])].median())
+    noticed = saved_s >= _NOTICED_S or saved_s >= max(_NOTICED_LEAST_S, _NOTICED_SHARE * usual_s)
+    show = proves if len(questions) >= _FEWEST_QUESTIONS else supports
+    span = (questions["began"].min().to_pydatetime(), questions["ended"].max().to_pydatetime())
+    return show(sentence, *places(part), span=span, severity="warning" if noticed else "info")
 
 
 def _spans(facts: Facts) -> pd.DataFrame:

@@ -18,7 +18,9 @@ from .encodings import encodable
 from .plain_text import printable
 
 _EPOCH = datetime(1970, 1, 1)
-_NAME_CHARS, _ERROR_CHARS, _VALUE_CHARS, _ATTRIBUTES = 120, 500, 100, 64
+_NAME_CHARS, _ERROR_CHARS, _TRACEBACK_CHARS, _VALUE_CHARS, _ATTRIBUTES = 120, 400, 65536, 100, 64
+# What an exception was raised from, in the words of a traceback.
+_CAUSE = re.compile(r"^(\w[\w.]{0,100}: .{1,400})\n\nThe above exception was the direct cause", re.MULTILINE)
 # Numbers and flags under these names are kept; texts only under the names below, where nobody writes a prompt.
 _KEPT = re.compile(r"(?:warmstall|gen_ai|db|http|server|rpc|process|thread|error|url)\.[a-z0-9_.]{1,80}")
 _TEXTS = frozenset({
@@ -128,14 +130,16 @@ def _span(
 ) -> Span:  # fmt: skip
     exception = next((facts for event, facts in reversed(told) if event == "exception"), {})
     words = [str(exception[key]) for key in ("exception.type", "exception.message") if exception.get(key)]
-    error = ": ".join(words) or str(status[1] or attributes.get("error.type") or "")
+    error = _text(": ".join(words) or status[1] or attributes.get("error.type"), _ERROR_CHARS)
+    if cause := _CAUSE.search(str(exception.get("exception.stacktrace", ""))[:_TRACEBACK_CHARS]):
+        error = f"{error}; caused by {_text(cause[1], _ERROR_CHARS)}"
     failed = status[0] or bool(attributes.get("error.type"))
     kept = {key: clean for key, value in attributes.items() if (clean := _kept(key, value)) is not None}
     pid = attributes.get("process.pid", resource.get("process.pid"))
     trace_id, span_id, parent_id = (_id(each) for each in ids)
     return Span(
         trace_id, span_id, parent_id, _text(name, _NAME_CHARS), _text(resource.get("service.name"), _NAME_CHARS),
-        *times, failed, _text(error, _ERROR_CHARS) if failed else "", dict(list(kept.items())[:_ATTRIBUTES]),
+        *times, failed, error if failed else "", dict(list(kept.items())[:_ATTRIBUTES]),
         pid if type(pid) is int and 0 <= pid < 2**31 else None,
     )  # fmt: skip
 

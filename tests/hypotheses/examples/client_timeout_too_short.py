@@ -5,6 +5,7 @@ from datetime import timedelta
 from generate.writing import slog
 
 from hypotheses.example import BLOB, NOON, Example, ServerLog
+from hypotheses.traced import Trace
 
 
 def answered(wall_s: float, of: int = 20) -> ServerLog:
@@ -46,6 +47,15 @@ def log(walls_s: list[float], timeout_s: float) -> str:
     return found.text()
 
 
+def traced(sent_again: int) -> str:
+    """A trace of calls, each sent three times with 30 s for each, and one that was answered at the second."""
+    trace = Trace()
+    for number in range(sent_again):
+        trace.generate(200.0 * number, 95.0, None, 499, attempts=3, error=TimeoutError("no answer within 30 s"))
+    trace.generate(200.0 * sent_again, 34.0, attempts=2)
+    return trace.text()
+
+
 ORDINARY = [4.0 + 0.1 * (number % 7) for number in range(20)]
 LONG = [30.0 + 1.4 * number for number in range(20)]
 
@@ -82,4 +92,10 @@ EXAMPLES = [
         ("with 0 answered calls",),
     ),
     Example("no records of clients", "not_observable", {"server.log": answered(4.0).text()}, ("the clients' records",)),
+    Example(
+        "attempts that were each cut, by a trace",
+        "not_observable",
+        {"trace.jsonl": traced(3)},
+        ("Clients gave up 3 calls after 30.0 s",),
+    ),
 ]

@@ -1,6 +1,7 @@
 """Examples of `embedder_race`."""
 
 from hypotheses.example import Example, ServerLog
+from hypotheses.traced import Trace, healthy
 
 SERVER = ServerLog().start().load(5).request(10, 3.0).text()
 STARTED = "[2026-03-14 11:59:00 +0000] [7] [INFO] Starting gunicorn 23.0.0\n" + "".join(
@@ -24,6 +25,25 @@ def failed(second: int, thread: str, message: str = EMPTY) -> str:
 
 OTHER = "2026-03-14 11:59:12 WARNING rag.embedder slow operation: loading the embedder in thread b took 6.2 s\n"
 LATER = '127.0.0.1 - - [14/Mar/2026:12:01:20 +0000] "POST /embed HTTP/1.1" 200 12 "-" "-"\n'
+
+
+def loads(*threads: str, apart_s: float = 0.1, broken: int = 1) -> str:
+    """A trace of loads of an embedder in these threads, the first `broken` of which take an empty model."""
+    trace = Trace()
+    for number, thread in enumerate(threads):
+        error = NotImplementedError(EMPTY.partition(": ")[2]) if number < broken else None
+        trace.span("load embedder", number * apart_s, 0.5, None, error, thread, gen_ai__request__model="small")
+    return trace.text()
+
+
+def loaded_well() -> str:
+    """The trace of an application that loads each embedder once, before its questions."""
+    trace = Trace()
+    for number, model in enumerate(("small", "large")):
+        trace.span("load embedder", -5 + number, 0.5, gen_ai__request__model=model)
+        trace.span("embed", number, 0.1, gen_ai__operation__name="embeddings", gen_ai__request__model=model)
+    return trace.text()
+
 
 EXAMPLES = [
     Example(
@@ -71,4 +91,18 @@ EXAMPLES = [
         {"app-embedder.log": failed(9, "a", "OSError: no file model.safetensors")},
     ),
     Example("no service beside Ollama", "not_observable", {"server.log": SERVER}, ("if there are any",)),
+    Example(
+        "a trace of loads at once, of which one fails",
+        "confirmed",
+        {"server.log": SERVER, "trace.jsonl": loads("pool_0", "pool_1")},
+        ("1 of 2 loads of embedders", "in pool_0; 1 failed load ran beside another load, in thread pool_1"),
+    ),
+    Example("a trace of a load that fails alone", "supported", {"trace.jsonl": loads("pool_0", "pool_1", apart_s=9)}),
+    Example("a trace of loads that go well", "ruled_out", {"trace.jsonl": loaded_well()}, ("0 of 2 loads",)),
+    Example(
+        "loads at once, which is no harm by itself",
+        "ruled_out",
+        {"trace.jsonl": loads("pool_0", "pool_1", broken=0)},
+    ),
+    Example("a trace that does not show loads", "not_observable", {"trace.jsonl": healthy()}),
 ]

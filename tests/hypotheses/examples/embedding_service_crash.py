@@ -3,6 +3,7 @@
 import json
 
 from hypotheses.example import Example, ServerLog
+from hypotheses.traced import Trace
 
 SERVER = ServerLog().start().load(5).request(10, 3.0).request(20, 60.0, 500).text()
 
@@ -35,6 +36,15 @@ def container(**state: object) -> str:
                   "FinishedAt": "2026-03-14T12:02:40Z", **state},
         "HostConfig": {"Memory": 0},
     }], indent=1)  # fmt: skip
+
+
+def lost_calls() -> str:
+    """The trace of embeddings of which two met a service that was down."""
+    trace = Trace()
+    for number in range(5):
+        error = ConnectionRefusedError("[Errno 111] Connection refused") if number > 2 else None
+        trace.embed(number, 0.1, None, error=error)
+    return trace.text()
 
 
 EXAMPLES = [
@@ -97,5 +107,17 @@ EXAMPLES = [
         "Ollama's own runner crashed",
         "not_observable",
         {"server.log": SERVER, "kernel.log": SEGFAULTS.replace("python3.11", "ollama")},
+    ),
+    Example(
+        "embeddings that were refused, and no word of a crash",
+        "not_observable",
+        {"trace.jsonl": lost_calls()},
+        ("2 of 5 calls of embedders",),
+    ),
+    Example(
+        "workers that crash, and embeddings that were refused meanwhile",
+        "confirmed",
+        {"app-embedder.log": embedder(SIGSEGV), "trace.jsonl": lost_calls()},
+        ("2 of 5 calls of embedders",),
     ),
 ]

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from hypotheses.example import NOON, Example, ServerLog
+from hypotheses.traced import Trace
 
 
 def log(failed: int) -> str:
@@ -28,6 +29,21 @@ def trials(failed: int, counted: bool = False) -> str:
         attempts = ("3" if fails else "1") if counted else ""
         lines.append(f"{began.isoformat()},{ended.isoformat()},/api/chat,{'' if fails else 200},60,{attempts}")
     return "\n".join(lines) + "\n"
+
+
+def traced(again: int) -> str:
+    """The trace of eight calls and an embedding; so many of the calls were sent three times, and failed."""
+    trace = Trace()
+    trace.embed(0, 0.1, None, gen_ai__provider__name="ollama")
+    for number in range(8):
+        if number < again:
+            root = trace.span("retrieve", 100 * number, 95)
+            for attempt in range(3):
+                trace.span("attempt", 100 * number + 32 * attempt, 30, root, attempt=attempt + 1)
+            trace.generate(100 * number, 95, None, 499, attempts=3, error=TimeoutError("no answer within 30 s"))
+        else:
+            trace.generate(100 * number, 2)
+    return trace.text()
 
 
 EXAMPLES = [
@@ -58,4 +74,12 @@ EXAMPLES = [
         {"server.log": log(4)},
         ("8 requests began within 3 s of a failed one", "number of attempts"),
     ),
+    Example(
+        "a trace of calls that were sent again",
+        "confirmed",
+        {"trace.jsonl": traced(4)},
+        ("4 of 9 calls more than once, up to 3 times",),
+        severity="warning",
+    ),
+    Example("a trace of calls sent once", "ruled_out", {"trace.jsonl": traced(0)}, ("each of 8 calls",)),
 ]

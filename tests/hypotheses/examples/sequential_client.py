@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from hypotheses.example import NOON, Example, ServerLog
+from hypotheses.traced import Trace
 
 
 def log(begin_s: list[float], wall_s: float, slots: int) -> str:
@@ -24,6 +25,15 @@ def trials(begin_s: list[float], wall_s: float) -> str:
 BACK_TO_BACK = [60 + 6.1 * number for number in range(100)]
 THINKING = [60 + 30.0 * number for number in range(40)]
 FOUR_AT_ONCE = [60 + 6.1 * (number // 4) for number in range(100)]
+
+
+def traced(begin_s: list[float]) -> str:
+    """The trace of questions, each with two embeddings at once and an answer; one takes 2.3 s."""
+    trace = Trace()
+    for at_s in begin_s:
+        trace.question(at_s)
+    return trace.text()
+
 
 EXAMPLES = [
     Example(
@@ -57,5 +67,17 @@ EXAMPLES = [
         "not_observable",
         {"server.log": log(BACK_TO_BACK[:5], 6.0, 4)},
         ("records of 20 calls",),
+    ),
+    Example(
+        "questions one after the other, whose embeddings run at once",
+        "supported",
+        {"trace.jsonl": traced([2.4 * number for number in range(30)])},
+        ("30 calls, and never two of them open at once",),
+    ),
+    Example(
+        "questions that overlap",
+        "ruled_out",
+        {"trace.jsonl": traced([1.2 * number for number in range(30)])},
+        ("29 of 30 calls",),
     ),
 ]

@@ -4,6 +4,7 @@ import json
 from datetime import timedelta
 
 from hypotheses.example import NOON, Example, ServerLog
+from hypotheses.traced import Trace, healthy
 
 SERVER = ServerLog().start().load(5).request(10, 3.0).text()
 NAMES = ("handbook", "tickets", "questions", "glossary", "papers")
@@ -23,6 +24,30 @@ def queries(questions: int, at_once: bool = False, names: tuple[str, ...] = NAME
                 "method": "POST", "path": f"/api/v2/tenants/t/databases/d/collections/{name}/query", "status": 200,
                 "duration_ms": round(took_s * 1000, 1)}))  # fmt: skip
     return "\n".join(lines) + "\n"
+
+
+def traced(questions: int, took_s: float = 0.3, thread: str = "MainThread") -> str:
+    """A trace in which each question is embedded and searched for in five collections, one after another."""
+    trace = Trace()
+    for number in range(questions):
+        at_s = 20.0 * number
+        root = trace.span("question", at_s, 5 * (took_s + 0.1) + 2.0)
+        for place, name in enumerate(NAMES):
+            begun_s = at_s + place * (took_s + 0.1)
+            trace.embed(begun_s, 0.1, root, "small" if place < 3 else "large")
+            trace.search(begun_s + 0.1, took_s, root, name, thread=thread)
+        trace.generate(at_s + 5 * (took_s + 0.1), 2.0, root)
+    return trace.text()
+
+
+def one_by_one_in_threads() -> str:
+    """Searches in threads of their own, so short that they happen to follow each other."""
+    trace = Trace()
+    for number in range(6):
+        root = trace.span("question", 10.0 * number, 2.0)
+        for place, name in enumerate(NAMES):
+            trace.search(10.0 * number + 0.001 * place, 0.0008, root, name, thread=f"pool_{place}")
+    return trace.text()
 
 
 EXAMPLES = [
@@ -50,4 +75,20 @@ EXAMPLES = [
         ("milliseconds",),
     ),
     Example("no service beside Ollama", "not_observable", {"server.log": SERVER}),
+    Example(
+        "a trace of embed and search, five times one after another",
+        "confirmed",
+        {"server.log": SERVER, "trace.jsonl": traced(4)},
+        ("In 4 questions of the trace 5 collections", "embedded 5 times for 2 embedders", "2.0 s in all"),
+        severity="warning",
+    ),
+    Example("a trace of one question", "supported", {"trace.jsonl": traced(1)}),
+    Example("a trace of searches nobody notices", "confirmed", {"trace.jsonl": traced(4, 0.002)}, severity="info"),
+    Example("a trace of searches at once", "ruled_out", {"trace.jsonl": healthy()}, ("In 6 of 6 questions",)),
+    Example("short searches in threads", "ruled_out", {"trace.jsonl": one_by_one_in_threads()}, ("threads of their",)),
+    Example(
+        "searches at once beside a log without queries",
+        "ruled_out",
+        {"trace.jsonl": healthy(), "app-rag.log": "INFO:     Started server process [7]\n" * 3},
+    ),
 ]

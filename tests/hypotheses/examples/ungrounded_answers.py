@@ -1,6 +1,7 @@
 """Examples of `ungrounded_answers`."""
 
 from hypotheses.example import Example, ServerLog
+from hypotheses.traced import Trace
 
 CHATS = ServerLog().start().load(5).request(10, 3.0).request(20, 4.0).text()
 EMBEDDINGS = ServerLog().start().load(5).request(10, 0.1, path="/api/embed").request(11, 0.1, path="/api/embed").text()
@@ -12,6 +13,17 @@ def application(message: str) -> str:
         "[2026-03-14 11:59:00 +0000] [7] [INFO] Starting gunicorn 23.0.0\n"
         f"2026-03-14 12:00:09 ERROR rag.answer {message}\n"
     )
+
+
+def asked(*questions: dict[str, object]) -> str:
+    """The trace of questions, each healthy but for what is given here."""
+    trace = Trace()
+    for number, given in enumerate(questions):
+        trace.question(10.0 * number, **given)
+    return trace.text()
+
+
+NOTHING = {"documents_found": 0, "cited": 0}
 
 
 EXAMPLES = [
@@ -28,12 +40,6 @@ EXAMPLES = [
         ("a retrieval that failed",),
     ),
     Example(
-        "reasoning in what the application writes",
-        "not_observable",
-        {"server.log": CHATS, "app-rag.log": application("cannot parse answer '<think>The user wants")},
-        ("<think>",),
-    ),
-    Example(
         "no answer in words",
         "ruled_out",
         {"server.log": EMBEDDINGS, "app-rag.log": application("retrieved 0 documents from handbook")},
@@ -46,4 +52,27 @@ EXAMPLES = [
         ("the prompt",),
     ),
     Example("no service beside Ollama", "not_observable", {"server.log": CHATS}, ("if there are any",)),
+    Example(
+        "a trace with sources that never were",
+        "confirmed",
+        {"trace.jsonl": asked({}, {"unfounded": 2}, {"unfounded": 1})},
+        ("2 of 3 answers in the trace cite 3 sources",),
+    ),
+    Example(
+        "a trace with answers from nothing",
+        "supported",
+        {"trace.jsonl": asked({}, NOTHING)},
+        ("1 of 2 answers in the trace were written from a prompt with 0 documents",),
+    ),
+    Example(
+        "a trace in which the model was told that nothing was found",
+        "ruled_out",
+        {"server.log": CHATS, "trace.jsonl": asked({}, NOTHING | {"note_given": True})},
+        ("0 of 2 answers",),
+    ),
+    Example(
+        "a trace of fewer questions than there are answers",
+        "not_observable",
+        {"server.log": CHATS, "trace.jsonl": asked({})},
+    ),
 ]

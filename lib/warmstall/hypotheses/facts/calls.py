@@ -28,3 +28,28 @@ def calls_of(facts: Facts) -> pd.DataFrame:
         elif kind in ("DOUBLE", "BIGINT") and name != "line":
             calls[name] = calls[name].astype(float)
     return calls
+
+
+def asked_calls(facts: Facts) -> pd.DataFrame:
+    """The same, a question of a traced application as one call: from its first step to the end of its answer.
+
+    A question makes several calls, some of them at once, which says nothing of how many questions are.
+    """
+    calls = calls_of(facts)
+    if not facts.has_spans:
+        return calls
+    words = calls[~calls["path"].str.contains("embed")].groupby("run_id").size()
+    whole = facts.case.sql(
+        "SELECT trace_id, min(started_at) AS began, max(ended_at) AS ended FROM spans GROUP BY trace_id"
+    ).set_index("trace_id")
+    whole = whole.apply(pd.to_datetime, utc=True)
+    whole = whole.loc[whole.index.isin(words.index[words.eq(1)])]
+    inside = calls["run_id"].isin(whole.index)
+    questions = calls[inside & ~calls["path"].str.contains("embed")]
+    questions = questions.assign(
+        started_at=questions["run_id"].map(whole["began"]), ended_at=questions["run_id"].map(whole["ended"])
+    )
+    if questions.empty:
+        return calls
+    together = pd.concat([calls[~inside], questions]) if not inside.all() else questions
+    return together.sort_values("started_at", kind="stable").reset_index(drop=True)

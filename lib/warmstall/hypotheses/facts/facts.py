@@ -175,6 +175,27 @@ class Facts:
         return self._tables[name]
 
     @cached_property
+    def has_spans(self) -> bool:
+        """Whether an application's own trace is here."""
+        return len(self.case.sql("SELECT 1 FROM spans LIMIT 1")) > 0
+
+    def spans(self, where: str) -> pd.DataFrame:
+        """Steps of applications, by their own traces, that ended: columns of the table `spans` in order of time.
+
+        `where` is a condition of SQL in our words, never of the evidence; `fields` holds the attributes.
+        """
+        name = f"spans:{where}"
+        if name not in self._tables:
+            frame = self.case.sql(
+                f"FROM spans WHERE ({where}) AND wall_s IS NOT NULL ORDER BY started_at, host, source, line"
+            )
+            for column in ("started_at", "ended_at"):
+                frame[column] = pd.to_datetime(frame[column], utc=True)
+            fields = [json.loads(text or "{}") for text in frame["attributes"]]
+            self._tables[name] = frame.drop(columns="attributes").assign(fields=fields)
+        return self._tables[name]
+
+    @cached_property
     def acts(self) -> list[Act]:
         """What runbooks did, by their journals: spans in which they ended or began something on purpose."""
         return acts_of(self.case)

@@ -31,6 +31,7 @@ def has_services(facts: Facts) -> bool:
     containers = facts.table("containers")
     return (
         any(key.startswith("app_") for key in facts.counts)
+        or facts.has_spans
         or bool(roles & {*EMBEDDER_ROLES, STORE_ROLE})
         or any(not _OLLAMA.search(name) for name in _names(containers))
     )
