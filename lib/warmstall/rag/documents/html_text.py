@@ -13,13 +13,14 @@ from .records import Section
 from .sections import sections_of
 
 _UNSEEN = frozenset((
-    "script", "style", "noscript", "template", "head", "title", "svg", "iframe", "object", "nav", "button", "select", "textarea",
+    "script", "style", "noscript", "template", "head", "title", "svg", "iframe", "object", "nav", "button", "select",
+    "textarea",
 ))  # fmt: skip
 _BLOCKS = frozenset((
     "address", "article", "aside", "blockquote", "body", "div", "dl", "fieldset", "figcaption", "figure",
     "footer", "form", "header", "hr", "main", "ol", "p", "pre", "section", "table", "ul",
 ))  # fmt: skip
-_LINES = frozenset(("br", "dd", "dt", "li", "tr"))
+_LINES = frozenset(("dd", "dt", "li", "tr"))
 _CELLS = frozenset(("td", "th"))
 _HEADINGS = frozenset(("h1", "h2", "h3", "h4", "h5", "h6"))
 # Begins the line of a heading; no text has it, because it is taken out of every text first.
@@ -58,8 +59,8 @@ def _pieces(soup: BeautifulSoup) -> Iterator[str]:
             if heading is None and element.name in _HEADINGS:
                 heading = element
                 yield f"\n\n{_MARK}{element.name[1]}"
-            elif heading is None:
-                yield _around(element)
+            else:
+                yield " " if heading is not None else "\n" if element.name == "br" else _around(element)
             if preformatted is None and element.name == "pre":
                 preformatted = element
             within.append(element)
