@@ -22,7 +22,9 @@ WANTED = {
     "healthy", "slow_load", "failed_load", "load_timeout", "eviction_thrash", "short_keep_alive", "queue_wait",
     "queue_full", "client_abort", "warm_stall", "spinning_runner", "stopping_deadlock", "runner_crash", "slow_decode",
     "context_truncation", "growing_memory", "vram_not_freed", "hang_rate", "broken_stream", "restart",
-    "embedding_service_crash", "num_ctx_flapping", "three_stacked_bugs", "busy_evening",
+    "embedding_service_crash", "num_ctx_flapping", "three_stacked_bugs", "busy_evening", "rag_healthy",
+    "sequential_retrieval", "embedder_race", "empty_retrieval", "reasoning_leak", "ungrounded_citation",
+    "embedding_service_dies_in_path",
 }  # fmt: skip
 
 
