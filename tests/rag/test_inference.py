@@ -21,6 +21,7 @@ from warmstall.drill.runner import free_port
 from warmstall.drill.server_process import DrillServer
 from warmstall.drill.timetable import Fault, Timetable
 from warmstall.errors import ParameterError, StepFailed
+from warmstall.rag.inference import connection
 from warmstall.rag.inference.failures import InferenceFailed
 from warmstall.rag.inference.generating import generate
 from warmstall.rag.inference.opening import open_inference
@@ -179,6 +180,38 @@ def test_the_deadline_holds_for_a_server_that_trickles(kind: str, line: str, hea
             assert server.left.wait(SOON_S)
         finally:
             stop.set()
+
+
+def test_the_deadline_holds_within_a_line():
+    """Half a line is what is left when a connection is shut down; it is late, not cut."""
+    stop = threading.Event()
+
+    def half(handler: Any) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n" + b'{"message": {"con')
+        stop.wait(SOON_S)
+
+    with serving(half) as server:
+        try:
+            assert failure_of(ollama(server.url), timeout_s=0.5).kind == "timeout"
+        finally:
+            stop.set()
+
+
+def test_a_list_of_models_that_trickles_has_a_deadline_too(monkeypatch: pytest.MonkeyPatch):
+    stop = threading.Event()
+    monkeypatch.setattr(connection.Server.document, "__defaults__", (0.5,))
+    with serving(trickling(" ", stop)) as server:
+        try:
+            with pytest.raises(StepFailed, match=r"within 0\.5 s"):
+                open_inference(ollama(server.url, model=""))
+        finally:
+            stop.set()
+
+
+def test_a_server_behind_a_prefix_is_asked_there():
+    with serving(chat("yes")) as server:
+        pieces_of(ollama(server.url + "/models/"))
+    assert server.asked[0][0] == "/models/api/chat"
 
 
 def test_closing_the_iterator_closes_the_connection():

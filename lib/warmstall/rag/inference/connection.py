@@ -7,10 +7,11 @@ connection down at the deadline, whatever the server does meanwhile, and the ser
 from __future__ import annotations
 
 import json
+import os
 import socket
 import threading
 from collections.abc import Generator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,26 +26,48 @@ _LISTING_S = 10.0
 
 
 class Server:
-    """One server, as several threads and their children may ask it: each call has a connection of its own."""
+    """One server, as several threads and processes may ask it: each call has a connection of its own."""
 
     def __init__(self, url: str, headers: Mapping[str, str] | None = None, secret: str = "") -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ParameterError(f"[inference] url is {url!r}; expected http://host:port.")
+            raise ParameterError(
+                f"[inference] url has scheme {parts.scheme!r} and host {parts.hostname!r}; expected http://host:port."
+            )
         standard = 443 if parts.scheme == "https" else 80
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
         self.name = f"{host}:{parts.port or standard}"
-        self.base = f"{parts.scheme}://{self.name}"
-        self._secret = secret
-        # No connection is kept: one that the server closed meanwhile would fail a call that nothing is wrong with.
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-        self._client = httpx.Client(base_url=self.base, headers=headers, limits=limits, trust_env=False)
+        # What stands before every path where a proxy leads to the server.
+        self.prefix = parts.path.rstrip("/")
+        self._base = f"{parts.scheme}://{self.name}"
+        self._headers, self._secret = headers, secret
+        self._clients: dict[int, httpx.Client] = {}
+
+    def _client(self) -> httpx.Client:
+        """A client of this process: one that was forked off may not use its parent's locks."""
+        if (client := self._clients.get(os.getpid())) is None:
+            # No connection is kept: one that the server closed meanwhile would fail a call that nothing is wrong with.
+            limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+            client = httpx.Client(base_url=self._base, headers=self._headers, limits=limits, trust_env=False)
+            self._clients = {os.getpid(): client}
+        return client
 
     def lines(self, path: str, body: Mapping[str, Any], timeout_s: float, private: str) -> Generator[str]:
         """The lines of the answer to a POST. Raises InferenceFailed: refused, a status other than 200, reset, late.
 
         Closing the iterator closes the connection. `private` is what no error may quote.
         """
+        return self._lines("POST", path, json.dumps(body).encode(), timeout_s, private)
+
+    def document(self, path: str, timeout_s: float = _LISTING_S) -> Any:
+        """The JSON that a GET answers. Raises InferenceFailed."""
+        text = "\n".join(self._lines("GET", path, b"", timeout_s, ""))
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            raise InferenceFailed(f"{self.name}{path} answered something that is no JSON.", "no_json", 200) from None
+
+    def _lines(self, method: str, path: str, content: bytes, timeout_s: float, private: str) -> Generator[str]:
         sockets: list[socket.socket] = []
         late = threading.Event()
         begun = False
@@ -65,15 +88,17 @@ class Server:
         watchdog = threading.Timer(timeout_s, leave)
         watchdog.daemon = True
         watchdog.start()
-        content = json.dumps(body).encode()
-        headers = {"Content-Type": "application/json"}
+        asked = self._client().build_request(
+            method, path, content=content, headers={"Content-Type": "application/json"}, timeout=timeout_s,
+            extensions={"trace": noticed},
+        )  # fmt: skip
         try:
-            with self._client.stream(
-                "POST", path, content=content, headers=headers, timeout=timeout_s, extensions={"trace": noticed}
-            ) as response:
+            with closing(self._client().send(asked, stream=True)) as response:
                 if not response.is_success:
                     raise self._refused(response, private)
                 for line in _lines(response, self.name):
+                    if late.is_set():  # half a line may be left of a connection that was shut down
+                        break
                     begun = True
                     yield line
         except (httpx.HTTPError, OSError) as error:
@@ -91,21 +116,6 @@ class Server:
         if late.is_set():  # the end of a connection that we shut down looks like the end of an answer
             raise self._late(timeout_s, begun)
 
-    def document(self, path: str) -> Any:
-        """The JSON that a GET answers. Raises InferenceFailed."""
-        try:
-            response = self._client.get(path, timeout=_LISTING_S)
-        except httpx.TimeoutException as error:
-            raise self._late(_LISTING_S, begun=False) from error
-        except httpx.HTTPError as error:
-            raise self.absent() from error
-        if not response.is_success:
-            raise self._refused(response, "")
-        try:
-            return response.json()
-        except ValueError:
-            raise InferenceFailed(f"{self.name}{path} answered something that is no JSON.", "no_json", 200) from None
-
     def absent(self) -> InferenceFailed:
         return InferenceFailed(
             f"{self.name}: no server answers there; start it, or say where it is ([inference] url, OLLAMA_HOST).",
@@ -114,7 +124,11 @@ class Server:
 
     def _late(self, timeout_s: float, begun: bool) -> InferenceFailed:
         came = "the answer began and did not end" if begun else "nothing of the answer came"
-        return InferenceFailed(f"{self.name}: {came} within {timeout_s:g} s.", "timeout")
+        return InferenceFailed(
+            f"{self.name}: {came} within {timeout_s:g} s; give it longer "
+            "([path] attempt_timeout_s), or see what the server does meanwhile.",
+            "timeout",
+        )
 
     def _refused(self, response: httpx.Response, private: str) -> InferenceFailed:
         """What a status of no success says, with at most 64 KiB of its body."""

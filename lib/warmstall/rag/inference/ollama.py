@@ -19,6 +19,8 @@ from .failures import InferenceFailed
 _BESIDE = ("think", "truncate", "shift")
 # Prompts of fewer characters fit into every version's context (2,048 tokens at the least).
 _FITS_CHARACTERS = 4096
+# For a look at /api/ps after an answer.
+_LOOK_S = 1.0
 _EMBEDS_ONLY = ("bert", "nomic-bert", "embed")
 
 
@@ -26,7 +28,6 @@ class OllamaInference:
     """A model of an Ollama server."""
 
     provider = "ollama"
-    path = "/api/chat"
 
     def __init__(
         self, url: str, model: str, options: Mapping[str, Any] | None = None, keep_alive: str = "",
@@ -34,6 +35,7 @@ class OllamaInference:
     ) -> None:  # fmt: skip
         self._server = Server(url)
         self.server = self._server.name
+        self.path = f"{self._server.prefix}/api/chat"
         self.model = model or smallest_model(self._server)
         given = dict(options or {})
         self._beside: dict[str, Any] = {name: given.pop(name) for name in _BESIDE if name in given}
@@ -90,7 +92,7 @@ class OllamaInference:
         if prompt_chars <= _FITS_CHARACTERS:
             return {}
         try:
-            rows = _models(self._server.document("/api/ps"))
+            rows = _models(self._server.document(f"{self._server.prefix}/api/ps", _LOOK_S))
         except InferenceFailed:  # the answer is there: what is only told beside it must not fail it
             return {}
         rooms = [row.get("context_length") for row in rows if _plain(row.get("name")) == _plain(self.model)]
@@ -122,7 +124,7 @@ class OllamaInference:
 
 def smallest_model(server: Server) -> str:
     """The smallest model of an Ollama server that writes text. Raises InferenceFailed where there is none."""
-    writers = [row for row in _models(server.document("/api/tags")) if row.get("name") and _writes(row)]
+    writers = [row for row in _models(server.document(f"{server.prefix}/api/tags")) if row.get("name") and _writes(row)]
     if not writers:
         raise InferenceFailed(
             f"{server.name} has no model that writes text; get one with: ollama pull llama3.2",

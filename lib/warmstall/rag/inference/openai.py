@@ -10,7 +10,6 @@ import json
 import os
 from collections.abc import Generator, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from ...errors import ParameterError
 from ..records import Piece, Prompt
@@ -34,7 +33,7 @@ class OpenAIInference:
         key = _key(api_key_variable)
         self._server = Server(url, {"Authorization": f"Bearer {key}"} if key else None, key)
         self.server = self._server.name
-        base = urlsplit(url).path.rstrip("/").removesuffix("/chat/completions") or "/v1"
+        base = self._server.prefix.removesuffix("/chat/completions") or "/v1"
         self.path = f"{base}/chat/completions"
         self.model = model or self._only_model(f"{base}/models")
         self._options = {"temperature": temperature, **(options or {})}
