@@ -23,12 +23,13 @@ from ..errors import InputError, OutputError
 from .gpu import SimulatedGpu
 from .growth import CAP_BYTES, HEADROOM_BYTES
 from .injector import Injector
+from .path_calls import path_calls
 from .samples import Samples, SimulatedMemory
 from .scenario import EMBEDDING_SERVICE, Scenario
 from .services import EmbeddingService
 from .timetable import Timetable
 from .traffic import PATIENCE_AT_THE_END_S, Clients, moment, write_trials
-from .truth import Interval, Truth, path_calls, read_notes, write_truth
+from .truth import Interval, Truth, read_notes, write_truth
 
 if TYPE_CHECKING:
     from .questions import Application

@@ -34,8 +34,6 @@ _VERDICT_OF: dict[str, Verdict] = {
     "unexplained_s": "warm_stall",
 }  # fmt: skip
 
-# Calls that were open then were not closed by their client.
-_ENDS_THE_SERVER = ("restart", "server_down")
 # The fault that makes a part slow; without it, what is slower than usual is the machine's own pace.
 _SLOWED_BY = {"prefill_s": "slow_prefill", "decode_s": "slow_decode"}
 
@@ -306,24 +304,6 @@ def read_notes(path: Path) -> dict[str, dict[str, Any]]:
         if isinstance(row, dict):
             notes[str(row.get("id") or f"p{len(notes):04}")] = row
     return notes
-
-
-def path_calls(notes: Mapping[str, Mapping[str, Any]], intervals: Iterable[Interval]) -> list[Trial]:
-    """The calls of the reference path: what their client saw is told by the server alone, as nobody else is asked."""
-    ends = [each for each in intervals if each.fault.kind in _ENDS_THE_SERVER]
-    found = []
-    for identity, note in notes.items():
-        if note.get("id"):
-            continue
-        began, ended = note["arrived_at"], note["ended_at"]
-        left = note["outcome"] == "aborted"
-        # Whoever left saw no status, whatever the access line says.
-        status = str(note["status"] or "") if not left else ""
-        trial = Trial(identity, note["model"], note["path"], began, ended, status)
-        trial.error = "" if note["outcome"] == "done" else note["outcome"]
-        trial.gave_up = left and not any(each.began <= ended <= each.ended for each in ends)
-        found.append(trial)
-    return found
 
 
 def write_truth(
