@@ -45,6 +45,8 @@ class Bench:
     tracer: Tracer
     second_target: str = ""
     seed: int = 1
+    # Whose conversations a question may find.
+    user: str = ""
     # Of calls: each has another prompt, so that no cache answers it.
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1), repr=False)
 

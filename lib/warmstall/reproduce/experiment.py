@@ -74,7 +74,7 @@ class Bounds:
     def check(self) -> None:
         """Raises ParameterError for what cannot be."""
         for name, value, least in (
-            ("trials", self.rounds, 1),
+            ("trials of an arm", self.rounds, 1),
             ("seconds", self.seconds, 0),
             ("warm_up", self.warm_up, 0),
         ):

@@ -36,7 +36,7 @@ def retrieval(bench: Bench, arms: tuple[Arm, ...]) -> Iterator[Mapping[str, Tria
 
         def found(question: str, arm: str) -> list[Hit]:
             settings = replace(bench.settings, path=replace(bench.settings.path, retrieval=arm))  # type: ignore[arg-type]
-            return retrieve(question, settings, path.embedders, path.store, bench.tracer)
+            return retrieve(question, settings, path.embedders, path.store, bench.tracer, bench.user)
 
         wanted = {question: _ids(found(question, "sequential")) for question in questions}
         asked = [question for question in questions if wanted[question]]
@@ -50,7 +50,7 @@ def retrieval(bench: Bench, arms: tuple[Arm, ...]) -> Iterator[Mapping[str, Tria
                 question = next(turns)
                 hits = found(question, arm.name)
                 recall = len(_ids(hits) & wanted[question]) / len(wanted[question])
-                return Sent(True, measures={"recall": recall, "documents_found": float(len(hits))})
+                return Sent(True, measures={"recall": recall})
 
             return Trial(send)
 

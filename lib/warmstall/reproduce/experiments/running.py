@@ -64,7 +64,7 @@ def _prepared(
         servers = _servers(experiment, wanted, second_target, case, opened, say)
         bench = Bench(
             _settings(wanted, servers, case), case.trace(), servers[1].url if len(servers) > 1 else "",
-            wanted.profile.seed,
+            wanted.profile.seed, wanted.user,
         )  # fmt: skip
         trials = opened.enter_context(experiment.prepare(bench, experiment.arms))
         if servers and servers[0].is_local:
