@@ -26,6 +26,8 @@ _NANOSECONDS = ("total_duration", "load_duration", "prompt_eval_duration", "eval
 _LONGEST_WAIT_S = 2.0
 # No tokenizer puts as many characters into each token of a prose text: more of them were left out.
 _MOST_CHARACTERS_PER_TOKEN = 8.0
+# A prompt that is cut by half keeps its first few tokens as well.
+_KEPT_TOKENS = 5
 
 
 def generate(inference: Inference, prompt: Prompt, settings: PathSettings, tracer: Tracer) -> Generated:
@@ -198,17 +200,19 @@ def tokens_per_s(generated: Generated) -> float | None:
 def may_be_cut(prompt_chars: int, final: Mapping[str, object]) -> bool:
     """Whether a server seems to have left out a part of the prompt, which Ollama says only in its log.
 
-    Too few tokens for so many characters, or as many as the model has room for.
+    Too few tokens for so many characters; or as many as the model has room for, to which most versions cut; or half
+    of them, to which the newest cut.
 
-    >>> may_be_cut(20_000, {"prompt_eval_count": 2052}), may_be_cut(20_000, {"prompt_eval_count": 4900})
+    >>> may_be_cut(20_000, {"prompt_eval_count": 2052}), may_be_cut(15_000, {"prompt_eval_count": 2052})
     (True, False)
-    >>> may_be_cut(20_000, {"prompt_eval_count": 4096, "context_length": 4096})
-    True
+    >>> [may_be_cut(15_000, {"prompt_eval_count": n, "context_length": 4096}) for n in (4096, 3000, 2051)]
+    [True, False, True]
     """
     count, room = _number(final.get("prompt_eval_count")), _number(final.get("context_length"))
     if not count:  # not told, or a server that counts only what it had not read before
         return False
-    return prompt_chars / count > _MOST_CHARACTERS_PER_TOKEN or (room is not None and count >= room - 1)
+    full = room is not None and (count >= room - 1 or abs(count - room / 2) <= _KEPT_TOKENS)
+    return full or prompt_chars / count > _MOST_CHARACTERS_PER_TOKEN
 
 
 def _number(value: object) -> int | float | None:
