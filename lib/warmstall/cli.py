@@ -17,6 +17,8 @@ from . import __version__
 from .doctor import doctor
 from .errors import InputError, WarmstallError
 from .parse.plain_text import printable_lines
+from .rag_commands import rag_app
+from .reproduce_commands import reproduce
 from .runbook_commands import runbook_app
 
 _INTERRUPTED = 130
@@ -222,6 +224,8 @@ def diff(
 
 app.add_typer(runbook_app, name="runbook")
 app.command()(doctor)
+app.add_typer(rag_app, name="rag")
+app.command()(reproduce)
 
 drill = typer.Typer(no_args_is_help=True, help="Game day: an Ollama-compatible server that fails on purpose.")
 app.add_typer(drill, name="drill")
