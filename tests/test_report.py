@@ -11,8 +11,15 @@ import nbformat
 import pytest
 
 from browser import page_of
+from hypotheses.traced import Trace
 from warmstall import report
 from warmstall.errors import InputError, OutputError
+
+
+def plotlyjs() -> str:
+    from plotly.offline import get_plotlyjs
+
+    return get_plotlyjs()
 
 
 def hostile_log(folder: Path) -> Path:
@@ -51,11 +58,9 @@ def hostile_page(tmp_path_factory) -> Path:
 
 
 def test_the_page_holds_plotly_once_and_asks_nothing_of_elsewhere(hostile_page):
-    from plotly.offline import get_plotlyjs
-
     text = hostile_page.read_text(encoding="utf-8")
-    assert text.count(get_plotlyjs()) == 1
-    rest = text.replace(get_plotlyjs(), "")
+    assert text.count(plotlyjs()) == 1
+    rest = text.replace(plotlyjs(), "")
     # A link that a reader may follow asks for nothing by itself.
     rest = re.sub(r'<a href="https://[^"<>]*">', "<a>", rest)
     assert not re.search(r"""(src|href|url)\s*[=(]\s*["']?(https?:)?//""", rest)
@@ -65,9 +70,7 @@ def test_the_page_holds_plotly_once_and_asks_nothing_of_elsewhere(hostile_page):
 
 
 def test_text_from_a_log_never_becomes_markup(hostile_page):
-    from plotly.offline import get_plotlyjs
-
-    rest = hostile_page.read_text(encoding="utf-8").replace(get_plotlyjs(), "")
+    rest = hostile_page.read_text(encoding="utf-8").replace(plotlyjs(), "")
     assert not re.search(r"<script>\s*alert", rest)
     assert "<img" not in rest
     assert "&lt;img src=x onerror=alert(1)&gt;" in rest
@@ -195,3 +198,23 @@ def test_scripts_cannot_be_ended_by_what_they_hold():
 )
 def test_sanitized_markup_can_do_nothing(html):
     assert not re.search(r"script|on\w+=|iframe|svg", report.sanitized(html).replace("&lt;", ""))
+
+
+def test_a_trace_of_an_application_gets_its_section(tmp_path):
+    """The hostile page above has three figures; this one has a fourth, under a heading of its own."""
+    trace = Trace()
+    root = trace.span("question", 0, 3)
+    trace.search(0, 1, root, "<img src=x onerror=alert(1)>$x$", error=ValueError("<script>alert(5)</script>"))
+    (tmp_path / "trace.jsonl").write_text(trace.text(), encoding="utf-8")
+    executed = tmp_path / "executed.ipynb"
+    assert report.execute(report.notebook_path("postmortem"), executed, {"case": str(tmp_path)}) == ""
+    page = report.html_page(executed, "Postmortem")
+    assert re.search("<h2[^>]*>Where a question's seconds went", page.replace("&#39;", "'").replace("’", "'"))
+    assert len(re.findall(r'<script type="application/json">', page)) == 4
+    assert "<img" not in page.replace(plotlyjs(), "")
+    assert not re.search(r"<script>\s*alert", page)
+
+
+def test_a_case_without_a_trace_has_no_section_of_one(hostile_page):
+    text = hostile_page.read_text(encoding="utf-8").replace(plotlyjs(), "")
+    assert not re.search("<h2[^>]*>Where a question", text)

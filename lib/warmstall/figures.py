@@ -320,7 +320,7 @@ def latency_map(questions: pd.DataFrame) -> go.Figure:
                 y=spans.row.to_list(), orientation="h", width=0.86, hoverinfo="text",
                 hovertext=[_span_hover(span) for span in spans.itertuples(index=False)],
                 text=[escaped(_shortened(f"{step} {of}".strip(), 40)) for of in spans.of], textposition="inside",
-                insidetextanchor="start", name=escaped(step), legendgroup=plain(step), showlegend=step not in told,
+                insidetextanchor="start", name=escaped(step), legendgroup=escaped(step), showlegend=step not in told,
                 marker={"color": _LANE_COLOURS[names.index(step) % len(_LANE_COLOURS)],
                         "line": {"width": [3 if each else 0.5 for each in failed],
                                  "color": ["#7A1F4B" if each else "white" for each in failed]}},

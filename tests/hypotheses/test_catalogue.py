@@ -25,7 +25,7 @@ STAY = [
     "setting_not_in_force", "context_truncation", "parallel_queue", "retry_amplification", "sequential_client",
     "client_timeout_too_short", "embedder_race", "embedding_service_crash", "sequential_retrieval",
     "vector_store_mount", "vector_store_memory", "ungrounded_answers", "restart_or_upgrade",
-    "configuration_drift",
+    "configuration_drift", "empty_retrieval", "reasoning_leak",
 ]  # fmt: skip
 RUNBOOKS = [
     "recover-stuck-runner", "flash-attention-off", "raise-service-limits", "switch-gpu-backend",
