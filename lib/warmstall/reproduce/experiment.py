@@ -17,13 +17,16 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from random import Random
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import CannotTell, ParameterError, WarmstallError
 from .bench import Bench, Wished
 from .experiment_result import Arm, ExperimentResult
 from .metrics import Metric
 from .records import Measurement, Phase, Sent
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _MOST = 1_000_000
 
@@ -60,6 +63,12 @@ class Experiment:
     prepare: Prepare
     needs: str = "a server with a model that writes text"
     servers: tuple[Wished, ...] = (Wished(),)
+
+    def frame(self) -> pd.DataFrame:
+        """What is going to be tried: a row for each arm, the control first."""
+        import pandas as pd
+
+        return pd.DataFrame([{"arm": arm.name, "what is different": arm.changes} for arm in self.arms])
 
 
 @dataclass(frozen=True)
