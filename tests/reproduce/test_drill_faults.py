@@ -52,10 +52,18 @@ def _impatient(rows: tuple[Traffic, ...]) -> tuple[Traffic, ...]:
     return first, replace(usual, clients=1), replace(usual, clients=1, start_s=15.0, timeout_s=2.0)
 
 
+def _patient(rows: tuple[Traffic, ...]) -> tuple[Traffic, ...]:
+    """The path's deadline runs from before its connection: of ten seconds the server sees a little less."""
+    return tuple(replace(row, timeout_s=row.timeout_s and 11.0) for row in rows)
+
+
 def _short_context(rows: tuple[Traffic, ...]) -> tuple[Traffic, ...]:
-    """A context that holds a prompt with one source, and not one with all that is found."""
-    usual, long = (replace(row, options={"num_ctx": 256}) for row in rows)
-    return replace(usual, path={"keep": 1}, num_predict=30), replace(long, num_predict=30)
+    """A context that holds a prompt with one source, and not the sources that a threshold lets in which keeps none out.
+
+    Of a prompt that would fit without its rules only those are dropped, and a log says nothing of that but at DEBUG.
+    """
+    usual, long = (replace(row, options={"num_ctx": 256}, num_predict=30) for row in rows)
+    return replace(usual, path={"keep": 1}), replace(long, embedder={"max_distance": 0.95})
 
 
 def _embedded_by_the_service(rows: tuple[Traffic, ...]) -> tuple[Traffic, ...]:
@@ -63,7 +71,7 @@ def _embedded_by_the_service(rows: tuple[Traffic, ...]) -> tuple[Traffic, ...]:
 
 
 _OTHERWISE: dict[str, Callable[[tuple[Traffic, ...]], tuple[Traffic, ...]]] = {
-    "client_abort": _impatient, "context_truncation": _short_context,
+    "client_abort": _impatient, "context_truncation": _short_context, "hang_rate": _patient,
     "embedding_service_crash": _embedded_by_the_service,
 }  # fmt: skip
 
