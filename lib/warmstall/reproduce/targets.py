@@ -79,31 +79,13 @@ def answers(target: Target) -> None:
 
 
 def pick_model(target: Target) -> str:
-    """The smallest model of the server that writes text; raises StepFailed where it has none."""
+    """The smallest model of an Ollama server that writes text; raises StepFailed where it has none."""
     if target.is_drill:
         return _DRILL_MODEL
-    body = probe(target.url, "/api/tags", _LOOKS_S)["body"]
-    listed = body.get("models") if isinstance(body, dict) else None
-    rows = [row for row in listed or () if isinstance(row, dict) and isinstance(row.get("name"), str)]
-    for row in sorted(rows, key=lambda row: (_size(row), row["name"])):
-        if _writes(target, row["name"]):
-            return str(row["name"])
-    raise StepFailed(f"{target.url}: has no model that writes text; pull one, or name it with --model.")
+    from ..rag.inference.connection import Server
+    from ..rag.inference.ollama import smallest_model
 
-
-def _size(row: dict[str, Any]) -> int:
-    return row["size"] if isinstance(row.get("size"), int) else 0
-
-
-def _writes(target: Target, model: str) -> bool:
-    body = probe(target.url, "/api/show", _LOOKS_S, "POST", {"model": model})["body"]
-    if not isinstance(body, dict):
-        return False
-    if isinstance(able := body.get("capabilities"), list):
-        return "completion" in able
-    # Versions before 0.6.4 do not tell; embedding models are of the BERT family.
-    details = body.get("details")
-    return isinstance(details, dict) and "bert" not in str(details.get("family") or "bert")
+    return smallest_model(Server(target.url))
 
 
 def settings_for(settings: RagSettings, target: Target, model: str = "", lexical: bool = False) -> RagSettings:
