@@ -395,7 +395,7 @@ def test_chroma_that_hangs_fails_when_the_deadline_comes(chroma: ChromaServer) -
     store.timeout_s = 0.3
     chroma.process.send_signal(signal.SIGSTOP)
     try:
-        with pytest.raises(StepFailed, match="within 0.3 s"):
+        with pytest.raises(StepFailed, match=r"within 0\.3 s"):
             store.search("hanging", rows(EAST)[0], 1)
     finally:
         chroma.process.send_signal(signal.SIGCONT)

@@ -1,9 +1,9 @@
 """Vectors in one DuckDB file, searched exactly.
 
-The file is what lasts; the vectors of a collection are held in memory as one matrix from its first search on (4 bytes
-a number: 10,000 vectors of 384 are 15 MB), because DuckDB computes distances one number at a time: 10 ms in its SQL
-against 0.4 ms for those, 85 ms against 8 ms for 50,000 of 768. Every change of a collection raises its version, and
-a search whose matrix has another version reads it again, in the same transaction as the texts.
+The file is what lasts; a collection is held in memory from its first search on, as DuckDB hands it out (Arrow): 4
+bytes a number, so that 10,000 vectors of 384 are 15 MB, and the texts. DuckDB's own SQL computes distances one number
+at a time: it takes 10 ms where numpy takes 1 ms for those, 85 ms where it takes 11 ms for 50,000 of 768. Every
+change of a collection raises its version, and a search that holds another version reads the collection again.
 
 One process at a time can have a file open to write it; several can where all of them only read.
 """
@@ -14,16 +14,14 @@ import os
 import re
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
-from numpy.typing import NDArray
+import pyarrow.compute as pc
 
 from ...errors import StepFailed
 from ..parts import Embedder, Vectors
@@ -31,7 +29,6 @@ from ..records import Chunk, Hit
 from . import checks
 
 _SCHEMA = """
-CREATE SEQUENCE IF NOT EXISTS warmstall_numbers;
 CREATE TABLE IF NOT EXISTS warmstall_collections (
     number INTEGER PRIMARY KEY, name VARCHAR UNIQUE, embedder VARCHAR, dimensions INTEGER, lexical BOOLEAN,
     version BIGINT
@@ -40,8 +37,7 @@ CREATE TABLE IF NOT EXISTS warmstall_collections (
 # A collection's name is never in SQL text: its table has a number.
 _TABLE = """
 CREATE TABLE warmstall_chunks_{number} (
-    number BIGINT PRIMARY KEY DEFAULT nextval('warmstall_numbers'), id VARCHAR, text VARCHAR, source VARCHAR,
-    place VARCHAR, "user" VARCHAR, vector FLOAT[{dimensions}]
+    id VARCHAR, text VARCHAR, source VARCHAR, place VARCHAR, "user" VARCHAR, vector FLOAT[{dimensions}]
 )
 """
 _COLUMNS = 'id, text, source, place, "user"'
@@ -62,28 +58,31 @@ class _Kept(NamedTuple):
         return f"warmstall_chunks_{self.number:d}"
 
 
-@dataclass(frozen=True)
-class _Matrix:
-    """A collection's vectors, shape (chunks, dimensions), with each chunk's number and its user's place in `users`."""
+class _Held(NamedTuple):
+    """A collection in memory: its chunks, and their vectors with shape (chunks, dimensions)."""
 
     version: int
-    numbers: NDArray[np.int64]
+    chunks: pa.Table
     vectors: Vectors
-    user_of: NDArray[np.int64]
-    users: dict[str, int]
 
-    def nearest(self, vector: Vectors, limit: int, user: str) -> tuple[list[int], list[float]]:
-        """Numbers and cosine distances, nearest first."""
-        numbers, similarities = self.numbers, self.vectors @ vector
+    def nearest(self, vector: Vectors, limit: int, user: str) -> list[tuple[Chunk, float]]:
+        """Chunks with their cosine distances, nearest first."""
+        # Not `@`: its BLAS starts threads of its own for each search, which get in each other's way.
+        similarities = np.vecdot(self.vectors, vector)
         if user:
-            theirs = self.user_of == self.users.get(user, -1)
-            numbers, similarities = numbers[theirs], similarities[theirs]
-        if len(numbers) > limit:
+            theirs = pc.equal(self.chunks["user"], user).to_numpy()
+            places = np.flatnonzero(theirs)
+            similarities = similarities[places]
+        else:
+            places = np.arange(len(similarities))
+        if len(places) > limit:
             best = np.argpartition(-similarities, limit - 1)[:limit]
-            numbers, similarities = numbers[best], similarities[best]
-        order = np.lexsort((numbers, -similarities))
+            places, similarities = places[best], similarities[best]
+        order = np.lexsort((places, -similarities))
+        rows = self.chunks.take(places[order]).to_pylist()
         # Rounding may lead a little beyond the ends.
-        return numbers[order].tolist(), np.clip(1.0 - similarities[order], 0.0, 2.0).tolist()
+        distances = np.clip(1.0 - similarities[order], 0.0, 2.0).tolist()
+        return [(Chunk(**row), distance) for row, distance in zip(rows, distances, strict=True)]
 
 
 class DuckDBStore:
@@ -104,8 +103,8 @@ class DuckDBStore:
     def __init__(self, path: Path, read_only: bool = False) -> None:
         """Raises StepFailed where another process has the file open, and for what is no file of this kind."""
         self.path, self._read_only, self._process = path, read_only, os.getpid()
-        self._matrices: dict[int, _Matrix] = {}
-        self._loading = threading.Lock()
+        self._in_memory: dict[int, _Held] = {}
+        self._reading = threading.Lock()
         try:
             if str(path) != ":memory:" and not read_only:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -119,7 +118,7 @@ class DuckDBStore:
             raise StepFailed(self._sentence(error)) from error
 
     def collections(self) -> dict[str, int]:
-        with self._transaction() as cursor:
+        with self._cursor() as cursor:
             rows = cursor.execute("SELECT name, number FROM warmstall_collections ORDER BY number").fetchall()
             return {
                 str(name): int(_one(cursor, f"SELECT count(*) FROM warmstall_chunks_{number:d}")[0])
@@ -128,7 +127,7 @@ class DuckDBStore:
 
     def create(self, collection: str, embedder: Embedder) -> None:
         name = checks.writable(collection)
-        with self._transaction(writing=True) as cursor:
+        with self._changing() as cursor:
             kept = _kept(cursor, name)
             if kept:
                 checks.same_embedder(collection, kept.embedder, kept.dimensions, embedder)
@@ -139,7 +138,7 @@ class DuckDBStore:
             cursor.execute(_TABLE.format(number=int(number), dimensions=int(embedder.dimensions)))
 
     def add(self, collection: str, chunks: Sequence[Chunk], vectors: Vectors) -> None:
-        with self._transaction(writing=True) as cursor:
+        with self._changing() as cursor:
             kept = self._found(cursor, collection)
             rows = checks.storable(collection, kept.dimensions, chunks, vectors)
             if not rows:
@@ -158,58 +157,59 @@ class DuckDBStore:
             _changed(cursor, kept)
 
     def remove(self, collection: str, source: str) -> None:
-        with self._transaction(writing=True) as cursor:
+        with self._changing() as cursor:
             kept = self._found(cursor, collection)
             cursor.execute(f"DELETE FROM {kept.table} WHERE source = ?", [checks.writable(source)])
             _changed(cursor, kept)
 
     def sources(self, collection: str) -> dict[str, int]:
-        with self._transaction() as cursor:
+        with self._cursor() as cursor:
             table = self._found(cursor, collection).table
             rows = cursor.execute(f"SELECT source, count(*) FROM {table} GROUP BY source ORDER BY source").fetchall()
         return {str(source): int(count) for source, count in rows}
 
     def ids(self, collection: str, source: str) -> set[str]:
-        with self._transaction() as cursor:
+        with self._cursor() as cursor:
             table = self._found(cursor, collection).table
             rows = cursor.execute(f"SELECT id FROM {table} WHERE source = ?", [checks.writable(source)]).fetchall()
         return {str(row[0]) for row in rows}
 
     def search(self, collection: str, vector: Vectors, limit: int, user: str = "") -> list[Hit]:
-        with self._transaction() as cursor:
+        with self._cursor() as cursor:
             kept = self._found(cursor, collection)
             asked = checks.directions(collection, kept.dimensions, np.asarray(vector)[np.newaxis])[0]
-            numbers, distances = self._matrix(cursor, kept).nearest(asked, limit, checks.writable(user))
-            rows = cursor.execute(
-                f"SELECT number, {_COLUMNS} FROM {kept.table} SEMI JOIN (SELECT unnest(?::BIGINT[]) AS number) "
-                "USING (number)",
-                [numbers],
-            ).fetchall()
-        chunks = {row[0]: Chunk(*row[1:]) for row in rows}
-        return [Hit(chunks[number], collection, distance) for number, distance in zip(numbers, distances, strict=True)]
+            held = self._held(cursor, kept)
+        found = held.nearest(asked, limit, checks.writable(user))
+        return [Hit(chunk, collection, distance) for chunk, distance in found]
 
     def close(self) -> None:
         if os.getpid() == self._process:
             self._connection.close()
-        self._matrices.clear()
+        self._in_memory.clear()
 
     @contextmanager
-    def _transaction(self, writing: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A cursor of its own for each call, so that threads do not wait for each other."""
+    def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """One of its own for each call, so that threads do not wait for each other."""
         checks.check_process(self._process)
-        if writing and self._read_only:
-            raise StepFailed(f"{self.path} was opened for reading only; open it for writing to change it.")
         try:
-            with _writing if writing else nullcontext(), self._connection.cursor() as cursor:
-                cursor.begin()
-                try:
-                    yield cursor
-                except BaseException:
-                    cursor.rollback()
-                    raise
-                cursor.commit()
+            with self._connection.cursor() as cursor:
+                yield cursor
         except duckdb.Error as error:
             raise StepFailed(self._sentence(error)) from error
+
+    @contextmanager
+    def _changing(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A transaction: all of a change, or nothing of it."""
+        if self._read_only:
+            raise StepFailed(f"{self.path} was opened for reading only; open it for writing to change it.")
+        with _writing, self._cursor() as cursor:
+            cursor.begin()
+            try:
+                yield cursor
+            except BaseException:
+                cursor.rollback()
+                raise
+            cursor.commit()
 
     def _found(self, cursor: duckdb.DuckDBPyConnection, collection: str) -> _Kept:
         kept = _kept(cursor, checks.writable(collection))
@@ -218,15 +218,16 @@ class DuckDBStore:
             raise checks.missing(collection, [str(row[0]) for row in rows])
         return kept
 
-    def _matrix(self, cursor: duckdb.DuckDBPyConnection, kept: _Kept) -> _Matrix:
-        found = self._matrices.get(kept.number)
-        if found is None or found.version != kept.version:
-            # One thread reads it, the others take what it has read.
-            with self._loading:
-                found = self._matrices.get(kept.number)
-                if found is None or found.version != kept.version:
-                    found = self._matrices[kept.number] = _read(cursor, kept)
-        return found
+    def _held(self, cursor: duckdb.DuckDBPyConnection, kept: _Kept) -> _Held:
+        held = self._in_memory.get(kept.number)
+        if held is None or held.version != kept.version:
+            # One thread reads it, the others take what it has read. What is read may be newer than the version that
+            # was asked before: then the next search reads once more.
+            with self._reading:
+                held = self._in_memory.get(kept.number)
+                if held is None or held.version != kept.version:
+                    held = self._in_memory[kept.number] = _read(cursor, kept)
+        return held
 
     def _sentence(self, error: Exception) -> str:
         said = str(error).splitlines()[0][:300]
@@ -253,18 +254,11 @@ def _changed(cursor: duckdb.DuckDBPyConnection, kept: _Kept) -> None:
     cursor.execute("UPDATE warmstall_collections SET version = version + 1 WHERE number = ?", [kept.number])
 
 
-def _read(cursor: duckdb.DuckDBPyConnection, kept: _Kept) -> _Matrix:
-    table = cursor.sql(f'SELECT number, vector, "user" FROM {kept.table}').to_arrow_table()
-    users = pa.compute.dictionary_encode(table["user"].combine_chunks())
+def _read(cursor: duckdb.DuckDBPyConnection, kept: _Kept) -> _Held:
+    table = cursor.sql(f"SELECT {_COLUMNS}, vector FROM {kept.table}").to_arrow_table().combine_chunks()
     parts = [part.flatten().to_numpy() for part in table["vector"].chunks]
-    flat = np.concatenate(parts) if parts else np.zeros(0, np.float32)
-    return _Matrix(
-        kept.version,
-        table["number"].to_numpy(),
-        flat.reshape(-1, kept.dimensions),
-        users.indices.to_numpy().astype(np.int64),
-        {name: place for place, name in enumerate(users.dictionary.to_pylist())},
-    )
+    flat = parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0, np.float32), *parts])
+    return _Held(kept.version, table.drop_columns("vector"), flat.reshape(-1, kept.dimensions))
 
 
 def _one(cursor: duckdb.DuckDBPyConnection, sql: str) -> tuple[Any, ...]:
