@@ -33,7 +33,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from .facts import Facts, counted, places, seconds_text
-from .facts.services import NO_SERVICE, has_services
+from .facts.services import NO_SERVICE, has_services, where
 from .findings import Finding, hints, proves, refutes, supports, unseen
 
 _COLLECT = (
@@ -97,7 +97,10 @@ def _by_trace(facts: Facts) -> Iterator[Finding]:
         return
     embeds = facts.spans("operation = 'embeddings'")
     embeds_of = dict(list(embeds.groupby("trace_id")))
-    questions = pd.DataFrame([_question(own, embeds_of.get(trace_id, embeds.head(0)))
+    told = facts.spans("name = 'retrieve'")
+    told = where(told, (fields.get("warmstall.retrieval") == "parallel" for fields in told["fields"]))
+    in_parallel = set(told["trace_id"])
+    questions = pd.DataFrame([_question(own, embeds_of.get(trace_id, embeds.head(0)), trace_id in in_parallel)
                               for trace_id, own in searches.groupby("trace_id")])  # fmt: skip
     several = questions[questions["collections"] > 1]
     in_a_row = several[several["in_a_row"]]
@@ -113,7 +116,7 @@ def _by_trace(facts: Facts) -> Iterator[Finding]:
                       "searches of the trace overlap, or ran in threads of their own.", *places(rows))  # fmt: skip
 
 
-def _question(searches: pd.DataFrame, embeds: pd.DataFrame) -> dict[str, object]:
+def _question(searches: pd.DataFrame, embeds: pd.DataFrame, in_parallel: bool) -> dict[str, object]:
     """What one question did: its searches and the embeddings before and between them, from the first to the last."""
     order = searches.sort_values("started_at")
     ended = order["ended_at"].max()
@@ -121,7 +124,8 @@ def _question(searches: pd.DataFrame, embeds: pd.DataFrame) -> dict[str, object]
     began = min([order["started_at"].iloc[0], *embeds["started_at"]])
     whole_s, sum_s = (ended - began).total_seconds(), float(order["wall_s"].sum() + embeds["wall_s"].sum())
     overlaps_s = (order["ended_at"].cummax().shift() - order["started_at"]).dt.total_seconds()
-    at_once = bool((overlaps_s > _OVERLAP_SHARE * order["wall_s"]).any()) or order["thread"].nunique() > 1
+    overlap = bool((overlaps_s > _OVERLAP_SHARE * order["wall_s"]).any())
+    at_once = overlap or in_parallel or order["thread"].nunique() > 1
     return {
         "trace_id": order["trace_id"].iloc[0], "began": began, "ended": ended, "whole_s": whole_s, "sum_s": sum_s,
         "collections": order["collection"].nunique(), "at_once": at_once,
