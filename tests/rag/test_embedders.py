@@ -109,6 +109,19 @@ def test_a_long_text_is_cut_only_with_a_word_in_the_log(ollama: DrillServer, cap
     assert "secret" not in caplog.text
 
 
+def test_a_text_that_is_refused_cut_as_well_fails() -> None:
+    """Some versions say so of models whose own limit is below the one that the server cuts to."""
+    asked_for: list[bool] = []
+
+    def refuses(handler: Any, asked: Any) -> None:
+        asked_for.append(asked["truncate"])
+        send(handler, '{"error": "the input length exceeds the context length"}', 500)
+
+    with odd_service(refuses) as url, pytest.raises(StepFailed, match=r"answered 500 .the input length exceeds"):
+        open_embedder(by_ollama(url)).embed(["a"])
+    assert asked_for == [False, True]
+
+
 def test_a_model_that_writes_makes_no_vectors(tmp_path: Path) -> None:
     with DrillServer(tmp_path, version="0.32.15") as server, pytest.raises(StepFailed, match="makes no vectors"):
         open_embedder(by_ollama(server.url, model="tiny")).embed(TEXTS)

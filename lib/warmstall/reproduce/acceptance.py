@@ -139,6 +139,7 @@ def reconstructed(case: Path) -> tuple[Measures, tuple[float, float] | None]:
     began = time.perf_counter()
     found = analyze(case)
     requests = found.requests()
+    requests = requests[requests["inference"]]
     took_s = time.perf_counter() - began
     means = found.case.sql(
         "SELECT avg(prompt_eval_count), avg(eval_count) FROM trials WHERE prompt_eval_count > 0 AND eval_count > 0"
@@ -147,7 +148,9 @@ def reconstructed(case: Path) -> tuple[Measures, tuple[float, float] | None]:
     if requests.empty:
         why = "The case holds no request of the server: name its log, such as the output of journalctl -u ollama."
         return Measures(reasons={name: why}), tokens
-    return Measures({name: took_s}, {name: f"A verdict for each of {len(requests):,} requests."}), tokens
+    unknown = (requests["verdict"] == "unknown").sum()
+    told = f"A verdict for each of {len(requests):,} requests, {unknown:,} of them unknown."
+    return Measures({name: took_s}, {name: told}), tokens
 
 
 def costs(prices: Prices, load: Load, tokens: tuple[float, float] | None) -> Measures:

@@ -37,7 +37,8 @@ class OllamaEmbedder:
             return checked_vectors([], 0, self.dimensions, self.name)
         asked = {"model": self.model, "input": list(texts), "truncate": False}
         reply = self._server.post("/api/embed", asked)
-        if reply.status == 400 and "context" in reply.said:
+        # 400, or 500 where the model's own runner says it.
+        if reply.status in (400, 500) and "context length" in reply.said:
             _log.warning("%s: one or more of %d texts are longer than its context and were cut", self.name, len(texts))
             reply = self._server.post("/api/embed", {**asked, "truncate": True})
         if reply.status != 200 or not isinstance(reply.body, dict):
@@ -55,7 +56,10 @@ class OllamaEmbedder:
         if "does not support embed" in said:
             return f"model {self.model!r} at {where} makes no vectors ({said}); choose an embedding model."
         if "unsupported value" in said:
-            return f"model {self.model!r} at {where} computed NaN ({said}); restart it, or try without flash attention."
+            return (
+                f"model {self.model!r} at {where} computed NaN for one of the texts ({said}); send them one by one to "
+                "find it, or try without flash attention."
+            )
         if reply.status == 503:
             return f"the server at {where} refuses more work ({said}); send less at once, or wait."
         return f"the server at {where} answered {reply.status} ({said}); 200 was expected: read its log."
