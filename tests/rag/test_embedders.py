@@ -9,6 +9,7 @@ import math
 import re
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +24,7 @@ from warmstall.drill.server_process import DrillServer
 from warmstall.drill.services import EmbeddingService
 from warmstall.errors import ParameterError, StepFailed
 from warmstall.rag.embedders import hashed_words
-from warmstall.rag.embedders.opening import open_embedder
+from warmstall.rag.embedders.opening import forget, open_embedder
 from warmstall.rag.settings import LEXICAL_MAX_DISTANCE, EmbedderSettings, checked_settings
 
 from .odd_service import odd_service, send
@@ -320,3 +321,37 @@ def test_the_drills_hashed_words_stay_as_they_are() -> None:
     assert np.allclose(hashed_words.embed("a warm stall is a stall", 8), [
         0, 2 * tenth, 0, 0, 0, -2 * tenth, tenth, tenth,
     ])  # fmt: skip
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A module that has the few names of sentence-transformers which are used; the library itself is too large."""
+    (tmp_path / "sentence_transformers.py").write_text(
+        "class SentenceTransformer:\n"
+        "    def __init__(self, model, local_files_only):\n"
+        "        if not local_files_only or model != 'here':\n"
+        "            raise OSError('it is not in the cache')\n"
+        "    def encode(self, texts, convert_to_numpy, show_progress_bar):\n"
+        "        import numpy\n"
+        "        if 'broken' in texts:\n"
+        "            raise RuntimeError('Already borrowed')\n"
+        "        return numpy.array([[3.0, 4.0]] * len(texts), numpy.float32)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield
+    sys.modules.pop("sentence_transformers", None)
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_sentence_transformers_fetches_nothing_and_fails_in_one_sentence() -> None:
+    settings = EmbedderSettings("sentence-transformers", "here", dimensions=2)
+    embedder = open_embedder(settings)
+    try:
+        assert np.allclose(embedder.embed(["a", "b"]), [[0.6, 0.8]] * 2)
+        with pytest.raises(StepFailed, match=r"the library failed .RuntimeError.") as failed:
+            embedder.embed(["broken"])
+        assert "broken" not in str(failed.value)
+    finally:
+        forget(settings)
+    with pytest.raises(StepFailed, match="not on this machine; fetch it once with: hf download elsewhere"):
+        open_embedder(EmbedderSettings("sentence-transformers", "elsewhere", dimensions=2))
