@@ -52,7 +52,10 @@ def reproduce(
     collect: Annotated[bool, typer.Option("--collect", help="Capture this host at the end, as collect does.")] = False,
     log: Annotated[list[str] | None, typer.Option(help="A log of the server, copied into the case.")] = None,
     keep: Annotated[list[str] | None, typer.Option(help="Do not redact this kind; see docs/redaction.md.")] = None,
-    experiment: Annotated[str, typer.Option(help="Compare two arms in place of a load; list names them.")] = "",
+    experiment: Annotated[
+        str, typer.Option(help="In place of a load, compare what this one compares; see docs/experiments.md.")
+    ] = "",
+    second_target: Annotated[str, typer.Option(help="Of an experiment with two servers: the other one.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Send a described load through the path, sample the host meanwhile, and leave a case; Ctrl-C ends it well."""
@@ -73,23 +76,26 @@ def reproduce(
         tuple(keep or ()),
     )  # fmt: skip
     try:
-        told = _run(wanted, experiment)
+        told, interrupted = _run(wanted, experiment, second_target)
     except KeyboardInterrupt:
         _interrupted(case)
     print(json.dumps(told.as_json(), indent=1, ensure_ascii=False) if as_json else printable_lines(str(told)))
-    if getattr(told, "interrupted", False):
+    if interrupted:
         sys.stdout.flush()
         _interrupted(case)
 
 
-def _run(wanted: Wanted, experiment: str) -> Any:
+def _run(wanted: Wanted, experiment: str, second_target: str) -> tuple[Any, bool]:
+    """What came of it, and whether Ctrl-C ended it."""
     if experiment:
-        from .reproduce.experiments import run_experiment
+        from .reproduce.experiments.running import run_experiment
 
-        return run_experiment(experiment, wanted)
+        result = run_experiment(experiment, wanted, second_target, _say)
+        return result, "interrupted" in result.stopped
     from .reproduce.run import reproduce as run
 
-    return run(wanted, _say)
+    reproduced = run(wanted, _say)
+    return reproduced, reproduced.interrupted
 
 
 def _say(text: str) -> None:

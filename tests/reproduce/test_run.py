@@ -107,6 +107,12 @@ def test_a_replay_asks_for_the_model_and_the_tokens_of_its_table(tmp_path, drill
     spans = [json.loads(line)["attributes"] for line in trace.read_text().splitlines()]
     read = {span["gen_ai.request.model"]: span["gen_ai.usage.input_tokens"] for span in spans}
     assert read["tiny2"] > 5 * read["tiny"]
+    one = reproduce(
+        Wanted(tmp_path / "one", Profile("replay", calls=0, table=str(table)), target=drill.url, model="tiny")
+    )
+    (trace,) = (tmp_path / "one").rglob("trace.jsonl")
+    assert one.figures.failed == 0
+    assert "tiny2" not in trace.read_text()
 
 
 def test_calls_that_fail_are_measured_and_told(tmp_path, drill) -> None:

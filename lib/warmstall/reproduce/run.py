@@ -113,7 +113,7 @@ def _sender(wanted: Wanted, settings: RagSettings, case: ReproductionCase, tell:
     """What sends a call; everything that can be refused before the load begins is."""
     seed, tracer = wanted.profile.seed, case.trace()
     if wanted.what == "call":
-        inferences = Inferences(settings.inference, settings.path.temperature)
+        inferences = Inferences(settings.inference, settings.path.temperature, bool(wanted.model))
         inferences.of(Arrival(0))
         yield call_sender(inferences, settings.path, tracer, word_prompts(seed, wanted.prompt_tokens))
     elif wanted.what == "embed":

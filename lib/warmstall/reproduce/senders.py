@@ -96,18 +96,21 @@ def embed_sender(embedder: Embedder, tracer: Tracer, texts: Questions) -> Sender
 class Inferences:
     """The part that answers, by what an arrival asks for: its model, and how many tokens are to be written.
 
-    Opened when first needed and kept; `options` of the settings count for all of them.
+    Opened when first needed and kept; `options` of the settings count for all of them. With `one_model` that of the
+    settings stands in for whatever an arrival names.
     """
 
-    def __init__(self, settings: InferenceSettings, temperature: float) -> None:
-        self._settings, self._temperature = settings, temperature
+    def __init__(self, settings: InferenceSettings, temperature: float, one_model: bool = False) -> None:
+        self._settings, self._temperature, self._one_model = settings, temperature, one_model
         self._opened: dict[tuple[str, int], Inference] = {}
         self._lock = threading.Lock()
 
     def of(self, arrival: Arrival) -> Inference:
         from ..rag.inference.opening import open_inference
 
-        model = str(arrival.wanted.get("model") or self._settings.model)
+        model = self._settings.model
+        if not self._one_model:
+            model = str(arrival.wanted.get("model") or model)
         tokens = rounded(int(arrival.wanted.get("output_tokens") or 0))
         with self._lock:
             if (model, tokens) not in self._opened:
