@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from .rag.settings import RagSettings
     from .rag.step_times import StepTimes
 
+_INTERRUPTED = 130
+
 rag_app = typer.Typer(
     no_args_is_help=True, help="The reference path: documents taken in, questions answered from them, every step timed."
 )
@@ -48,7 +50,11 @@ def take_in_documents(
     from .rag.documents.taking_in import take_in
 
     with _opened(settings, lexical, store) as (chosen, kept, embedders, _):
-        done = take_in(paths, collection, chosen, kept, embedders, user, _say)
+        try:
+            done = take_in(paths, collection, chosen, kept, embedders, user, _say)
+        except KeyboardInterrupt:
+            print("warmstall: stopped; the same command goes on where this one was.", file=sys.stderr)
+            raise typer.Exit(_INTERRUPTED) from None
     _print(json.dumps(asdict(done), indent=1, ensure_ascii=False) if as_json else str(done))
     if not done.documents and not done.unchanged:
         raise typer.Exit(2)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from conftest import ROOT
 from warmstall.drill.server_process import DrillServer
 from warmstall.errors import InputError, ParameterError, StepFailed
 from warmstall.rag.documents.knowledge import knowledge_folder
+from warmstall.rag.settings import PathSettings, read_settings
 from warmstall.rag_commands import rag_app
 
 Run = Callable[..., Result]
@@ -138,3 +142,16 @@ def test_a_server_that_is_down_is_told(run: Run, monkeypatch) -> None:
     monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:9")
     with pytest.raises(StepFailed, match=r"127\.0\.0\.1:9"):
         run("ask", "Why?")
+
+
+def test_the_settings_of_the_page_are_read_and_its_defaults_are_those_of_the_path(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "rag.md").read_text(encoding="utf-8")
+    written = re.search(r"^```toml\n(.*?)^```", page, flags=re.M | re.S)
+    assert written
+    (tmp_path / "rag.toml").write_text(written[1], encoding="utf-8")
+    settings = read_settings(tmp_path / "rag.toml")
+    table = dict(re.findall(r"^\| `(\w+)` \| (\S+) \| .* \|$", page.split("`[path]`:")[1], flags=re.M))
+
+    assert [one.name for one in settings.collections] == ["handbook", "conversations"]
+    defaults = asdict(PathSettings())
+    assert table == {name: str(default).lower() for name, default in defaults.items()}
