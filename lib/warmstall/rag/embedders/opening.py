@@ -98,6 +98,7 @@ def _fresh_lock() -> None:
 
 
 # A fork waits for a load that is under way: half a load would be in the child, and its lock held by no one.
-os.register_at_fork(
-    before=lambda: _loading.acquire() and None, after_in_parent=lambda: _loading.release(), after_in_child=_fresh_lock
-)
+if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
+    os.register_at_fork(
+        before=lambda: _loading.acquire(), after_in_parent=lambda: _loading.release(), after_in_child=_fresh_lock
+    )
