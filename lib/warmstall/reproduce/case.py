@@ -45,6 +45,7 @@ _LONGEST_WATCH_S = 30 * 86400.0
 _SAMPLE_PATIENCE_S = 10.0
 _MOST_TEXTS = 20_000
 # What OpenTelemetry writes by itself, and what is another in every line.
+_JSON_TEXT = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _PLAIN = re.compile(r"(0x)?[0-9a-f]{16,32}|\d{4}-\d\d-\d\dT[\d:.]+Z")
 
 
@@ -194,14 +195,24 @@ class _Cleaner:
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
         self._known: dict[str, str] = {}
+        # Texts as JSON writes them, that stay as they are.
+        self._harmless: set[str] = set()
 
     def text(self, text: str) -> str:
         """One text, which may be of several lines."""
         return "\n".join(map(self._line, text.split("\n")))
 
     def json_line(self, line: str) -> str:
-        """A JSON document with every text in it redacted; its keys are ours."""
-        return json.dumps(self._inside(json.loads(line)))
+        """A JSON document on one line with every text in it redacted; its keys are ours."""
+        # Nearly every line holds nothing but texts that were looked at before, and stays as it is.
+        new = {text for text in set(_JSON_TEXT.findall(line)) - self._harmless if not _PLAIN.fullmatch(text)}
+        if not new:
+            return line
+        clean = json.dumps(self._inside(json.loads(line)))
+        if len(self._harmless) >= _MOST_TEXTS:
+            self._harmless.clear()
+        self._harmless |= new & set(_JSON_TEXT.findall(clean))
+        return clean
 
     def _inside(self, value: Any) -> Any:
         if isinstance(value, str):

@@ -8,7 +8,6 @@ import json
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,10 +51,10 @@ class Measurements:
 
     def append(self, measurement: Measurement) -> None:
         """One row, on its way to the disk before this returns."""
-        row: dict[str, Any] = {**asdict(measurement), **asdict(measurement.sent)}
+        row: dict[str, Any] = {**vars(measurement), **vars(measurement.sent)}
         row |= {name: plain_error(str(row[name])) for name in ("phase", "step", "arm")}
         row["error"] = plain_error(self._clean(row["error"]))
-        row["measures"] = json.dumps(row["measures"]) if row["measures"] else ""
+        row["measures"] = json.dumps(dict(row["measures"])) if row["measures"] else ""
         row |= {name: round(row[name], 6) for name in COLUMNS if isinstance(row[name], float)}
         text = io.StringIO()
         csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n").writerow(row)
