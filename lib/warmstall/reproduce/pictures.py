@@ -29,10 +29,14 @@ def arms(result: ExperimentResult) -> go.Figure:
         figure.add_trace(_rate(arm, values, colour) if metric.kind == "rate" else _trials(arm, values, colour), 1, 1)
     _add_effects(figure, result, metric)
     unit = f", {metric.unit}" if metric.unit else ""
-    figure.update_yaxes(title_text=escaped(f"{metric.label}{unit}"), rangemode="tozero", row=1, col=1)
+    caption = f"{metric.better.capitalize()} is better. Left: each trial. Right: the effect, with its 95 % interval."
+    figure.update_yaxes(
+        title_text=escaped(f"{metric.label}{unit}"), rangemode="tozero", row=1, col=1,
+        tickformat=".0%" if metric.kind == "rate" else None,
+    )  # fmt: skip
     return figure.update_layout(
         template="plotly_white", showlegend=False, height=380,
-        title={"text": escaped(result.question), "subtitle": {"text": escaped(f"{metric.better} is better")}},
+        title={"text": escaped(result.question), "subtitle": {"text": caption}},
     )  # fmt: skip
 
 
@@ -59,7 +63,7 @@ def _add_effects(figure: go.Figure, result: ExperimentResult, metric: Metric) ->
     if not found:
         figure.update_xaxes(visible=False, row=1, col=2)
         figure.update_yaxes(visible=False, row=1, col=2)
-        figure.add_annotation(text="not enough data", showarrow=False, xref="x2 domain", yref="y2 domain", x=0.5, y=0.5)
+        figure.add_annotation(text="not enough data", showarrow=False, xref="paper", yref="paper", x=0.85, y=0.5)
         return
     by_ratio = all(one.effect.ratio is not None for one in found)
     intervals = [one.effect.ratio if by_ratio else one.effect.difference for one in found]
@@ -72,6 +76,7 @@ def _add_effects(figure: go.Figure, result: ExperimentResult, metric: Metric) ->
             hovertext=[escaped(one.sentence) for one in found], hoverinfo="text",
         ), 1, 2,
     )  # fmt: skip
+    figure.update_yaxes(autorange="reversed", row=1, col=2)
     told = "times" if by_ratio else "more than"
     figure.add_vline(x=1.0 if by_ratio else 0.0, line={"dash": "dot", "color": "#6B7580"}, row=1, col=2)
     figure.update_xaxes(title_text=escaped(f"{told} {result.arms[0].name}, 95 % interval"), row=1, col=2)
