@@ -13,7 +13,8 @@ The arms take turns, question by question, and each question is another. Told ar
   steps (one embedding, one search), these measured where each runs alone: in the sequential arm;
 - recall@8: the share of the eight best that an exact search of all vectors finds, under the same top_k, of each arm.
 
-Intervals are of 95 %, from a bootstrap.
+Intervals are of 95 %, from a bootstrap. On a machine that does other work the steps that run at once wait for a core,
+so the same ratios are told of the quietest tenth of each arm as well (their 10th percentiles).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import lru_cache
 
 import httpx
 import numpy as np
@@ -51,10 +53,15 @@ DIMENSIONS = {"small": 384, "large": 768}
 PATH = PathSettings(top_k=5, keep=8)
 
 
+@lru_cache
+def centres(dimensions: int) -> Vectors:
+    return np.random.default_rng(dimensions).standard_normal((CLUSTERS, dimensions), np.float32)
+
+
 def around(dimensions: int, clusters: list[int], seed: int) -> Vectors:
     """A vector near each of these centres, of length one."""
-    centres = np.random.default_rng(dimensions).standard_normal((CLUSTERS, dimensions), np.float32)
-    rows = centres[clusters] + np.random.default_rng(seed).standard_normal((len(clusters), dimensions), np.float32)
+    noise = np.random.default_rng(seed).standard_normal((len(clusters), dimensions), np.float32)
+    rows = centres(dimensions)[clusters] + noise
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
@@ -156,7 +163,11 @@ def compare(name: str, settings: RagSettings, store: VectorStore, vectors: dict[
         print(f"  {told:22} {np.median(values) * 1e3:12.1f} ms, recall@8 {np.mean(recall[arm]):.3f}")
     print(f"  sequential / parallel: {_told(effect(whole_s['parallel'], whole_s['sequential']))} (3 or more is wanted)")
     ratio = _told(effect(alone[slowest], whole_s["parallel"]))
-    print(f"  parallel / slowest step ({slowest}): {ratio} (1.3 or less is wanted)", flush=True)
+    print(f"  parallel / slowest step ({slowest}): {ratio} (1.3 or less is wanted)")
+    one_by_one, at_once, step_s = (
+        np.quantile(values, 0.1) for values in (whole_s["sequential"], whole_s["parallel"], alone[slowest])
+    )
+    print(f"  of the quietest tenth: {one_by_one / at_once:.2f} and {at_once / step_s:.2f}", flush=True)
 
 
 def _told(found: Effect) -> str:

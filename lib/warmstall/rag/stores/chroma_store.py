@@ -27,8 +27,6 @@ _T = TypeVar("_T")
 # What Chroma takes as a collection's name; any other stands in the metadata, under a name made of its hash.
 _PREFIX = "warmstall-"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,510}[A-Za-z0-9]")
-# Twice Chroma's own: at 10,000 chunks the eight nearest are then the eight that an exact search finds.
-_EFFORT = 200
 _BATCH = 500
 _PAGE = 1000
 
@@ -71,10 +69,12 @@ class ChromaStore:
             "embedder": embedder.name, "dimensions": embedder.dimensions, "lexical": embedder.lexical,
             "collection": checks.writable(collection),
         }  # fmt: skip
-        space = {"space": "cosine", "ef_construction": _EFFORT, "ef_search": _EFFORT}
         made = self._within(
             lambda: self._client.get_or_create_collection(
-                _chroma_name(collection), metadata=kept, configuration={"hnsw": space}, embedding_function=None
+                _chroma_name(collection),
+                metadata=kept,
+                configuration={"hnsw": {"space": "cosine"}},
+                embedding_function=None,
             )
         )
         told: dict[str, Any] = made.metadata or {}
