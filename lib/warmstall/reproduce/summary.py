@@ -32,11 +32,11 @@ class Figures:
     def __str__(self) -> str:
         times = f"latency p50 {_s(self.latency_p50_s)}, p95 {_s(self.latency_p95_s)}, max {_s(self.latency_max_s)}"
         first = f"; first token p50 {_s(self.ttft_p50_s)}, p95 {_s(self.ttft_p95_s)}" if self.ttft_p50_s else ""
-        tokens = f"; {self.tokens_per_s:.3g} tokens/s a call" if self.tokens_per_s else ""
+        tokens = f"; {_rate(self.tokens_per_s)} tokens/s a call" if self.tokens_per_s else ""
         told = f"{self.calls} calls, {self.failed} failed"
         if self.calls == self.failed:
             return told
-        throughput = f"; {self.calls_per_s:.3g} calls/s" if self.calls_per_s else ""
+        throughput = f"; {_rate(self.calls_per_s)} calls/s" if self.calls_per_s else ""
         return f"{told}: {times}{first}{tokens}{throughput}"
 
 
@@ -120,3 +120,7 @@ def _s(seconds: float | None) -> str:
     """
     seconds = seconds or 0.0
     return f"{1000 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
+
+
+def _rate(per_s: float) -> str:
+    return f"{per_s:,.0f}" if per_s >= 100 else f"{per_s:.3g}"

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from ..errors import InputError, StepFailed
 from ..ollama import probe
-from ..rag.settings import RagSettings, ollama_url
+from ..rag.settings import LEXICAL_MAX_DISTANCE, EmbedderSettings, RagSettings, ollama_url
 
 DRILL = "drill"
 _DRILL_MODEL = "tiny"
@@ -96,8 +96,15 @@ def settings_for(settings: RagSettings, target: Target, model: str = "", lexical
     """
     settings = settings.lexical() if lexical else settings
     embedders = {
-        name: replace(one, url=target.url) if one.kind == "ollama" and not one.url else one
+        name: _at(target, one) if one.kind == "ollama" and not one.url else one
         for name, one in settings.embedders.items()
     }
     inference = replace(settings.inference, url=target.url, model=model or settings.inference.model)
     return replace(settings, embedders=embedders, inference=inference)
+
+
+def _at(target: Target, embedder: EmbedderSettings) -> EmbedderSettings:
+    """A drill's vectors are of hashed words, whatever its models are called, and so are what is near and far."""
+    unsaid = embedder.max_distance == EmbedderSettings.max_distance
+    nearest = LEXICAL_MAX_DISTANCE if target.is_drill and unsaid else embedder.max_distance
+    return replace(embedder, url=target.url, max_distance=nearest)
