@@ -49,7 +49,7 @@ def spans(text: str, limit: int) -> Iterator[tuple[int, int]]:
         said_until = end
         following = _past_space(text, cut)
         # Back by whole words only, never as far as this chunk began, and not into another paragraph.
-        word = _WORD.search(text, max(begin + 1 + limit // 2, cut - int(limit * _OVERLAP)), cut)
+        word = _WORD.search(text, max(begin + limit // 2, cut - int(limit * _OVERLAP)), cut)
         begin = word.start() if word and not _SEAMS[0].fullmatch(text, end, following) else following
     if begin < length:
         yield begin, length
