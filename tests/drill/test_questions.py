@@ -78,7 +78,7 @@ def test_nothing_is_found_where_nothing_was_done(played: dict[str, Played]) -> N
 
 def test_healthy_questions_are_answered_from_sources(played: dict[str, Played]) -> None:
     questions = played["rag_healthy"].of("question")
-    assert len(questions) >= 10
+    assert len(questions) >= 3
     for span in questions:
         said = span["attributes"]
         assert said["warmstall.documents_found"] > 0
