@@ -93,7 +93,7 @@ def test_a_long_paragraph_is_cut_after_a_sentence_and_leans_on_it() -> None:
 
     assert all(text.endswith(".") for text in texts)
     # The next chunk begins with the last words of the one before.
-    assert all(later[:12] in before[-40:] for before, later in pairwise(texts))
+    assert all(later[:18] in before[-40:] for before, later in pairwise(texts))
 
 
 def test_the_overlap_is_no_chunk_of_its_own() -> None:
