@@ -96,12 +96,9 @@ def _by_trace(facts: Facts) -> Iterator[Finding]:
     if searches.empty:
         return
     embeds = facts.spans("operation = 'embeddings'")
-    embeds_of = dict(list(embeds.groupby("trace_id")))
     told = facts.spans("name = 'retrieve'")
     told = where(told, (fields.get("warmstall.retrieval") == "parallel" for fields in told["fields"]))
-    in_parallel = set(told["trace_id"])
-    questions = pd.DataFrame([_question(own, embeds_of.get(trace_id, embeds.head(0)), trace_id in in_parallel)
-                              for trace_id, own in searches.groupby("trace_id")])  # fmt: skip
+    questions = _questions(searches, embeds, set(told["trace_id"]))
     several = questions[questions["collections"] > 1]
     in_a_row = several[several["in_a_row"]]
     if several.empty:
@@ -116,23 +113,29 @@ def _by_trace(facts: Facts) -> Iterator[Finding]:
                       "searches of the trace overlap, or ran in threads of their own.", *places(rows))  # fmt: skip
 
 
-def _question(searches: pd.DataFrame, embeds: pd.DataFrame, in_parallel: bool) -> dict[str, object]:
-    """What one question did: its searches and the embeddings before and between them, from the first to the last."""
-    order = searches.sort_values("started_at")
-    ended = order["ended_at"].max()
-    embeds = embeds[embeds["started_at"] < ended]
-    began = min([order["started_at"].iloc[0], *embeds["started_at"]])
-    whole_s, sum_s = (ended - began).total_seconds(), float(order["wall_s"].sum() + embeds["wall_s"].sum())
-    overlaps_s = (order["ended_at"].cummax().shift() - order["started_at"]).dt.total_seconds()
-    overlap = bool((overlaps_s > _OVERLAP_SHARE * order["wall_s"]).any())
-    at_once = overlap or in_parallel or order["thread"].nunique() > 1
-    return {
-        "trace_id": order["trace_id"].iloc[0], "began": began, "ended": ended, "whole_s": whole_s, "sum_s": sum_s,
-        "collections": order["collection"].nunique(), "at_once": at_once,
-        "in_a_row": not at_once and sum_s >= (1 - _PAUSE_SHARE) * whole_s,
-        "least_s": float(order["wall_s"].max()) + (float(embeds["wall_s"].max()) if len(embeds) else 0.0),
-        "embeds": len(embeds), "embedders": embeds["model"].nunique(),
-    }  # fmt: skip
+def _questions(searches: pd.DataFrame, embeds: pd.DataFrame, in_parallel: set[str]) -> pd.DataFrame:
+    """What each question did: its searches and the embeddings before and between them, from the first to the last."""
+    order = searches.sort_values(["trace_id", "started_at"])
+    busy_until = order.groupby("trace_id")["ended_at"].cummax().groupby(order["trace_id"]).shift()
+    overlap_s = (busy_until - order["started_at"]).dt.total_seconds()
+    order = order.assign(overlaps=overlap_s > _OVERLAP_SHARE * order["wall_s"])
+    found = order.groupby("trace_id").agg(
+        began=("started_at", "min"), ended=("ended_at", "max"), sum_s=("wall_s", "sum"), least_s=("wall_s", "max"),
+        collections=("collection", "nunique"), threads=("thread", "nunique"), overlaps=("overlaps", "any"),
+    )  # fmt: skip
+    embeds = embeds[embeds["started_at"] < embeds["trace_id"].map(found["ended"])]
+    own = embeds.groupby("trace_id").agg(
+        first=("started_at", "min"), sum_s=("wall_s", "sum"), longest_s=("wall_s", "max"), embeds=("wall_s", "size"),
+        embedders=("model", "nunique"),
+    ).reindex(found.index)  # fmt: skip
+    found["began"] = found["began"].where(~(own["first"] < found["began"]), own["first"])
+    found["whole_s"] = (found["ended"] - found["began"]).dt.total_seconds()
+    found["sum_s"] += own["sum_s"].fillna(0.0)
+    found["least_s"] += own["longest_s"].fillna(0.0)
+    found[["embeds", "embedders"]] = own[["embeds", "embedders"]].fillna(0).astype(int)
+    found["at_once"] = found["overlaps"] | found["threads"].gt(1) | found.index.isin(in_parallel)
+    found["in_a_row"] = ~found["at_once"] & found["sum_s"].ge((1 - _PAUSE_SHARE) * found["whole_s"])
+    return found.reset_index()
 
 
 def _told_by_trace(facts: Facts, searches: pd.DataFrame, questions: pd.DataFrame) -> Finding:

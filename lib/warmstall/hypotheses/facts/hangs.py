@@ -118,7 +118,8 @@ def _lost(facts: Facts) -> pd.DataFrame:
         if found := usual(answered.loc[answered["model"].eq(model), "wall_s"].dropna()):
             late.loc[own.index] = own["wall_s"] > max(found.limit, PATIENCE_S)
             lost.loc[own.index, "usual_s"] = found.middle
-    return lost[late & ~_overlaps_load(facts, lost) & _resident(facts, lost)]
+    lost = lost[late & ~_overlaps_load(facts, lost)]
+    return lost[_resident(facts, lost)]
 
 
 def _resident(facts: Facts, rows: pd.DataFrame) -> pd.Series:
