@@ -155,7 +155,8 @@ def main() -> None:
                 needs.append(own_ms / 1e3 * asked.rate)
                 late = (driven.late_p50_s, driven.late_p99_s, driven.late_max_s)
                 print(f"round {number + 1}: {driven.sent} sent, {driven.failed} failed; late p50, p99, most "
-                      f"{', '.join(f'{1e3 * one:.1f}' for one in late)} ms; {driven.processor_share:.0%} of its core, {own_ms:.2f} ms a call; "
+                      f"{', '.join(f'{1e3 * one:.1f}' for one in late)} ms; {driven.processor_share:.0%} of its core, "
+                      f"{own_ms:.2f} ms a call; "
                       f"peer {peer_ms:.2f} ms a call at {sent / wall_s:.0f} calls/s")  # fmt: skip
                 if driven.bottleneck:
                     print(f"  {driven.bottleneck}")

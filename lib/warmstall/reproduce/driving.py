@@ -1,8 +1,8 @@
 """Sends arrivals when they are due, whoever still waits, and records each call as it ends.
 
-A thread takes the next arrival, sleeps until it is due, sends it and takes another; as soon as it sends, somebody else
-must be there to take the next, so threads are started as calls pile up. Nothing is handed over at the due time, and no
-call's lateness moves the ones behind it. Calls without a due time wait for a free thread instead: a closed loop.
+A thread takes the next arrival, sleeps until it is due, sends it and takes another. Some always sleep ahead of those
+that send, and more are started as calls pile up: nothing is handed over at the due time, and no call's lateness moves
+the ones behind it. Calls without a due time wait for a free thread instead: a closed loop.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import groupby
+from itertools import chain, groupby
 
 from .records import Arrival, Measurement, Sent
 
@@ -30,6 +30,8 @@ _BUSY_SHARE = 0.85
 # And later than this share of the time between two calls: less does not change the load.
 _LATE_SHARE = 0.1
 _MANY = 200
+# Threads that sleep ahead, each with an arrival of its own.
+_SPARE = 8
 _CHECK_S = 0.2
 
 Send = Callable[[Arrival], Sent]
@@ -189,40 +191,56 @@ class _Stage:
     """Calls that may be open side by side, and the threads that send them."""
 
     def __init__(self, load: _Load, calls: Iterator[Arrival], most_threads: int) -> None:
-        self._load, self._calls, self._most_threads, self._most = load, calls, most_threads, most_threads
+        self._load = load
+        first = next(calls)
+        self._calls = chain((first,), calls)
+        self._most = min(first.clients or most_threads, most_threads)
+        # Who waits for a due time of its own before it sends; the clients of a closed loop all send at once.
+        self._spare = self._most if first.due_s is None else min(_SPARE, self._most)
         self._lock = threading.Lock()
         self._threads = self._free = 0
         self._open: dict[int, tuple[Arrival, float, float]] = {}
-        self._ended = threading.Event()
-        self._abandoned = False
+        # Set when a thread is missing, and when the last one has ended.
+        self._changed = threading.Event()
+        self._ended = self._abandoned = False
 
     def run(self, patience_s: float) -> None:
         """Returns when the last call has ended or was left behind."""
         load = self._load
         try:
-            with self._lock:
-                self._start_thread()
-            while not self._ended.wait(_CHECK_S):
-                if load.stop.is_set() or load.clock.now() > load.ends:
-                    self._ended.wait(patience_s)
-                    break
+            self._start_threads()
+            while not self._ended and not load.stop.is_set() and load.clock.now() <= load.ends:
+                self._changed.wait(_CHECK_S)
+                self._changed.clear()
+                self._start_threads()
+            self._await_open(patience_s)
         except KeyboardInterrupt:
             load.interrupted = True
             load.stop.set()
             try:
-                self._ended.wait(patience_s)
+                self._await_open(patience_s)
             except KeyboardInterrupt:
                 _logger.warning("interrupted twice: open calls are left behind")
         self._leave_behind()
         if load.problem:
             raise load.problem
 
-    def _start_thread(self) -> None:
-        """Called with the lock."""
-        self._threads += 1
-        self._free += 1
-        self._load.threads = max(self._load.threads, self._threads)
-        threading.Thread(target=self._work, name=f"load-{self._threads}", daemon=True).start()
+    def _await_open(self, patience_s: float) -> None:
+        gives_up = time.monotonic() + patience_s
+        while not self._ended and (left_s := gives_up - time.monotonic()) > 0:
+            self._changed.wait(left_s)
+            self._changed.clear()
+
+    def _start_threads(self) -> None:
+        """As many as are missing. To start one takes its time, so nobody does who has a call to send."""
+        while True:
+            with self._lock:
+                if self._ended or self._free >= self._spare or self._threads >= self._most:
+                    return
+                self._threads += 1
+                self._free += 1
+                self._load.threads = max(self._load.threads, self._threads)
+            threading.Thread(target=self._work, name=f"load-{self._threads}", daemon=True).start()
 
     def _work(self) -> None:
         load = self._load
@@ -240,8 +258,10 @@ class _Stage:
             load.stop.set()
         with self._lock:
             self._threads -= 1
-            if self._threads == 0:
-                self._ended.set()
+            self._free -= 1
+            self._spare = 0  # there is nothing left to begin
+            self._ended = self._threads == 0
+        self._changed.set()
 
     def _next(self) -> Arrival | None:
         load = self._load
@@ -252,8 +272,6 @@ class _Stage:
             if arrival and arrival.due_s is not None and load.due(arrival) >= load.ends:
                 load.not_sent += 1
                 return None
-            if arrival and arrival.clients:
-                self._most = min(arrival.clients, self._most_threads)
             return arrival
 
     def _not_sent(self) -> None:
@@ -264,11 +282,10 @@ class _Stage:
         load = self._load
         with self._lock:
             self._free -= 1
-            if self._free == 0:
-                if self._threads < self._most:
-                    self._start_thread()
-                elif arrival.due_s is not None:
-                    load.exhausted = True
+            if self._threads >= self._most:
+                load.exhausted |= self._free == 0 and arrival.due_s is not None
+            elif self._free < self._spare:
+                self._changed.set()
             started = load.clock.now()
             self._open[arrival.number] = (arrival, due, started)
         try:
