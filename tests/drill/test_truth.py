@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from warmstall.drill import truth as truth_module
+from warmstall.drill.path_calls import path_calls
 from warmstall.drill.timetable import Fault
 from warmstall.drill.traffic import Trial
 from warmstall.drill.truth import PARTS, Interval, read_notes, truth_of, write_truth
@@ -229,6 +230,25 @@ def test_notes_of_a_server_that_was_killed_are_read_as_far_as_they_go(tmp_path):
     path.write_text('{"id": "r0001", "queue_s": 1.0}\n{"id": "r00', encoding="utf-8")
     assert set(read_notes(path)) == {"r0001"}
     assert read_notes(tmp_path / "none.jsonl") == {}
+
+
+def test_calls_of_the_reference_path_are_those_without_a_number(tmp_path):
+    """Their client left, unless the server was just ended: then it was the server."""
+    rows = [
+        note(id=identity, path="/api/chat", model="mid", ended_at=T + ended_s, outcome=outcome, status=status)
+        for identity, ended_s, outcome, status in (
+            ("r0001", 1.0, "done", 200), ("", 1.0, "done", 200), ("", 2.0, "aborted", 500), ("", 6.0, "aborted", 200),
+            ("injector", 3.0, "done", 200),
+        )
+    ]  # fmt: skip
+    path = tmp_path / "notes.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    calls = path_calls(read_notes(path), [interval("restart", 5.5, 9, None)])
+    assert [(call.status, call.error, call.gave_up) for call in calls] == [
+        ("200", "", False), ("", "aborted", True), ("", "aborted", False),
+    ]  # fmt: skip
+    verdicts = [truth_of(call, read_notes(path)[call.id], []).verdict for call in calls]
+    assert verdicts == ["warm_ok", "client_abort", "runner_crash"]
 
 
 def test_the_truth_knows_nothing_of_the_analysis():
