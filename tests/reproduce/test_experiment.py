@@ -120,6 +120,9 @@ def test_what_is_the_same_in_every_trial_has_no_interval() -> None:
     found = lambda: Sent(True, measures={"recall": 1.0})  # noqa: E731
     result = run(experiment((metric,)), prepared(old=found, new=found), Bounds(rounds=8))
     assert result.verdict == "Recall: the same for new and old in every trial (1; n = 8 and 8)."
+    half = lambda: Sent(True, measures={"recall": 0.5})  # noqa: E731
+    result = run(experiment((metric,)), prepared(old=found, new=half), Bounds(rounds=8))
+    assert result.verdict == "Recall: in every trial 0.5 for new, 1 for old (n = 8 and 8)."
 
 
 def test_ctrl_c_ends_it_with_what_it_has() -> None:

@@ -60,6 +60,8 @@ class Effect:
     n_treatment: int
     ratio: Interval | None = None
     difference: Interval | None = None
+    # Whether all calls of an arm had one value, in both arms: the interval then has no width, and means nothing.
+    constant: bool = False
 
     @property
     def more_control(self) -> int:
@@ -79,11 +81,6 @@ class Effect:
         if self.ratio is not None:
             return 1.0 not in self.ratio
         return self.difference is not None and 0.0 not in self.difference
-
-    @property
-    def same(self) -> bool:
-        """Whether every call of both arms had one and the same value: no interval can be made of that."""
-        return self.enough and self.kind != "rate" and self.difference == Interval(0.0, 0.0, 0.0)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values; what is unknown is null."""
@@ -118,7 +115,8 @@ def effect(control: Sequence[float], treatment: Sequence[float], kind: Kind = "m
     ratio = None
     if min(one.min(), other.min()) > 0:
         ratio = _interval(middles[1] / middles[0], treatments / controls)
-    return Effect(**values, ratio=ratio, difference=difference)
+    constant = bool(np.ptp(one) == 0 and np.ptp(other) == 0)
+    return Effect(**values, ratio=ratio, difference=difference, constant=constant)
 
 
 def difference_of_rates(count_a: int, of_a: int, count_b: int, of_b: int) -> Interval:

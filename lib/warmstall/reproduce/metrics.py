@@ -68,8 +68,11 @@ def sentence(metric: Metric, control: str, arm: str, found: Effect) -> str:
         return f"{label}: not enough data to tell {told[0]} from {told[1]}."
     values = f"{metric.text(found.treatment)} against {metric.text(found.control)}"
     n = f"n = {found.n_treatment:,} and {found.n_control:,}"
-    if found.same:
-        return f"{label}: the same for {arm} and {control} in every trial ({metric.text(found.control)}; {n})."
+    if found.constant:
+        if not found.shown:
+            return f"{label}: the same for {arm} and {control} in every trial ({metric.text(found.control)}; {n})."
+        each = f"{metric.text(found.treatment)} for {arm}, {metric.text(found.control)} for {control}"
+        return f"{label}: in every trial {each} ({n})."
     if found.ratio is None:
         assert found.difference is not None
         low, high = found.difference.low, found.difference.high

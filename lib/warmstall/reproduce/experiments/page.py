@@ -21,7 +21,8 @@ What it leaves is a case with its measurements, its trace and the logs, which `w
 ```
 
 With `--target` or OLLAMA_HOST it asks that server, without them a drill's. On a real server think first of who else
-uses it: `cold_vs_warm`, `keep_alive` and `context_sweep` send the model from memory.
+uses it: `cold_vs_warm`, `keep_alive` and `context_sweep` send the model from memory. A call may take the 30 s of
+`attempt_timeout_s`; where a model loads longer, allow more under `[path]` of `--settings`, or cold calls are failures.
 
 ## What the answer means
 
