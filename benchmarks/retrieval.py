@@ -50,6 +50,8 @@ from warmstall.reproduce.effects import Effect, effect
 TIMES_MS = ((40, 40), (25, 50))
 CLUSTERS = 500
 DIMENSIONS = {"small": 384, "large": 768}
+# Conversations are kept per user, and every user has as many chunks of them.
+USERS, USER = 50, "7"
 PATH = PathSettings(top_k=5, keep=8)
 
 
@@ -112,7 +114,9 @@ def running(command: list[str], url: str) -> Iterator[None]:
 def fill(store: VectorStore, settings: RagSettings, vectors: dict[str, Vectors]) -> None:
     for one in settings.collections:
         store.create(one.name, HttpEmbedder(settings.embedders[one.embedder]))
-        chunks = [Chunk(f"{n}", f"{one.name} {n}", f"{n % 50}.md", user="ann") for n in range(len(vectors[one.name]))]
+        chunks = [
+            Chunk(f"{n}", f"{one.name} {n}", f"{n % 50}.md", user=f"{n % USERS}") for n in range(len(vectors[one.name]))
+        ]
         store.add(one.name, chunks, vectors[one.name])
 
 
@@ -121,6 +125,8 @@ def exact(question: str, settings: RagSettings, vectors: dict[str, Vectors]) -> 
     found = []
     for one in settings.collections:
         near = vectors[one.name] @ asked(question, DIMENSIONS[one.embedder])
+        if one.per_user:
+            near[np.arange(len(near)) % USERS != int(USER)] = -1.0
         found += [(float(near[n]), f"{one.name} {n}") for n in np.argsort(-near)[: PATH.top_k]]
     return {text for _, text in sorted(found, reverse=True)[: PATH.keep]}
 
@@ -141,7 +147,7 @@ def compare(name: str, settings: RagSettings, store: VectorStore, vectors: dict[
             question = f"{name} {arm} {number}"
             spans.clear()
             began = time.perf_counter()
-            hits = retrieve(question, chosen, embedders, store, tracer, "ann")
+            hits = retrieve(question, chosen, embedders, store, tracer, USER)
             took_s = time.perf_counter() - began
             if number < 0:  # the first ones open connections and read the vectors
                 continue
