@@ -6,8 +6,8 @@ as Ollama since 0.30 has them in its log. Exit status: 0 after SIGTERM, 1 with a
 
 Which faults act here: those that come from outside, as on any process (SIGSTOP … SIGCONT, SIGKILL and other signals,
 busy cores, clients that go), and a blob that is cut short, unknown or absent. The timetable is not read: `slow_load`,
-`failed_load`, `load_hang`, `slow_prefill`, `slow_decode`, `spinning_runner`, `hang_rate`, `growing_memory` and
-`broken_stream` act only in the synthetic runner.
+`failed_load`, `load_hang`, `slow_prefill`, `slow_decode`, `spinning_runner`, `hang_rate`, `growing_memory`,
+`broken_stream`, `reasoning_leak` and `ungrounded_citation` act only in the synthetic runner.
 """
 
 from __future__ import annotations
