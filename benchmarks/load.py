@@ -143,7 +143,7 @@ def main() -> None:
                   f"{_pin(server)}")  # fmt: skip
             _generate(url, Profile("rate", calls=20, rate_per_s=20), Path(name) / "warm")
             each_s = asked.seconds / _ROUNDS
-            profile = Profile("rate", calls=0, rate_per_s=asked.rate, seconds=each_s, warm_up=0)
+            profile = Profile("rate", calls=0, rate_per_s=asked.rate, seconds=each_s)
             rounds, ratios, shares, needs = [], [], [], []
             for number in range(_ROUNDS):
                 driven = _generate(url, profile, Path(name) / f"round {number}")
