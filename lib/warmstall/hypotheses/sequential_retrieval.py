@@ -104,8 +104,8 @@ def _by_trace(facts: Facts) -> Iterator[Finding]:
     if several.empty:
         if searches["collection"].nunique() == 1 and len(searches) >= _FEWEST_QUERIES:
             yield refutes(f"All {len(searches):,} searches of the trace ask 1 collection.", *places(searches))
-    elif 2 * len(in_a_row) > len(several):
-        yield _told_by_trace(facts, searches, in_a_row)
+    elif len(in_a_row) >= _FEWEST_QUESTIONS or 2 * len(in_a_row) > len(several):
+        yield _told_by_trace(facts, searches, in_a_row, len(several))
     elif several["at_once"].any():
         at_once = several[several["at_once"]]
         rows = searches[searches["trace_id"].isin(at_once["trace_id"])]
@@ -138,7 +138,7 @@ def _questions(searches: pd.DataFrame, embeds: pd.DataFrame, in_parallel: set[st
     return found.reset_index()
 
 
-def _told_by_trace(facts: Facts, searches: pd.DataFrame, questions: pd.DataFrame) -> Finding:
+def _told_by_trace(facts: Facts, searches: pd.DataFrame, questions: pd.DataFrame, of: int) -> Finding:
     part = searches[searches["trace_id"].isin(questions["trace_id"])]
     low_s, high_s = part["wall_s"].quantile(0.05), part["wall_s"].quantile(0.95)
     saved_s = float((questions["whole_s"] - questions["least_s"]).median())
@@ -148,8 +148,9 @@ def _told_by_trace(facts: Facts, searches: pd.DataFrame, questions: pd.DataFrame
         f"{counted(int(again['embedders'].median()), 'embedder')}" if len(again) else ""
     )  # fmt: skip
     sentence = (
-        f"In {counted(len(questions), 'question')} of the trace {questions['collections'].median():.0f} collections "
-        f"(median) were searched one after another, each in {seconds_text(low_s)} to {seconds_text(high_s)}{embedded}: "
+        f"In {len(questions):,} of {counted(of, 'question')} of the trace "
+        f"{questions['collections'].median():.0f} collections (median) were searched one after another, each in "
+        f"{seconds_text(low_s)} to {seconds_text(high_s)}{embedded}: "
         f"{seconds_text(questions['whole_s'].median())} in all (median). With one embedding and all searches at once "
         f"it would take {seconds_text(questions['least_s'].median())}, {seconds_text(max(saved_s, 0.0))} less."
     )

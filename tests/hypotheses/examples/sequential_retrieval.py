@@ -79,7 +79,7 @@ EXAMPLES = [
         "a trace of embed and search, five times one after another",
         "confirmed",
         {"server.log": SERVER, "trace.jsonl": traced(4)},
-        ("In 4 questions of the trace 5 collections", "embedded 5 times for 2 embedders", "2.0 s in all"),
+        ("In 4 of 4 questions of the trace 5 collections", "embedded 5 times for 2 embedders", "2.0 s in all"),
         severity="warning",
     ),
     Example("a trace of one question", "supported", {"trace.jsonl": traced(1)}),
