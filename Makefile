@@ -14,7 +14,7 @@ help:
 	@echo "make test   everything that is tested"
 	@echo "make venv   only the environment; $(BIN)/warmstall is the command"
 	@echo "make lint   style, types and the direction of imports"
-	@echo "make bench  ingest and drills beside their peers, as ratios"
+	@echo "make bench  ingest, drills, retrieval, load and tracing beside their peers, as ratios"
 
 $(STAMP): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -52,13 +52,17 @@ MEGABYTES ?= 20
 bench: $(STAMP)
 	$(BIN)/python benchmarks/ingest.py $(MEGABYTES)
 	$(BIN)/python benchmarks/drill.py
+	$(BIN)/python benchmarks/retrieval.py
+	$(BIN)/python benchmarks/load.py
+	$(BIN)/python benchmarks/tracing.py
 
-# The catalogues: of hypotheses, made of their docstrings, of drills, made of their scenarios and faults, and of
-# runbooks, made of their docstrings, notebooks and plans; and the pictures of two of them, if there is a browser.
+# The catalogues: of hypotheses, made of their docstrings, of drills, made of their scenarios and faults, of runbooks,
+# made of their docstrings, notebooks and plans, and of experiments; and two pictures, if there is a browser.
 docs: $(STAMP)
 	$(BIN)/warmstall explain --markdown > docs/hypotheses.md
 	$(BIN)/warmstall drill list --markdown > docs/drills.md
 	$(BIN)/warmstall runbook list --markdown > docs/runbooks.md
+	$(BIN)/python -m warmstall.reproduce.experiments.page > docs/experiments.md
 	WARMSTALL_SCREENSHOTS=docs $(BIN)/python -m pytest tests/remediate/test_browser.py
 	PYTHONPATH=tests $(BIN)/python -m drill.fidelity_page > docs/fidelity.md
 

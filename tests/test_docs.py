@@ -45,6 +45,8 @@ ELSEWHERE = {
     ".venv/bin/warmstall doctor": "fails where nothing can be collected; test_preflight.py has a server",
     ".venv/bin/warmstall doctor --run-plan 1000 --model llama3:8b --prompt-tokens 3000": "run on a recording",
     ".venv/bin/warmstall runbook run free-vram --port 11435 --undo": "asks that server",
+    '.venv/bin/warmstall rag ask "Why is the first answer slow and the next one fast?"': "rag/test_rag_commands.py asks",
+    ".venv/bin/warmstall analyze my-load --no-report": "needs the load; run below",
 }
 RUN_HERE = [command for command in dict.fromkeys(COMMANDS) if command not in ELSEWHERE]
 
@@ -105,6 +107,16 @@ def test_links_lead_somewhere() -> None:
     for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *INCIDENTS.rglob("README.md")]:
         for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+def test_the_case_of_a_load_is_analyzed(tmp_path: Path) -> None:
+    """docs/reproduce.md: the load, then its analysis."""
+    assert run(
+        ".venv/bin/warmstall reproduce my-load --profile rate --rate 5 --calls 20 --target drill", tmp_path
+    ).stdout
+    told = run(".venv/bin/warmstall analyze my-load --no-report", tmp_path)
+
+    assert "21 requests to models" in told.stdout, told.stdout + told.stderr
 
 
 def test_the_commands_for_clocks_columns_and_a_short_watch(tmp_path: Path) -> None:
