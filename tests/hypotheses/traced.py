@@ -60,10 +60,10 @@ class Trace:
                   db__response__returned_rows=returned, kept=kept, **more)  # fmt: skip
 
     def generate(self, at_s: float, wall_s: float, within: Span | None = None, status: int = 200, **more: Any) -> None:
-        usual = {"attempts": 1, "timeout_s": 30.0}
+        """A call to a model; without a status (0) no answer came."""
+        usual = {"attempts": 1, "timeout_s": 30.0} | ({"http__response__status_code": status} if status else {})
         self.span("generate", at_s, wall_s, within, gen_ai__operation__name="chat", gen_ai__provider__name="ollama",
-                  gen_ai__request__model="tiny", url__path="/api/chat", http__response__status_code=status,
-                  **(usual | more))  # fmt: skip
+                  gen_ai__request__model="tiny", url__path="/api/chat", **(usual | more))  # fmt: skip
 
     def question(self, at_s: float, answer_s: float = 2.0, found: Mapping[str, Any] | None = None, **more: Any) -> None:
         """A healthy question unless `more` says otherwise: two embeddings, two searches at once, an answer."""
