@@ -41,14 +41,22 @@ class Server:
         self.prefix = parts.path.rstrip("/")
         self._base = f"{parts.scheme}://{self.name}"
         self._headers, self._secret = headers, secret
-        self._clients: dict[int, httpx.Client] = {}
+        # Made before any thread asks: of many that ask at once, each would make one of its own.
+        self._clients = {os.getpid(): self._new_client()}
+
+    def _new_client(self) -> httpx.Client:
+        # No connection is kept: one that the server closed meanwhile would fail a call that nothing is wrong with.
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+        # To read the certificates takes longer than all the rest, and nobody shows one over http.
+        verify = self._base.startswith("https:")
+        return httpx.Client(
+            base_url=self._base, headers=self._headers, limits=limits, trust_env=False, verify=verify
+        )  # fmt: skip
 
     def _client(self) -> httpx.Client:
-        """A client of this process: one that was forked off may not use its parent's locks."""
+        """The client of this process: one that was forked off may not use its parent's locks."""
         if (client := self._clients.get(os.getpid())) is None:
-            # No connection is kept: one that the server closed meanwhile would fail a call that nothing is wrong with.
-            limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-            client = httpx.Client(base_url=self._base, headers=self._headers, limits=limits, trust_env=False)
+            client = self._new_client()
             self._clients = {os.getpid(): client}
         return client
 
