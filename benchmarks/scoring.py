@@ -19,7 +19,7 @@ from warmstall.hypotheses import judge
 LEVELS = {
     "log alone": ("server.log",),
     "log + trials": ("server.log", "trials.csv"),
-    "everything": ("server.log", "trials.csv", "limits.txt", "samples", "*.log"),
+    "everything": ("server.log", "trials.csv", "trace.jsonl", "limits.txt", "samples", "*.log"),
 }
 # A request is found in the log by its end and its wall time; access lines have whole seconds.
 _END_S, _WALL_S, _WALL_SHARE = 2.0, 1.0, 0.05

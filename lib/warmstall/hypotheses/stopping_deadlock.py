@@ -27,6 +27,7 @@ References:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import pandas as pd
@@ -38,6 +39,8 @@ from .findings import Evidence, Finding, Place, hints, proves, refutes, supports
 _UNLOAD_S = 15.0
 # No runner answers a prompt sooner: this is a request without one, such as that which told the model to leave.
 _AT_ONCE_S = 0.01
+# An access line of whole seconds tells a start to as much.
+_CLOCK_S = 1.0
 _COLLECT = "looks at /api/ps while it hangs (warmstall watch CASE): they show a model that stays past its expires_at"
 
 
@@ -84,7 +87,8 @@ def _judged(facts: Facts, host: str, model: str, stay: pd.DataFrame) -> Evidence
     lasted_s = (last - began).total_seconds()
     own = facts.requests_to(host, model)
     own = own[own["wall_s"].gt(_AT_ONCE_S)]
-    answered = own[own["status"].eq("200") & ~own["verdict"].isin(["warm_stall", "client_abort", "runner_crash"])]
+    ill = own["verdict"].isin(["warm_stall", "client_abort", "runner_crash"]) | _given_up(facts, own)
+    answered = own[own["status"].eq("200") & ~ill]
     longest_s = float(answered["wall_s"].max()) if len(answered) else 0.0
     sentence = (
         f"{model} stood in /api/ps past its unchanged expires_at for {seconds_text(lasted_s)}, "
@@ -129,6 +133,16 @@ def _seen_by_the_runbook(facts: Facts) -> Iterator[Evidence]:
 def _lost(trials: pd.DataFrame, began: pd.Timestamp, last: pd.Timestamp) -> pd.DataFrame:
     started, ended = (pd.to_datetime(trials[name], utc=True) for name in ("started_at", "ended_at"))
     return trials[ended.ge(began) & started.le(last)]
+
+
+def _given_up(facts: Facts, requests: pd.DataFrame) -> pd.Series:
+    """Which requests a client gave up and sent again: the call as a whole ended well, and the access line says 200."""
+    failed = facts.spans("name = 'attempt' AND outcome = 'error'")
+    apart_s = [
+        (failed["started_at"] - began).dt.total_seconds().abs().min() if len(failed) else math.inf
+        for began in requests["started_at"]
+    ]
+    return pd.Series(apart_s, requests.index, float).le(requests["uncertainty_s"].fillna(0.0) + _CLOCK_S)
 
 
 def _busy(facts: Facts, host: str, began: pd.Timestamp, last: pd.Timestamp) -> str:

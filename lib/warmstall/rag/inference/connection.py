@@ -6,16 +6,15 @@ connection down at the deadline, whatever the server does meanwhile, and the ser
 
 from __future__ import annotations
 
+import http.client
 import json
-import os
 import socket
+import ssl
 import threading
 from collections.abc import Generator, Mapping
 from contextlib import closing, suppress
 from typing import Any
 from urllib.parse import urlsplit
-
-import httpx
 
 from ...errors import ParameterError
 from .failures import InferenceFailed, told
@@ -23,6 +22,7 @@ from .failures import InferenceFailed, told
 _LONGEST_ERROR_BYTES = 65536
 _LONGEST_ANSWER_BYTES = 64 << 20
 _LISTING_S = 10.0
+_PIECE_BYTES = 65536
 
 
 class Server:
@@ -34,31 +34,19 @@ class Server:
             raise ParameterError(
                 f"[inference] url has scheme {parts.scheme!r} and host {parts.hostname!r}; expected http://host:port."
             )
-        standard = 443 if parts.scheme == "https" else 80
-        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-        self.name = f"{host}:{parts.port or standard}"
+        self._host, self._port = parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
+        self.name = f"[{self._host}]:{self._port}" if ":" in self._host else f"{self._host}:{self._port}"
         # What stands before every path where a proxy leads to the server.
         self.prefix = parts.path.rstrip("/")
-        self._base = f"{parts.scheme}://{self.name}"
-        self._headers, self._secret = headers, secret
-        # Made before any thread asks: of many that ask at once, each would make one of its own.
-        self._clients = {os.getpid(): self._new_client()}
+        self._headers = {"Content-Type": "application/json", **(headers or {})}
+        self._secret = secret
+        # To read the certificates takes longer than all the rest of a call: once.
+        self._certificates = ssl.create_default_context() if parts.scheme == "https" else None
 
-    def _new_client(self) -> httpx.Client:
-        # No connection is kept: one that the server closed meanwhile would fail a call that nothing is wrong with.
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-        # To read the certificates takes longer than all the rest, and nobody shows one over http.
-        verify = self._base.startswith("https:")
-        return httpx.Client(
-            base_url=self._base, headers=self._headers, limits=limits, trust_env=False, verify=verify
-        )  # fmt: skip
-
-    def _client(self) -> httpx.Client:
-        """The client of this process: one that was forked off may not use its parent's locks."""
-        if (client := self._clients.get(os.getpid())) is None:
-            client = self._new_client()
-            self._clients = {os.getpid(): client}
-        return client
+    def _connection(self, timeout_s: float) -> http.client.HTTPConnection:
+        if self._certificates:
+            return http.client.HTTPSConnection(self._host, self._port, timeout=timeout_s, context=self._certificates)
+        return http.client.HTTPConnection(self._host, self._port, timeout=timeout_s)
 
     def lines(self, path: str, body: Mapping[str, Any], timeout_s: float, private: str) -> Generator[str]:
         """The lines of the answer to a POST. Raises InferenceFailed: refused, a status other than 200, reset, late.
@@ -76,44 +64,34 @@ class Server:
             raise InferenceFailed(f"{self.name}{path} answered something that is no JSON.", "no_json", 200) from None
 
     def _lines(self, method: str, path: str, content: bytes, timeout_s: float, private: str) -> Generator[str]:
-        sockets: list[socket.socket] = []
+        connection = self._connection(timeout_s)
         late = threading.Event()
         begun = False
 
-        def noticed(event: str, info: Mapping[str, Any]) -> None:
-            stream = info.get("return_value")
-            if event.endswith((".connect_tcp.complete", ".start_tls.complete")) and stream is not None:
-                sockets.append(stream.get_extra_info("socket"))
-                if late.is_set():  # the timer came while there was nothing to shut down
-                    leave()
-
         def leave() -> None:
             late.set()
-            for each in sockets[-1:]:
-                with suppress(OSError):
-                    each.shutdown(socket.SHUT_RDWR)  # wakes a read that waits; closing alone does not
+            with suppress(OSError, AttributeError):  # not connected yet: its own timeout is as long
+                connection.sock.shutdown(socket.SHUT_RDWR)  # wakes a read that waits; closing alone does not
 
         watchdog = threading.Timer(timeout_s, leave)
         watchdog.daemon = True
         watchdog.start()
-        asked = self._client().build_request(
-            method, path, content=content, headers={"Content-Type": "application/json"}, timeout=timeout_s,
-            extensions={"trace": noticed},
-        )  # fmt: skip
         try:
-            with closing(self._client().send(asked, stream=True)) as response:
-                if not response.is_success:
+            self._connect(connection)
+            if late.is_set():  # the timer came while there was nothing to shut down
+                raise self._late(timeout_s, begun)
+            connection.request(method, path, content, self._headers)
+            with closing(connection.getresponse()) as response:
+                if not 200 <= response.status < 300:
                     raise self._refused(response, private)
                 for line in _lines(response, self.name):
                     if late.is_set():  # half a line may be left of a connection that was shut down
                         break
                     begun = True
                     yield line
-        except (httpx.HTTPError, OSError) as error:
-            if late.is_set() or isinstance(error, httpx.TimeoutException):
+        except (http.client.HTTPException, OSError) as error:
+            if late.is_set() or isinstance(error, TimeoutError):
                 raise self._late(timeout_s, begun) from error
-            if isinstance(error, httpx.ConnectError):
-                raise self.absent() from error
             raise InferenceFailed(
                 f"{self.name}: the connection ended {'within' if begun else 'before'} the answer "
                 f"({type(error).__name__}); see the server's log.",
@@ -121,8 +99,17 @@ class Server:
             ) from error
         finally:
             watchdog.cancel()
+            connection.close()
         if late.is_set():  # the end of a connection that we shut down looks like the end of an answer
             raise self._late(timeout_s, begun)
+
+    def _connect(self, connection: http.client.HTTPConnection) -> None:
+        try:
+            connection.connect()
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise self.absent() from error
 
     def absent(self) -> InferenceFailed:
         return InferenceFailed(
@@ -138,17 +125,12 @@ class Server:
             "timeout",
         )
 
-    def _refused(self, response: httpx.Response, private: str) -> InferenceFailed:
+    def _refused(self, response: http.client.HTTPResponse, private: str) -> InferenceFailed:
         """What a status of no success says, with at most 64 KiB of its body."""
-        text = bytearray()
-        for piece in response.iter_bytes():
-            text += piece
-            if len(text) > _LONGEST_ERROR_BYTES:
-                break
-        said = bytes(text).decode("utf-8", "replace")
+        said = response.read(_LONGEST_ERROR_BYTES).decode("utf-8", "replace")
         with suppress(ValueError, RecursionError):
             said = error_of(json.loads(said)) or said
-        status = response.status_code
+        status = response.status
         return InferenceFailed(
             f"{self.name} answered {status}: {told(said, private, self._secret)}", f"{status}", status,
             again=status in (408, 429) or status >= 500,
@@ -161,10 +143,10 @@ class Server:
         )
 
 
-def _lines(response: httpx.Response, name: str) -> Generator[str]:
+def _lines(response: http.client.HTTPResponse, name: str) -> Generator[str]:
     """The lines of an answer, cut at line feeds alone: within JSON, Unicode's other ends of lines are text."""
     waiting, received = b"", 0
-    for piece in response.iter_bytes():
+    while piece := response.read1(_PIECE_BYTES):
         received += len(piece)
         if received > _LONGEST_ANSWER_BYTES:
             raise InferenceFailed(
@@ -173,6 +155,8 @@ def _lines(response: httpx.Response, name: str) -> Generator[str]:
         *lines, waiting = (waiting + piece).split(b"\n")
         for line in lines:
             yield line.rstrip(b"\r").decode("utf-8", "replace")
+    if response.length:  # read1 does not raise for an answer that was cut off
+        raise http.client.IncompleteRead(waiting, response.length)
     if waiting:
         yield waiting.decode("utf-8", "replace")
 
