@@ -10,19 +10,21 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import ssl
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from contextvars import copy_context
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from ..errors import InputError, WarmstallError
 
 _T = TypeVar("_T")
 _PIECE = 65536
+JSON = {"Content-Type": "application/json"}
 
 
 class CallTimedOut(WarmstallError, TimeoutError):
@@ -34,7 +36,11 @@ class CallTimedOut(WarmstallError, TimeoutError):
 
 
 class CallFailed(WarmstallError, ConnectionError):
-    """No whole answer came: refused, reset, cut off, or something that is no HTTP."""
+    """No whole answer came: refused (then it was never `connected`), reset, cut off, or something that is no HTTP."""
+
+    def __init__(self, told: str, connected: bool = True) -> None:
+        super().__init__(told)
+        self.connected = connected
 
 
 @dataclass(frozen=True)
@@ -90,53 +96,93 @@ def call_within(deadline_s: float, function: Callable[..., _T], *args: Any, **kw
     return found  # type: ignore[no-any-return]
 
 
-def post_within(deadline_s: float, url: str, body: object) -> Answer:
-    """POST a JSON body and read the whole answer; raises CallTimedOut at the deadline, CallFailed without an answer.
+class Exchange(NamedTuple):
+    """An answer as it comes. What ends after `late` is set ended because the connection was shut down."""
 
-    The deadline holds for all of it, connecting and a server that trickles included.
+    response: http.client.HTTPResponse
+    late: threading.Event
+
+
+@contextmanager
+def answer_within(
+    deadline_s: float, method: str, url: str, content: bytes = b"", headers: Mapping[str, str] | None = None,
+    certificates: ssl.SSLContext | None = None,
+) -> Iterator[Exchange]:  # fmt: skip
+    """The answer to a request, to be read within the block; at the deadline its connection is shut down.
+
+    The deadline holds for all of it, connecting and a server that trickles included. Raises InputError for what is no
+    address, CallTimedOut at the deadline, CallFailed for what goes wrong before it, in the block as well.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InputError(f"{url}: expected http://host:port/path.")
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname, parts.port, timeout=deadline_s)
-    began, late = time.monotonic(), threading.Event()
+    connection, path = _connection(url, deadline_s, certificates)
+    late = threading.Event()
+    # Kept here: the connection gives its socket away when the server says that it will close it.
+    connected: list[socket.socket] = []
 
     def leave() -> None:
         late.set()
-        with suppress(OSError, AttributeError):  # not connected yet: its own timeout is as long
-            connection.sock.shutdown(socket.SHUT_RDWR)  # wakes a read that waits; closing alone does not
+        for each in connected:  # before it is connected its own timeout is as long
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)  # wakes a read that waits; closing alone does not
 
     watchdog = threading.Timer(deadline_s, leave)
     watchdog.daemon = True
     watchdog.start()
     try:
-        path = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
         connection.connect()
+        connected.append(connection.sock)
         if late.is_set():  # the watchdog came while there was nothing to shut down
             raise CallTimedOut(deadline_s)
-        connection.request("POST", path, json.dumps(body).encode(), {"Content-Type": "application/json"})
-        response = connection.getresponse()
-        text, first_s = bytearray(), None
-        while piece := response.read1(_PIECE):
-            first_s = time.monotonic() - began if first_s is None else first_s
-            text += piece
-        if response.length:  # read1 does not raise for an answer that was cut off
-            raise http.client.IncompleteRead(bytes(text), response.length)
-    except CallTimedOut:
-        raise
+        connection.request(method, path, content or None, dict(headers or {}))
+        with closing(connection.getresponse()) as response:
+            yield Exchange(response, late)
     except (OSError, http.client.HTTPException) as error:
+        if isinstance(error, CallTimedOut | CallFailed):
+            raise
         if late.is_set() or isinstance(error, TimeoutError):
             raise CallTimedOut(deadline_s) from error
-        raise CallFailed(f"{type(error).__name__}: {error}"[:300]) from error
+        raise CallFailed(f"{type(error).__name__}: {error}"[:300], bool(connected)) from error
     finally:
         watchdog.cancel()
         connection.close()
-    if late.is_set():
+    if late.is_set():  # the end of a connection that we shut down looks like the end of an answer
         raise CallTimedOut(deadline_s)
+
+
+def pieces_of(response: http.client.HTTPResponse) -> Iterator[bytes]:
+    """The bytes of an answer as they arrive; raises IncompleteRead for one that was cut off."""
+    while piece := response.read1(_PIECE):
+        yield piece
+    if response.length:  # read1 does not raise for it
+        raise http.client.IncompleteRead(b"", response.length)
+
+
+def post_within(deadline_s: float, url: str, body: object) -> Answer:
+    """POST a JSON body and read the whole answer; raises CallTimedOut at the deadline, CallFailed without an answer."""
+    began, first_s, text = time.monotonic(), None, bytearray()
+    with answer_within(deadline_s, "POST", url, json.dumps(body).encode(), JSON) as (response, _):
+        for piece in pieces_of(response):
+            first_s = time.monotonic() - began if first_s is None else first_s
+            text += piece
     wall_s = time.monotonic() - began
     in_lines = "ndjson" in (response.headers.get("Content-Type") or "")
     return Answer(response.status, _read(bytes(text)), wall_s, first_s if in_lines else None)
+
+
+def _connection(
+    url: str, timeout_s: float, certificates: ssl.SSLContext | None
+) -> tuple[http.client.HTTPConnection, str]:
+    """A connection that is not open yet, and what to ask it for. Raises InputError."""
+    try:
+        parts = urlsplit(url)
+        host, port, scheme = parts.hostname, parts.port, parts.scheme
+    except ValueError:
+        host, port, scheme = None, None, ""
+    if scheme not in ("http", "https") or not host:
+        raise InputError(f"an address of scheme {scheme!r} and host {host!r}: expected http://host:port/path.")
+    path = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
+    if scheme == "https":
+        return http.client.HTTPSConnection(host, port, timeout=timeout_s, context=certificates), path
+    return http.client.HTTPConnection(host, port, timeout=timeout_s), path
 
 
 def _read(text: bytes) -> Any:

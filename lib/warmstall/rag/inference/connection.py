@@ -1,28 +1,22 @@
-"""A POST whose answer is read line by line as it comes, with one deadline for all of it.
-
-A socket's own deadline begins anew with every byte, so a server that trickles would never be late. A timer shuts the
-connection down at the deadline, whatever the server does meanwhile, and the server sees that its client has left.
-"""
+"""A POST whose answer is read line by line as it comes, with one deadline for all of it."""
 
 from __future__ import annotations
 
 import http.client
 import json
-import socket
 import ssl
-import threading
 from collections.abc import Generator, Mapping
-from contextlib import closing, suppress
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
 from ...errors import ParameterError
+from ...guarding.bounded_call import JSON, CallFailed, CallTimedOut, answer_within, pieces_of
 from .failures import InferenceFailed, told
 
 _LONGEST_ERROR_BYTES = 65536
 _LONGEST_ANSWER_BYTES = 64 << 20
 _LISTING_S = 10.0
-_PIECE_BYTES = 65536
 
 
 class Server:
@@ -34,19 +28,16 @@ class Server:
             raise ParameterError(
                 f"[inference] url has scheme {parts.scheme!r} and host {parts.hostname!r}; expected http://host:port."
             )
-        self._host, self._port = parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
-        self.name = f"[{self._host}]:{self._port}" if ":" in self._host else f"{self._host}:{self._port}"
+        standard = 443 if parts.scheme == "https" else 80
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        self.name = f"{host}:{parts.port or standard}"
+        self._address = f"{parts.scheme}://{self.name}"
         # What stands before every path where a proxy leads to the server.
         self.prefix = parts.path.rstrip("/")
-        self._headers = {"Content-Type": "application/json", **(headers or {})}
+        self._headers = {**JSON, **(headers or {})}
         self._secret = secret
         # To read the certificates takes longer than all the rest of a call: once.
         self._certificates = ssl.create_default_context() if parts.scheme == "https" else None
-
-    def _connection(self, timeout_s: float) -> http.client.HTTPConnection:
-        if self._certificates:
-            return http.client.HTTPSConnection(self._host, self._port, timeout=timeout_s, context=self._certificates)
-        return http.client.HTTPConnection(self._host, self._port, timeout=timeout_s)
 
     def lines(self, path: str, body: Mapping[str, Any], timeout_s: float, private: str) -> Generator[str]:
         """The lines of the answer to a POST. Raises InferenceFailed: refused, a status other than 200, reset, late.
@@ -64,24 +55,12 @@ class Server:
             raise InferenceFailed(f"{self.name}{path} answered something that is no JSON.", "no_json", 200) from None
 
     def _lines(self, method: str, path: str, content: bytes, timeout_s: float, private: str) -> Generator[str]:
-        connection = self._connection(timeout_s)
-        late = threading.Event()
         begun = False
-
-        def leave() -> None:
-            late.set()
-            with suppress(OSError, AttributeError):  # not connected yet: its own timeout is as long
-                connection.sock.shutdown(socket.SHUT_RDWR)  # wakes a read that waits; closing alone does not
-
-        watchdog = threading.Timer(timeout_s, leave)
-        watchdog.daemon = True
-        watchdog.start()
         try:
-            self._connect(connection)
-            if late.is_set():  # the timer came while there was nothing to shut down
-                raise self._late(timeout_s, begun)
-            connection.request(method, path, content, self._headers)
-            with closing(connection.getresponse()) as response:
+            with answer_within(timeout_s, method, self._address + path, content, self._headers, self._certificates) as (
+                response,
+                late,
+            ):
                 if not 200 <= response.status < 300:
                     raise self._refused(response, private)
                 for line in _lines(response, self.name):
@@ -89,27 +68,16 @@ class Server:
                         break
                     begun = True
                     yield line
-        except (http.client.HTTPException, OSError) as error:
-            if late.is_set() or isinstance(error, TimeoutError):
-                raise self._late(timeout_s, begun) from error
+        except CallTimedOut as error:
+            raise self._late(timeout_s, begun) from error
+        except CallFailed as error:
+            if not error.connected:
+                raise self.absent() from error
             raise InferenceFailed(
                 f"{self.name}: the connection ended {'within' if begun else 'before'} the answer "
-                f"({type(error).__name__}); see the server's log.",
+                f"({type(error.__cause__).__name__}); see the server's log.",
                 "cut",
             ) from error
-        finally:
-            watchdog.cancel()
-            connection.close()
-        if late.is_set():  # the end of a connection that we shut down looks like the end of an answer
-            raise self._late(timeout_s, begun)
-
-    def _connect(self, connection: http.client.HTTPConnection) -> None:
-        try:
-            connection.connect()
-        except TimeoutError:
-            raise
-        except OSError as error:
-            raise self.absent() from error
 
     def absent(self) -> InferenceFailed:
         return InferenceFailed(
@@ -146,7 +114,7 @@ class Server:
 def _lines(response: http.client.HTTPResponse, name: str) -> Generator[str]:
     """The lines of an answer, cut at line feeds alone: within JSON, Unicode's other ends of lines are text."""
     waiting, received = b"", 0
-    while piece := response.read1(_PIECE_BYTES):
+    for piece in pieces_of(response):
         received += len(piece)
         if received > _LONGEST_ANSWER_BYTES:
             raise InferenceFailed(
@@ -155,8 +123,6 @@ def _lines(response: http.client.HTTPResponse, name: str) -> Generator[str]:
         *lines, waiting = (waiting + piece).split(b"\n")
         for line in lines:
             yield line.rstrip(b"\r").decode("utf-8", "replace")
-    if response.length:  # read1 does not raise for an answer that was cut off
-        raise http.client.IncompleteRead(waiting, response.length)
     if waiting:
         yield waiting.decode("utf-8", "replace")
 
