@@ -71,7 +71,10 @@ class Caller:
         where = self.base_url
         match error:
             case CallTimedOut():
-                return f"no answer from {where} within {self.timeout_s:g} s; look at its load, or raise timeout_s."
+                return (
+                    f"client timeout, no answer from {where} within {self.timeout_s:g} s; look at its load, or raise "
+                    "timeout_s."
+                )
             case CallFailed(connected=False):
                 return f"nothing listens at {where} (connection refused: {error}); start it, or correct its address."
             case CallFailed():

@@ -88,7 +88,7 @@ class Server:
     def _late(self, timeout_s: float, begun: bool) -> InferenceFailed:
         came = "the answer began and did not end" if begun else "nothing of the answer came"
         return InferenceFailed(
-            f"{self.name}: {came} within {timeout_s:g} s; give it longer "
+            f"{self.name}: client timeout, {came} within {timeout_s:g} s; give it longer "
             "([path] attempt_timeout_s), or see what the server does meanwhile.",
             "timeout",
         )
