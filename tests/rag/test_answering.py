@@ -118,6 +118,8 @@ def test_an_answer_comes_with_its_sources_and_its_citations(tmp_path: Path):
 
 def test_every_step_is_a_span_of_the_question(tmp_path: Path):
     with opened(tmp_path, chat("Yes [1].")) as (rag, _, trace):
+        for embedder in rag.settings.embedders.values():
+            forget(embedder)
         answer = rag.ask(QUESTION, user="u1")
     spans = trace()
     (root,) = named(spans, "question")
@@ -125,6 +127,9 @@ def test_every_step_is_a_span_of_the_question(tmp_path: Path):
     assert {span["context"]["trace_id"] for span in spans} == {f"0x{answer.trace_id}"}
     children = [span["name"] for span in spans if span["parent_id"] == root["context"]["span_id"]]
     assert children == ["retrieve", "prompt", "generate", "cite"]
+    models = {name: {span["attributes"]["gen_ai.request.model"] for span in named(spans, name)}
+              for name in ("load embedder", "embed")}  # fmt: skip
+    assert models["load embedder"] == models["embed"] == {"hashed-words"}
     assert len(named(spans, "load embedder")) == 2
     assert attributes(spans, "prompt")["warmstall.sources"] == 2
     assert root["attributes"]["warmstall.documents_found"] == 2

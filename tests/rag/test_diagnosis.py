@@ -6,6 +6,7 @@ No model is asked but the drill's; embeddings are hashed words, and the store is
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -19,7 +20,7 @@ from warmstall.drill.server_process import DrillServer
 from warmstall.errors import StepFailed
 from warmstall.hypotheses import judge
 from warmstall.observed import steps
-from warmstall.rag.answering import RagPath
+from warmstall.rag.answering import LazyEmbedders, RagPath
 from warmstall.rag.embedders.opening import forget, open_embedder
 from warmstall.rag.records import Chunk
 from warmstall.rag.settings import (
@@ -108,6 +109,23 @@ def test_a_fault_of_the_path_is_found_in_its_trace(
             rag.ask(f"{QUESTION} {number}", user="ann")
     told = found(analyze(tmp_path / "case"))
     assert told.get(cause) in ("confirmed", "supported"), told
+
+
+def test_a_thread_that_waits_for_a_load_has_no_load_of_its_own(tmp_path: Path) -> None:
+    """Eight threads at the first use: one load in the trace, so nothing ran beside it."""
+    slow = EmbedderSettings(kind="two-phase", dimensions=64)
+    forget(slow)
+    trace, barrier = TraceFile(tmp_path / "trace.jsonl"), threading.Barrier(8)
+    embedders = LazyEmbedders({"small": slow}, tracer_to(trace))
+
+    def first_use(_: int) -> None:
+        barrier.wait(30)
+        embedders["small"]
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(first_use, range(8)))
+    forget(slow)
+    assert trace.path.read_text().count('"load embedder"') == 1
 
 
 def test_embedders_that_load_at_once_are_found_to_race(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ Ruled out by:
     - a trace with the loads of all embedders that were used, none of which failed like this
     - the embedder's log from its start on, in which no load of a model failed like this
 Mistaken for it:
-    - a loader that fails alone and every time: device_map or low_cpu_mem_usage with a model that is then moved
+    - a loader that fails every time, also in several threads: device_map or low_cpu_mem_usage with a model that is
+      then moved; so nothing is proven where no load has ever succeeded
     - a missing or damaged model file, which names the file
 Severity: warning
 Runbook: stabilise-embedding-service
@@ -40,6 +41,7 @@ from .findings import Evidence, Finding, hints, proves, refutes, supports, unsee
 _COLLECT = "the embedding application's own log from its start on, with tracebacks and thread names: --app-log PATH"
 _EMPTY = "Cannot copy out of meta tensor"
 _THREAD = re.compile(r"\bthread[ =:]{1,3}([\w.-]{1,40})", re.IGNORECASE)
+_OF_A_LOAD = r"(?i)load.{0,40}(?:embed|model)|(?:embed|model).{0,40}load"
 # Threads that load a model at once do so within the time that a load of an embedder takes, a minute on a slow disk.
 _AT_ONCE = pd.Timedelta(minutes=1)
 
@@ -87,12 +89,30 @@ def _by_trace(facts: Facts) -> Iterator[Finding]:
     beside = [_beside(one, rows) for _, one in failed.iterrows()]
     others = [other for found in beside for other in found.to_dict("records")]
     span = (failed["started_at"].min().to_pydatetime(), failed["ended_at"].max().to_pydatetime())
-    if others:
+    if others and not (_loaded_well(loads, used, set(failed["model"])) or _loaded_by_log(facts)):
+        yield supports(f"{sentence}; no load of it has ended well, so a loader that always fails looks the same.",
+                       *places(failed, 2), *places(others, 1), span=span)  # fmt: skip
+    elif others:
         ran = counted(sum(len(found) > 0 for found in beside), "failed load")
         yield proves(f"{sentence}; {ran} ran beside another load, in thread {printable(others[0]['thread'])[:40]}.",
                      *places(failed, 2), *places(others, 1), span=span)  # fmt: skip
     else:
         yield supports(f"{sentence}; the trace shows no other load at the time.", *places(failed), span=span)
+
+
+def _loaded_well(loads: pd.DataFrame, used: pd.DataFrame, models: set[str]) -> bool:
+    """Whether the trace has a load of one of these models without an error, or vectors of it."""
+    ended = pd.concat([loads, used])
+    return bool((ended["error"].eq("") & ended["model"].isin(models)).any())
+
+
+def _loaded_by_log(facts: Facts) -> bool:
+    """Whether the embedder's own log tells of a load that ended, or of vectors that were answered."""
+    said = service_events(facts, "app_slow_request", "app_request")
+    said = said[is_in(said, embedder_logs(facts))]
+    loads = said["key"].eq("app_slow_request") & said["text"].str.contains(_OF_A_LOAD)
+    answers = [str(fields.get("status")) == "200" and "embed" in str(fields.get("path")) for fields in said["fields"]]
+    return bool(loads.any() or any(answers))
 
 
 def _beside(one: pd.Series, loads: pd.DataFrame) -> pd.DataFrame:
@@ -122,7 +142,7 @@ def _race(facts: Facts, empty: pd.DataFrame) -> Evidence:
         took = f" ({seconds_text(took_s)} until {_time(shown['at'])})" if took_s else f" at {_time(shown['at'])}"
         return proves(f"{sentence}; another thread loaded the embedder at the same time{took}.",
                       *places(empty, 2), *places(other, 1), span=span)  # fmt: skip
-    if len(named) > 1 and last - began <= _AT_ONCE:
+    if len(named) > 1 and last - began <= _AT_ONCE and _loaded_by_log(facts):
         return proves(f"{sentence} within {seconds_text((last - began).total_seconds())}.", *places(empty), span=span)
     if named:
         return supports(f"{sentence}.", *places(empty), span=span)
@@ -143,7 +163,7 @@ def _thread(fields: dict[str, object]) -> str:
 def _other_load(facts: Facts, empty: pd.DataFrame) -> pd.DataFrame:
     """What the application says of another load of its embedder that was under way when one failed."""
     said = service_events(facts, "app_slow_request")
-    said = said[said["text"].str.contains(r"(?i)load.{0,40}(?:embed|model)|(?:embed|model).{0,40}load")]
+    said = said[said["text"].str.contains(_OF_A_LOAD)]
     said = said[is_in(said, frozenset(zip(empty["host"], empty["source"], strict=True)))]
     took = pd.to_timedelta([float(fields.get("wall_s") or 0) for fields in said["fields"]], unit="s")
     failed, margin = empty["at"].iloc[0], pd.Timedelta(seconds=1)

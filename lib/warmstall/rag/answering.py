@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from types import TracebackType
 
@@ -32,17 +32,13 @@ class LazyEmbedders(Mapping[str, Embedder]):
 
     def __init__(self, settings: Mapping[str, EmbedderSettings], tracer: Tracer) -> None:
         self._settings, self._tracer = settings, tracer
-        # A process that is forked off opens its own. No lock: `open_embedder` has one that survives a fork.
-        self._used: set[tuple[int, str]] = set()
 
     def __getitem__(self, name: str) -> Embedder:
-        settings, use = self._settings[name], (os.getpid(), name)
-        if use in self._used:
-            return open_embedder(settings)
-        with self._tracer.start_as_current_span("load embedder", attributes={"gen_ai.request.model": settings.model}):
-            embedder = open_embedder(settings)
-        self._used.add(use)
-        return embedder
+        return open_embedder(self._settings[name], self._loading)
+
+    def _loading(self, model: str) -> AbstractContextManager[object]:
+        """The span of a load; a thread that only waits for the load of another one has none."""
+        return self._tracer.start_as_current_span("load embedder", attributes={"gen_ai.request.model": model})
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._settings)

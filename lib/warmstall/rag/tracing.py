@@ -14,7 +14,7 @@ Names are those of OpenTelemetry's conventions for generative AI, databases and 
 | `generate` | one call to a model, retries included | gen_ai.operation.name=chat, gen_ai.usage.*, gen_ai.response.finish_reasons, url.path, http.response.status_code, warmstall.ttft_s, .attempts, .timeout_s, .gap_p95_s, .tokens_per_s, .total_duration_s, .load_duration_s, .prompt_eval_duration_s, .eval_duration_s |
 | `attempt` | one sending of it, only where there is more than one | warmstall.attempt |
 | `cite` | citations checked against the sources | warmstall.cited, .unfounded |
-| `load embedder` | the first use of an embedder in a process | gen_ai.request.model |
+| `load embedder` | one load of an embedder in a process | gen_ai.request.model |
 """  # noqa: E501
 
 from __future__ import annotations

@@ -55,8 +55,13 @@ EXAMPLES = [
     Example(
         "two threads fail within seconds",
         "confirmed",
-        {"app-embedder.log": STARTED + failed(9, "a") + failed(10, "b")},
+        {"app-embedder.log": STARTED + failed(9, "a") + failed(10, "b") + LATER},
         ("within 1.0 s",),
+    ),
+    Example(
+        "a loader that fails in every thread",
+        "supported",
+        {"app-embedder.log": STARTED + failed(9, "a") + failed(10, "b")},
     ),
     Example("one thread fails", "supported", {"app-embedder.log": STARTED + failed(9, "a")}),
     Example(
@@ -96,6 +101,12 @@ EXAMPLES = [
         "confirmed",
         {"server.log": SERVER, "trace.jsonl": loads("pool_0", "pool_1")},
         ("1 of 2 loads of embedders", "in pool_0; 1 failed load ran beside another load, in thread pool_1"),
+    ),
+    Example(
+        "a trace of loads at once, all of which fail",
+        "supported",
+        {"trace.jsonl": loads("pool_0", "pool_1", broken=2)},
+        ("no load of it has ended well",),
     ),
     Example("a trace of a load that fails alone", "supported", {"trace.jsonl": loads("pool_0", "pool_1", apart_s=9)}),
     Example("a trace of loads that go well", "ruled_out", {"trace.jsonl": loaded_well()}, ("0 of 2 loads",)),

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 
 from ...errors import ParameterError, StepFailed
 from ..parts import Embedder
@@ -34,12 +34,14 @@ _opened: dict[tuple[int, EmbedderSettings], Embedder] = {}
 _loading = threading.RLock()
 
 
-def open_embedder(settings: EmbedderSettings) -> Embedder:
+def open_embedder(
+    settings: EmbedderSettings, around: Callable[[str], AbstractContextManager[object]] = nullcontext
+) -> Embedder:
     """The embedder of these settings, which all threads of this process share; loaded at the first call.
 
     Call it again in a process that was forked: it then loads one for that process. With `settings.lock` False every
-    thread that finds none loads for itself, to show what happens. Raises ParameterError for a kind that there is
-    not, StepFailed where it cannot be loaded.
+    thread that finds none loads for itself, to show what happens. `around` is entered with the name of the model for a
+    real load alone. Raises ParameterError for a kind that there is not, StepFailed where it cannot be loaded.
 
     >>> settings = EmbedderSettings(kind="lexical", dimensions=64)
     >>> open_embedder(settings) is open_embedder(settings)
@@ -52,7 +54,8 @@ def open_embedder(settings: EmbedderSettings) -> Embedder:
             # Another thread may have loaded it while this one waited.
             found = _opened.get(key)
             if found is None:
-                found = _opened[key] = _load(settings)
+                with around(_model(settings)):
+                    found = _opened[key] = _load(settings)
     return found
 
 
@@ -86,6 +89,11 @@ def _load(settings: EmbedderSettings) -> Embedder:
     else:
         _log.info("embedder %s opened in thread %s", _called(settings), thread)
     return embedder
+
+
+def _model(settings: EmbedderSettings) -> str:
+    """As the embedder will name it; some have one model, whatever is set."""
+    return str(getattr(_KINDS.get(settings.kind), "model", settings.model))
 
 
 def _called(settings: EmbedderSettings) -> str:
