@@ -124,7 +124,7 @@ def test_with_too_few_threads_the_waiting_is_in_the_latencies_and_the_generator_
     ]
     assert driven.late_max_s == 6.0
     assert driven.bottleneck.startswith("The generator is the bottleneck: 5 % of the calls were sent 6000 ms late")
-    assert "because 1 calls were open" in driven.bottleneck
+    assert "because 1 call was open" in driven.bottleneck
 
 
 def test_a_closed_loop_has_as_many_clients_as_its_step_and_a_step_waits_for_the_one_before() -> None:
@@ -280,3 +280,63 @@ def test_ctrl_c_ends_a_load_well() -> None:
     assert driven.interrupted
     assert sorted(row.number for row in rows) == [0, 1, 2, 3]
     assert driven.not_sent == 1
+
+
+def test_a_server_that_hangs_leaves_calls_without_a_thread_and_they_are_counted() -> None:
+    """Forty calls are due within 2 s, eight threads hang: the other 32 are in no row, and the sentence counts them."""
+    rows, never, begun = Rows(), threading.Event(), threading.Barrier(9)
+    clock = ManualClock()
+
+    def send(arrival: Arrival) -> Sent:
+        begun.wait(PATIENCE_S)
+        never.wait(PATIENCE_S)
+        return Sent(ok=True)
+
+    thread, told = in_background(
+        [Arrival(n, due_s=0.0 if n < 8 else n / 20) for n in range(40)], send, rows.record, 2.0, threading.Event(),
+        most_threads=8, patience_s=0.0, clock=clock,
+    )  # fmt: skip
+    begun.wait(PATIENCE_S)
+    clock.go_on(1002.5)
+    thread.join(PATIENCE_S)
+    never.set()
+    assert (len(rows), told[0].not_sent, told[0].late_max_s) == (8, 32, 0.0)
+    assert "8 calls were open and it opens no more, so that 32 calls were due and never sent" in told[0].bottleneck
+
+
+def test_a_call_that_hung_before_the_stop_is_a_measurement() -> None:
+    """Of two calls open at the stop, one had been for 40 s, one for 5 s: the first has failed, the second is none."""
+    clock, rows, stop, never, said = ManualClock(), Rows(), threading.Event(), threading.Event(), []
+    begun = [threading.Event(), threading.Event()]
+
+    def send(arrival: Arrival) -> Sent:
+        begun[arrival.number].set()
+        never.wait(PATIENCE_S)
+        return Sent(ok=True)
+
+    thread, _ = in_background(
+        [Arrival(0, due_s=0.0), Arrival(1, due_s=35.0)], send, rows.record, 60.0, stop, patience_s=0.0, clock=clock,
+        say=said.append, hung_s=30.0,
+    )  # fmt: skip
+    assert begun[0].wait(PATIENCE_S)
+    clock.go_on_when_asleep()
+    assert begun[1].wait(PATIENCE_S)
+    clock.go_on(1040.0)
+    stop.set()
+    thread.join(PATIENCE_S)
+    never.set()
+    assert [(row.number, row.sent.ok, row.wall_s) for row in rows] == [(0, False, 40.0)]
+    assert said == ["waiting for 2 open calls, at most 0 s; Ctrl-C leaves at once"]
+
+
+def test_a_client_that_is_alone_waits_for_no_other() -> None:
+    """A generator that is busy without a second client, or with refusals alone, is no bottleneck."""
+
+    def busy(arrival: Arrival) -> Sent:
+        sum(range(100_000))
+        return Sent(ok=arrival.clients == 1)
+
+    for clients in (1, 2):
+        arrivals = [Arrival(n, clients=clients) for n in range(20)]
+        driven = drive(arrivals, busy, Rows().record, PATIENCE_S, threading.Event())
+        assert (driven.sent, driven.bottleneck) == (20, "")

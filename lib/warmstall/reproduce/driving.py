@@ -23,6 +23,8 @@ _logger = logging.getLogger(__name__)
 MOST_THREADS = 512
 # Who still waits this long after the end of the load is left behind. Every part has a deadline of its own.
 PATIENCE_S = 120.0
+# A call that was open as long as this has hung, whatever ended it; the caller knows how long an attempt may take.
+HUNG_S = 30.0
 # Later than this is late: a thread wakes within a few milliseconds where it may.
 LATE_S = 0.02
 # Of one core; what runs under one lock can use no more.
@@ -36,6 +38,7 @@ _CHECK_S = 0.2
 
 Send = Callable[[Arrival], Sent]
 Record = Callable[[Measurement], None]
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -80,16 +83,18 @@ class Clock:
 def drive(
     arrivals: Iterable[Arrival], send: Send, record: Record, seconds: float, stop: threading.Event,
     most_threads: int = MOST_THREADS, patience_s: float = PATIENCE_S, clock: Clock | None = None,
+    say: Say = lambda text: None, hung_s: float = HUNG_S,
 ) -> Driven:  # fmt: skip
     """Send finitely many arrivals, warm-up first, and record each as it ends; returns when the last one has ended.
 
     `due_s` counts from the end of the warm-up, and `seconds` is for the warm-up and for the load, each. Arrivals
     without a due time go step by step: the next step begins when the last call of this one has ended. After `stop` or
-    Ctrl-C nothing more is sent, and calls that are open have `patience_s` to end (one that fails then is none: it is
-    sent again when the load is resumed); a second Ctrl-C leaves at once.
+    Ctrl-C nothing more is sent, and calls that are open have `patience_s` to end, which `say` is told. One that fails
+    then is none, and is sent again when the load is resumed, unless it was open for `hung_s` before: that was the
+    server. Ctrl-C while open calls are waited for leaves at once.
     Whatever `send` raises is a measurement that failed; what `record` raises ends the load and is raised.
     """
-    load = _Load(send, record, stop, clock or Clock())
+    load = _Load(send, record, stop, clock or Clock(), say, hung_s)
     load.begin(seconds)
     for (phase, _, _), calls in groupby(arrivals, _stage_of):
         if load.phase != phase:
@@ -109,14 +114,18 @@ def _stage_of(arrival: Arrival) -> tuple[str, str, int]:
 class _Load:
     """What is known of a whole load: its clock, and what came of its calls."""
 
-    def __init__(self, send: Send, record: Record, stop: threading.Event, clock: Clock) -> None:
-        self.send, self.stop, self.clock = send, stop, clock
+    def __init__(
+        self, send: Send, record: Record, stop: threading.Event, clock: Clock, say: Say, hung_s: float
+    ) -> None:
+        self.send, self.stop, self.clock, self.say = send, stop, clock, say
         self.phase = ""
-        self.not_sent = self.left_behind = self.threads = 0
+        # Of those not sent, `without_thread` were due while the load went on.
+        self.not_sent = self.without_thread = self.left_behind = self.threads = 0
         self.interrupted = self.exhausted = False
         self.problem: BaseException | None = None
         self._record, self._lock = record, threading.Lock()
         self._late: list[float] = []
+        self._hung_s, self._stopped_at = hung_s, math.inf
         self._sent = self._failed = 0
 
     def begin(self, seconds: float) -> None:
@@ -127,6 +136,19 @@ class _Load:
     def due(self, arrival: Arrival) -> float:
         """When it is to be sent, by the clock that only goes on: now, where it tells no time."""
         return self.clock.now() if arrival.due_s is None else self.began + arrival.due_s
+
+    def is_due(self, arrival: Arrival) -> bool:
+        """Whether it had a time of its own, within that of the load."""
+        return arrival.due_s is not None and self.due(arrival) < self.ends
+
+    def note_stop(self) -> None:
+        """From here on calls that fail tell nothing."""
+        if self.stop.is_set():
+            self._stopped_at = min(self._stopped_at, self.clock.now())
+
+    def is_none(self, started: float) -> bool:
+        """Whether a call that failed, or did not end, tells nothing, because the load was stopped before it hung."""
+        return self.stop.is_set() and min(self._stopped_at, self.clock.now()) - started < self._hung_s
 
     def note(self, arrival: Arrival, due: float, started: float, ended: float, sent: Sent) -> None:
         """Record a call that has ended."""
@@ -158,8 +180,14 @@ class _Load:
 
     def _bottleneck(self, late: list[float], wall_s: float, share: float) -> str:
         """Why calls were not sent when they were due, as far as it was not the server."""
+        if self.exhausted and self.without_thread and not self.stop.is_set():
+            return (
+                f"The generator is the bottleneck: {_calls_were(self.threads)} open and it opens no more, so that "
+                f"{_calls_were(self.without_thread)} due and never sent; these are in no row and in no latency."
+            )
         if not late:
-            if share <= _BUSY_SHARE or not self._sent:
+            # One client waits for nobody, and what is refused at once keeps any generator busy.
+            if share <= _BUSY_SHARE or self.threads < 2 or self._failed == self._sent:
                 return ""
             return (
                 f"The generator is the bottleneck: it used {share:.0%} of a core, and its clients waited for each "
@@ -173,7 +201,7 @@ class _Load:
         told = f"{few} % of the calls were sent {1000 * late_s:.0f} ms late or later"
         if self.exhausted:
             return (
-                f"The generator is the bottleneck: {told}, because {self.threads} calls were open and it opens no "
+                f"The generator is the bottleneck: {told}, because {_calls_were(self.threads)} open and it opens no "
                 "more; latencies count the waiting, but the server met fewer calls at once than were due."
             )
         if share > _BUSY_SHARE:
@@ -185,6 +213,10 @@ class _Load:
             f"The generator's machine is the bottleneck: {told}, though the generator used only {share:.0%} of a "
             "core; others kept it from running, or the server shares its processor."
         )
+
+
+def _calls_were(count: int) -> str:
+    return "1 call was" if count == 1 else f"{count:,} calls were"
 
 
 class _Stage:
@@ -202,7 +234,7 @@ class _Stage:
         self._open: dict[int, tuple[Arrival, float, float]] = {}
         # Set when a thread is missing, and when the last one has ended.
         self._changed = threading.Event()
-        self._ended = self._abandoned = False
+        self._ended = self._abandoned = self._waiting = False
 
     def run(self, patience_s: float) -> None:
         """Returns when the last call has ended or was left behind."""
@@ -218,7 +250,8 @@ class _Stage:
             load.interrupted = True
             load.stop.set()
             try:
-                self._await_open(patience_s)
+                if not self._waiting:
+                    self._await_open(patience_s)
             except KeyboardInterrupt:
                 _logger.warning("interrupted twice: open calls are left behind")
         self._leave_behind()
@@ -226,6 +259,15 @@ class _Stage:
             raise load.problem
 
     def _await_open(self, patience_s: float) -> None:
+        load, self._waiting = self._load, True
+        load.note_stop()
+        with self._lock:
+            left = len(self._open)
+        if left and not self._ended:
+            load.say(
+                f"waiting for {left:,} open call{'s' * (left > 1)}, at most {patience_s:g} s; "
+                f"Ctrl-C{' again' * load.interrupted} leaves at once"
+            )
         gives_up = time.monotonic() + patience_s
         while not self._ended and (left_s := gives_up - time.monotonic()) > 0:
             self._changed.wait(left_s)
@@ -299,7 +341,7 @@ class _Stage:
             if self._abandoned:  # it was told already
                 return
             del self._open[arrival.number]
-            if load.stop.is_set() and not sent.ok:  # Ctrl-C in a terminal ends a drill's server as well
+            if not sent.ok and load.is_none(started):  # Ctrl-C in a terminal ends a drill's server as well
                 load.not_sent += 1
                 return
         load.note(arrival, due, started, ended, sent)
@@ -307,18 +349,21 @@ class _Stage:
     def _leave_behind(self) -> None:
         """Calls that did not end are failures as well: without them the slowest would be missing.
 
-        Not where the load was stopped: they tell nothing then, and are sent again when it is resumed.
+        Not where the load was stopped before they hung: they tell nothing then, and are sent again when it is resumed.
         """
         load = self._load
         with self._lock:
             self._abandoned = True
             left = list(self._open.values())
             load.left_behind += len(left)
-            load.not_sent += sum(1 for _ in self._calls)
-        if load.stop.is_set():
-            return
+            unsent = [load.is_due(arrival) for arrival in self._calls]
+            load.not_sent += len(unsent)
+            load.without_thread += sum(unsent)
+        load.note_stop()
         now = load.clock.now()
         for arrival, due, started in left:
+            if load.is_none(started):
+                continue
             error = f"no answer within {now - started:.1f} s; left behind at the end of the load"
             load.note(arrival, due, started, now, Sent(ok=False, error=error))
 

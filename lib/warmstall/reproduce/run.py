@@ -57,7 +57,9 @@ def reproduce(wanted: Wanted, say: Say = lambda text: None, stop: threading.Even
             address = wanted.target or wanted.settings.inference.url
             target = opened.enter_context(open_target(address, case.scratch, tell, **wanted.drill))
             settings, model = _settings(wanted, target, case)
-            driven = _load(wanted, settings, target, case, remaining(arrivals_of(wanted.profile), done), tell, stop)
+            driven = _load(
+                wanted, settings, target, case, remaining(arrivals_of(wanted.profile), done), tell, say, stop
+            )
             for path in (*filter(None, (target.log,)), *map(Path, wanted.logs)):
                 case.add_log(path)
         else:
@@ -99,13 +101,23 @@ def _settings(wanted: Wanted, target: Target, case: ReproductionCase) -> tuple[R
 
 def _load(
     wanted: Wanted, settings: RagSettings, target: Target, case: ReproductionCase, arrivals: Iterator[Arrival],
-    tell: Say, stop: threading.Event | None,
+    tell: Say, say: Say, stop: threading.Event | None,
 ) -> Driven:  # fmt: skip
     watched = case.watched(target.port, wanted.watch_every_s) if target.is_local else nullcontext()
     if not target.is_local:
         tell(f"{target.url} is on another machine, which was not watched; run there: warmstall watch")
     with _sender(wanted, settings, case, tell) as send, watched:
-        return drive(arrivals, send, case.measurements.append, wanted.profile.seconds, stop or threading.Event())
+        return drive(
+            arrivals, send, case.measurements.append, wanted.profile.seconds, stop or threading.Event(), say=say,
+            hung_s=_attempt_s(wanted, settings),
+        )  # fmt: skip
+
+
+def _attempt_s(wanted: Wanted, settings: RagSettings) -> float:
+    """How long an attempt may take before the server has failed it."""
+    if wanted.what == "embed":
+        return next(iter(settings.embedders.values())).timeout_s
+    return settings.path.attempt_timeout_s
 
 
 @contextmanager
