@@ -45,7 +45,7 @@ ELSEWHERE = {
     ".venv/bin/warmstall doctor": "fails where nothing can be collected; test_preflight.py has a server",
     ".venv/bin/warmstall doctor --run-plan 1000 --model llama3:8b --prompt-tokens 3000": "run on a recording",
     ".venv/bin/warmstall runbook run free-vram --port 11435 --undo": "asks that server",
-    '.venv/bin/warmstall rag ask "Why is the first answer slow and the next one fast?"': "rag/test_rag_commands.py asks",
+    '.venv/bin/warmstall rag ask "Why is the first answer slow and the next one fast?"': "rag/test_rag_commands.py",
     ".venv/bin/warmstall analyze my-load --no-report": "needs the load; run below",
 }
 RUN_HERE = [command for command in dict.fromkeys(COMMANDS) if command not in ELSEWHERE]
