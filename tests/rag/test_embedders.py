@@ -238,6 +238,31 @@ def test_a_service_that_knows_none_of_the_shapes_is_quoted() -> None:
         open_embedder(by_http(url)).embed(["a"])
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"detail": [{"type": "missing", "loc": ["body", "documents"], "msg": "Field required", "input": "TEXT"}]},
+        {"error": "cannot read: TEXT"},
+    ],
+)
+def test_a_service_that_repeats_the_text_is_not_quoted_with_it(said: Any, caplog: pytest.LogCaptureFixture) -> None:
+    text = "Is the contract with the harbour of our town void?"
+    body = json.dumps(said).replace("TEXT", text)
+    with odd_service(lambda handler, asked: send(handler, body, 422)) as url:
+        for settings in (by_http(url), by_ollama(url)):
+            with pytest.raises(StepFailed, match="answered 422") as failed:
+                open_embedder(settings).embed([text])
+            assert "harbour" not in str(failed.value) + caplog.text
+
+
+@pytest.mark.parametrize("kind", ["http", "ollama"])
+def test_a_password_in_an_address_is_refused_and_not_told(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    settings = EmbedderSettings(kind, model="m", url="http://ann:hushed@127.0.0.1:9")
+    with pytest.raises(ParameterError, match="names a user or a password") as failed:
+        open_embedder(settings)
+    assert "hushed" not in str(failed.value) + caplog.text
+
+
 def test_a_worker_that_segfaults_in_a_call_is_a_reset_connection_and_logged(
     service: EmbeddingService, caplog: pytest.LogCaptureFixture
 ) -> None:

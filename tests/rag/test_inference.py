@@ -425,3 +425,22 @@ def test_reasoning_is_kept_apart_unless_the_settings_leave_it_in(traced: Traced)
     assert (apart.text, apart.reasoning) == ("4", "2+2?")
     assert (left.text, left.reasoning) == ("<think>2+2?</think>4", "")
     assert len(apart.gaps_s) == 2
+
+
+@pytest.mark.parametrize("kind", ["ollama", "openai"])
+def test_a_password_in_an_address_is_refused_and_not_told(kind: str):
+    settings = InferenceSettings(kind=kind, model="tiny", url="http://ann:hushed@127.0.0.1:9/v1")
+    with pytest.raises(ParameterError, match="names a user or a password") as raised:
+        open_inference(settings)
+    assert "hushed" not in str(raised.value)
+
+
+def test_a_key_in_place_of_its_variable_s_name_is_not_told():
+    with pytest.raises(ParameterError, match="never the key itself") as raised:
+        open_inference(InferenceSettings(kind="openai", url="http://127.0.0.1:9", api_key_variable="sk-hushed"))
+    assert "hushed" not in str(raised.value)
+
+
+def test_a_port_that_is_none_is_one_sentence():
+    with pytest.raises(ParameterError, match="is no address"):
+        open_inference(InferenceSettings(model="tiny", url="http://127.0.0.1:99999"))

@@ -442,3 +442,9 @@ def test_no_store_is_imported_before_it_is_opened() -> None:
     program = "import sys, warmstall.rag.stores.opening; print('chromadb' in sys.modules, 'duckdb' in sys.modules)"
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert told.stdout == "False False\n"
+
+
+def test_a_password_in_the_address_of_chroma_is_refused_and_not_told() -> None:
+    with pytest.raises(ParameterError, match="names a user or a password") as raised:
+        open_store(StoreSettings("chroma", url="http://ann:hushed@127.0.0.1:9"))
+    assert "hushed" not in str(raised.value)

@@ -9,36 +9,43 @@ from typing import NamedTuple
 
 from ...errors import InputError, StepFailed
 from ...guarding.bounded_call import JSON, CallFailed, CallTimedOut, answer_within, pieces_of
+from ..server_words import refuse_user_information, told
 
 _log = logging.getLogger(__name__)
 _MOST_BYTES = 256 * 1024 * 1024
 
 
 class Reply(NamedTuple):
-    """Status and body; `body` is text where it is no JSON."""
+    """Status and body; `body` is text where it is no JSON, `private` what was sent and must not be told again."""
 
     status: int
     body: object
+    private: str = ""
 
     @property
     def said(self) -> str:
-        """What the server says is wrong, in 200 characters."""
+        """What the server says is wrong, in 200 characters, without what it quotes of the texts that it was sent."""
         words = self.body
         if isinstance(words, dict):
             words = words.get("error") or words.get("detail") or words.get("message") or words
-        return " ".join(str(words).split())[:200] or "nothing more"
+        if isinstance(words, list) and all(isinstance(one, dict) and "msg" in one for one in words):
+            # FastAPI repeats in each of these, beside what is wrong, the whole of what it was given.
+            words = "; ".join(str(one["msg"]) for one in words)
+        return told(words, self.private) or "nothing more"
 
 
 class Caller:
     """Calls one server. It keeps no connection, so threads and forked processes have nothing to share."""
 
     def __init__(self, name: str, base_url: str, timeout_s: float) -> None:
+        refuse_user_information(base_url, f"the address of {name}")
         self.name, self.base_url, self.timeout_s = name, base_url, timeout_s
         # To read them takes longer than all the rest of a call: once.
         self._certificates = ssl.create_default_context() if base_url.startswith("https:") else None
 
-    def post(self, path: str, asked: object) -> Reply:
-        return self._call("POST", path, asked)
+    def post(self, path: str, asked: object, private: str) -> Reply:
+        """`private` is what no error may quote."""
+        return self._call("POST", path, asked)._replace(private=private)
 
     def get(self, path: str) -> Reply:
         return self._call("GET", path, None)

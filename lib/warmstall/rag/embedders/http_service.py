@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from ...errors import StepFailed
 from ..parts import Vectors
+from ..server_words import refuse_user_information
 from ..settings import EmbedderSettings
 from .http_calls import Caller, Reply
 from .vectors import check_texts, checked_vectors
@@ -36,6 +37,7 @@ class HttpEmbedder:
             raise StepFailed(
                 "an embedding service needs an address, and none is set; set url, such as http://127.0.0.1:8001/embed."
             )
+        refuse_user_information(settings.url, "the url of an embedding service")
         url = settings.url if urlsplit(settings.url).path.strip("/") else settings.url.rstrip("/") + "/embed"
         self.model, self.dimensions = settings.model, settings.dimensions
         self.name = f"{self.model or 'an embedding service'} at {urlsplit(url).netloc}"
@@ -60,7 +62,7 @@ class HttpEmbedder:
             asked: dict[str, object] = {field: texts}
             if field == "input":
                 asked["model"] = self.model
-            reply = self._service.post("", asked)
+            reply = self._service.post("", asked, "\n".join(texts))
             if reply.status == 200:
                 self._field = field
             if reply.status not in _UNKNOWN_FIELD:

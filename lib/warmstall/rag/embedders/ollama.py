@@ -36,11 +36,12 @@ class OllamaEmbedder:
         if not texts:
             return checked_vectors([], 0, self.dimensions, self.name)
         asked = {"model": self.model, "input": list(texts), "truncate": False}
-        reply = self._server.post("/api/embed", asked)
+        private = "\n".join(texts)
+        reply = self._server.post("/api/embed", asked, private)
         # 400, or 500 where the model's own runner says it.
         if reply.status in (400, 500) and "context length" in reply.said:
             _log.warning("%s: one or more of %d texts are longer than its context and were cut", self.name, len(texts))
-            reply = self._server.post("/api/embed", {**asked, "truncate": True})
+            reply = self._server.post("/api/embed", {**asked, "truncate": True}, private)
         if reply.status != 200 or not isinstance(reply.body, dict):
             raise self._server.failed(self._reason(reply))
         return checked_vectors(reply.body.get("embeddings"), len(texts), self.dimensions, self.name)

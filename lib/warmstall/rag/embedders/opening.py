@@ -74,7 +74,7 @@ def _load(settings: EmbedderSettings) -> Embedder:
     thread = threading.current_thread().name
     try:
         embedder = _KINDS[settings.kind](settings)
-    except StepFailed:
+    except (StepFailed, ParameterError):
         raise
     except Exception as error:
         # Its traceback stands in the log once, here, with the thread: whoever catches what is raised logs that.

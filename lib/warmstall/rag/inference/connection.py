@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 
 from ...errors import ParameterError
 from ...guarding.bounded_call import JSON, CallFailed, CallTimedOut, answer_within, pieces_of
-from .failures import InferenceFailed, told
+from ..server_words import refuse_user_information, told
+from .failures import InferenceFailed
 
 _LONGEST_ERROR_BYTES = 65536
 _LONGEST_ANSWER_BYTES = 64 << 20
@@ -23,14 +24,19 @@ class Server:
     """One server, as several threads and processes may ask it: each call has a connection of its own."""
 
     def __init__(self, url: str, headers: Mapping[str, str] | None = None, secret: str = "") -> None:
-        parts = urlsplit(url)
+        refuse_user_information(url, "[inference] url")
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError as error:
+            raise ParameterError(f"[inference] url is no address ({error}); expected http://host:port.") from None
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ParameterError(
                 f"[inference] url has scheme {parts.scheme!r} and host {parts.hostname!r}; expected http://host:port."
             )
         standard = 443 if parts.scheme == "https" else 80
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-        self.name = f"{host}:{parts.port or standard}"
+        self.name = f"{host}:{port or standard}"
         self._address = f"{parts.scheme}://{self.name}"
         # What stands before every path where a proxy leads to the server.
         self.prefix = parts.path.rstrip("/")

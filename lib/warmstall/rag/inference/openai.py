@@ -114,6 +114,11 @@ def _key(variable: str) -> str:
     """The key that a variable holds; empty where none is named. Raises ParameterError where it holds none."""
     if not variable:
         return ""
+    if not variable.isidentifier():  # a key itself, as it seems: nothing of it may be told
+        raise ParameterError(
+            "[inference] api_key_variable is no name of a variable of the environment; expected letters, digits and _, "
+            "such as OPENAI_API_KEY, and never the key itself."
+        )
     key = os.environ.get(variable, "").strip()
     if not key:
         raise ParameterError(

@@ -21,6 +21,7 @@ import numpy as np
 from ...errors import StepFailed
 from ..parts import Embedder, Vectors
 from ..records import Chunk, Hit
+from ..server_words import refuse_user_information
 from . import checks
 
 _T = TypeVar("_T")
@@ -214,6 +215,7 @@ def _address(url: str) -> tuple[str, int, bool]:
     >>> _address("http://127.0.0.1:8000")
     ('127.0.0.1', 8000, False)
     """
+    refuse_user_information(url, "[store] url")
     try:
         parts = urlsplit(url)
         encrypted = {"http": False, "https": True}[parts.scheme]
