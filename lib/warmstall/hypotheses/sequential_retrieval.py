@@ -14,7 +14,7 @@ Ruled out by:
 Mistaken for it:
     - one slow collection: it stays slow when the others are asked at once
     - the embedding of the question, which has to come first
-    - searches so short that in threads of their own they happen to follow each other
+    - searches so short that in several threads they happen to follow each other: of those nothing is said
     - questions of several users that happen to follow each other
 Severity: warning
 Runbook: none
@@ -48,6 +48,8 @@ _ASKS = ("search", "query", "get", "select")
 _PAUSE_SHARE = 0.25
 # Two lines of a log may be written in a slightly other order than things happened.
 _OVERLAP_SHARE = 0.1
+# Searches of several threads that take as long as this overlap where they are begun at once: a thread is there sooner.
+_SEEN_SIDE_BY_SIDE_S = 0.02
 # One question may be chance; three in the same pattern are how the program works.
 _FEWEST_QUESTIONS = 3
 _FEWEST_QUERIES = 5
@@ -106,8 +108,7 @@ def _by_trace(facts: Facts) -> Iterator[Finding]:
             yield refutes(f"All {len(searches):,} searches of the trace ask 1 collection.", *places(searches))
     elif len(in_a_row) >= _FEWEST_QUESTIONS or 2 * len(in_a_row) > len(several):
         yield _told_by_trace(facts, searches, in_a_row, len(several))
-    elif several["at_once"].any():
-        at_once = several[several["at_once"]]
+    elif 2 * len(at_once := several[several["at_once"]]) > len(several):
         rows = searches[searches["trace_id"].isin(at_once["trace_id"])]
         yield refutes(f"In {len(at_once):,} of {counted(len(several), 'question')} over several collections the "
                       "searches of the trace overlap, or ran in threads of their own.", *places(rows))  # fmt: skip
@@ -122,6 +123,7 @@ def _questions(searches: pd.DataFrame, embeds: pd.DataFrame, in_parallel: set[st
     found = order.groupby("trace_id").agg(
         began=("started_at", "min"), ended=("ended_at", "max"), sum_s=("wall_s", "sum"), least_s=("wall_s", "max"),
         collections=("collection", "nunique"), threads=("thread", "nunique"), overlaps=("overlaps", "any"),
+        shortest_s=("wall_s", "min"),
     )  # fmt: skip
     embeds = embeds[embeds["started_at"] < embeds["trace_id"].map(found["ended"])]
     own = embeds.groupby("trace_id").agg(
@@ -133,8 +135,10 @@ def _questions(searches: pd.DataFrame, embeds: pd.DataFrame, in_parallel: set[st
     found["sum_s"] += own["sum_s"].fillna(0.0)
     found["least_s"] += own["longest_s"].fillna(0.0)
     found[["embeds", "embedders"]] = own[["embeds", "embedders"]].fillna(0).astype(int)
-    found["at_once"] = found["overlaps"] | found["threads"].gt(1) | found.index.isin(in_parallel)
-    found["in_a_row"] = ~found["at_once"] & found["sum_s"].ge((1 - _PAUSE_SHARE) * found["whole_s"])
+    # Threads that merely take turns, as those of a pool under asyncio do, say nothing of how the searches were begun.
+    found["at_once"] = found["overlaps"] | found["threads"].ge(found["collections"]) | found.index.isin(in_parallel)
+    told = found["threads"].eq(1) | found["shortest_s"].ge(_SEEN_SIDE_BY_SIDE_S)
+    found["in_a_row"] = ~found["at_once"] & told & found["sum_s"].ge((1 - _PAUSE_SHARE) * found["whole_s"])
     return found.reset_index()
 
 

@@ -40,13 +40,14 @@ def traced(questions: int, took_s: float = 0.3, thread: str = "MainThread") -> s
     return trace.text()
 
 
-def one_by_one_in_threads() -> str:
-    """Searches in threads of their own, so short that they happen to follow each other."""
+def one_by_one_in_threads(threads: int = 5, took_s: float = 0.0008) -> str:
+    """Searches in so many threads, which follow each other: by chance where they are this short."""
     trace = Trace()
     for number in range(6):
         root = trace.span("question", 10.0 * number, 2.0)
         for place, name in enumerate(NAMES):
-            trace.search(10.0 * number + 0.001 * place, 0.0008, root, name, thread=f"pool_{place}")
+            at_s = 10.0 * number + 1.25 * took_s * place
+            trace.search(at_s, took_s, root, name, thread=f"pool_{place % threads}")
     return trace.text()
 
 
@@ -86,6 +87,12 @@ EXAMPLES = [
     Example("a trace of searches nobody notices", "confirmed", {"trace.jsonl": traced(4, 0.002)}, severity="info"),
     Example("a trace of searches at once", "ruled_out", {"trace.jsonl": healthy()}, ("In 6 of 6 questions",)),
     Example("short searches in threads", "ruled_out", {"trace.jsonl": one_by_one_in_threads()}, ("threads of their",)),
+    Example("short searches in two threads", "not_observable", {"trace.jsonl": one_by_one_in_threads(2)}),
+    Example(
+        "long searches one after another, each in whichever thread of asyncio's pool is free",
+        "confirmed",
+        {"trace.jsonl": one_by_one_in_threads(2, 0.3)},
+    ),
     Example(
         "searches at once beside a log without queries",
         "ruled_out",
