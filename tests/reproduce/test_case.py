@@ -101,11 +101,40 @@ def test_the_same_plan_goes_on_and_another_is_refused(tmp_path) -> None:
     with ReproductionCase(folder, dict(reversed(PLAN.items()))) as case:
         assert case.measurements.numbers() == {1}
         assert case.evidence == evidence
-    with pytest.raises(OutputError, match="holds measurements of another plan"):
+    with pytest.raises(OutputError, match="holds 1 measurement of another plan"):
         ReproductionCase(folder, {**PLAN, "calls": 4})
     (tmp_path / "other" / "evidence").mkdir(parents=True)
     with pytest.raises(OutputError, match="is a case of something else"):
         ReproductionCase(tmp_path / "other", PLAN)
+
+
+def test_a_folder_in_which_nothing_was_measured_gets_another_plan(tmp_path) -> None:
+    """A target that was refused leaves a case without a row: the next try may be another one."""
+    folder = tmp_path / "case"
+    ReproductionCase(folder, PLAN).close()
+    with ReproductionCase(folder, {**PLAN, "calls": 4}) as case:
+        case.measurements.append(row(1))
+        with pytest.raises(OutputError, match="another process is measuring"):
+            ReproductionCase(folder, {**PLAN, "calls": 4})
+    assert json.loads((folder / "plan.json").read_text())["plan"]["calls"] == 4
+
+
+def test_a_foreign_file_is_left_as_it_is(tmp_path) -> None:
+    """Its last line has no end: it is not a row that a kill has cut."""
+    path = tmp_path / "measurements.csv"
+    for text in ("a,b\n1,2", "notes"):
+        path.write_text(text)
+        with pytest.raises(OutputError, match="holds something else"):
+            Measurements(path)
+        assert path.read_text() == text
+
+
+def test_a_head_that_a_kill_has_cut_is_written_anew(tmp_path) -> None:
+    path = tmp_path / "measurements.csv"
+    path.write_text("number,pha")
+    table = Measurements(path)
+    table.append(row(1))
+    assert table.rows() == [row(1)]
 
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path) -> None:

@@ -20,7 +20,7 @@ from warmstall.errors import InputError, OutputError, ParameterError, StepFailed
 from warmstall.rag.settings import EmbedderSettings, InferenceSettings, RagSettings
 from warmstall.reproduce.records import Profile
 from warmstall.reproduce.run import Wanted, reproduce
-from warmstall.reproduce.targets import Target, open_target, pick_model
+from warmstall.reproduce.targets import Target, open_target, pick_model, settings_for
 
 LONG_S = 120
 
@@ -185,7 +185,22 @@ def test_the_target_is_the_one_that_is_named_then_the_environments_then_a_drill(
         assert target.log
         assert target.log.exists()
         assert pick_model(target) == "tiny"
+    monkeypatch.setenv("OLLAMA_HOST", "gpu-box")
+    plans = [Wanted(tmp_path, target=one).plan()["target"] for one in ("", "http://other:1/", "drill")]
+    assert plans == ["http://gpu-box:11434", "http://other:1", "drill"]
+    monkeypatch.delenv("OLLAMA_HOST")
+    assert Wanted(tmp_path).plan()["target"] == "drill"
     assert not Target("http://[2001:db8::1]:11434").is_local
+
+
+def test_embedders_of_ollama_are_not_looked_for_at_a_server_of_another_kind() -> None:
+    """vLLM answers no /api/embed: their server stays the one of OLLAMA_HOST. A drill answers both."""
+    openai = RagSettings(inference=InferenceSettings("openai", "m"))
+    for settings, target, url in (
+        (openai, Target("http://vllm:8000/v1"), ""), (openai, Target("http://drill:1", True), "http://drill:1"),
+        (RagSettings(), Target("http://ollama:1"), "http://ollama:1"),
+    ):  # fmt: skip
+        assert {one.url for one in settings_for(settings, target).embedders.values()} == {url}
 
 
 REPRODUCE = """

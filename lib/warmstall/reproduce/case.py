@@ -53,7 +53,8 @@ class ReproductionCase:
     """A case that is open for measurements; a context manager.
 
     `plan` is what was asked for. A folder that holds the same plan is continued: `measurements.numbers()` tells what
-    was measured. Raises OutputError for a folder of another plan, of another kind, or one that cannot be written.
+    was measured; one in which nothing was measured gets the new plan. Raises OutputError for a folder of another plan's
+    measurements, of another kind, or one that cannot be written.
     """
 
     def __init__(self, folder: Path, plan: Mapping[str, Any], keep: Several[str] = ()) -> None:
@@ -68,12 +69,13 @@ class ReproductionCase:
         self._cleaner = _Cleaner(redactor)
         self.evidence = self._folder.folder
         self.scratch = state_folder() / "reproduce" / str(self._folder.note["id"])
+        # Before the plan is written: another process may be measuring into the folder.
+        self.measurements = Measurements(folder / "measurements.csv", self._cleaner.text)
         if is_new:
             self._folder.finish([])  # a kill leaves a case that can be read
             with whole_file(folder / "plan.json") as path:
                 asked = json.loads(self._cleaner.json_line(text))
                 path.write_text(json.dumps({"digest": digest, "plan": asked}, indent=1) + "\n", encoding="utf-8")
-        self.measurements = Measurements(folder / "measurements.csv", self._cleaner.text)
         self._log = _ApplicationLog(self.evidence / "application.log", self._cleaner)
         self._trace: _CaseTrace | None = None
         self._tracer: Tracer | None = None
@@ -90,6 +92,11 @@ class ReproductionCase:
     def note(self, facts: Mapping[str, Any]) -> None:
         """Facts for case.json, redacted; they stand there when the case is closed."""
         self._folder.note |= json.loads(self._cleaner.json_line(json.dumps(facts)))
+
+    def noted(self, name: str) -> Mapping[str, Any]:
+        """What was noted under a name, by an earlier run into this case as well."""
+        known = self._folder.note.get(name)
+        return known if isinstance(known, dict) else {}
 
     def add_log(self, path: Path, name: str = "") -> None:
         """Copy the end of a log into the evidence, redacted. A log that cannot be read is a step that failed."""
@@ -164,9 +171,21 @@ def _check_plan(folder: Path, digest: str) -> bool:
         known = json.loads((folder / "plan.json").read_text(encoding="utf-8"))["digest"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OutputError(f"{folder / 'plan.json'}: cannot be read as a plan ({error}).") from error
-    if known != digest:
-        raise OutputError(f"{folder}: holds measurements of another plan (plan.json); give another folder.")
-    return False
+    if known == digest:
+        return False
+    if rows := _rows_in(folder / "measurements.csv"):
+        held = f"{rows:,} measurement{'s' * (rows > 1)}"
+        raise OutputError(f"{folder}: holds {held} of another plan (plan.json); give another folder.")
+    return True  # nothing was measured: a refused target, a typing error
+
+
+def _rows_in(path: Path) -> int:
+    try:
+        return max(0, path.read_bytes().count(b"\n") - 1)
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be read ({error.strerror or error}).") from error
 
 
 class _SharedRedactor(Redactor):

@@ -40,12 +40,13 @@ class Measurements:
             self._alone()
             self._file.seek(0)
             there = self._file.read()
-            self._file.truncate(there.rfind(b"\n") + 1)  # a kill may have cut the last row
-            head = there.partition(b"\n")[0].decode("utf-8", "replace")
-            if not there[: there.rfind(b"\n") + 1]:
-                self._write(",".join(COLUMNS) + "\n")
-            elif head != ",".join(COLUMNS):
+            head = ",".join(COLUMNS).encode() + b"\n"
+            if not (there.startswith(head) or head.startswith(there)):
+                self._file.close()
                 raise OutputError(f"{path}: is there and holds something else; give another folder.")
+            self._file.truncate(there.rfind(b"\n") + 1)  # a kill may have cut the last row
+            if len(there) < len(head):
+                self._write(head.decode())
         except OSError as error:
             raise self._refused(error) from error
 

@@ -47,6 +47,16 @@ class Target:
             return host == "localhost"
 
 
+def address_of(target: str, settings: RagSettings) -> str:
+    """Where a load goes: to what is named, to what the settings name, to OLLAMA_HOST, or else to a drill.
+
+    >>> address_of("http://127.0.0.1:9/", RagSettings())
+    'http://127.0.0.1:9'
+    """
+    named = (target or settings.inference.url).rstrip("/")
+    return named or (ollama_url() if os.environ.get("OLLAMA_HOST", "").strip() else DRILL)
+
+
 @contextmanager
 def open_target(
     target: str, folder: Path, say: Callable[[str], None] = lambda text: None, **drill: Any
@@ -95,8 +105,10 @@ def settings_for(settings: RagSettings, target: Target, model: str = "", lexical
     'http://127.0.0.1:9'
     """
     settings = settings.lexical() if lexical else settings
+    # A server of another kind answers no /api/embed: then Ollama is where OLLAMA_HOST says.
+    is_ollama = target.is_drill or settings.inference.kind == "ollama"
     embedders = {
-        name: _at(target, one) if one.kind == "ollama" and not one.url else one
+        name: _at(target, one) if is_ollama and one.kind == "ollama" and not one.url else one
         for name, one in settings.embedders.items()
     }
     inference = replace(settings.inference, url=target.url, model=model or settings.inference.model)

@@ -11,6 +11,7 @@ from ..errors import InputError, ParameterError
 from ..rag.settings import RagSettings
 from .records import Profile
 from .senders import PROMPT_TOKENS
+from .targets import address_of
 
 What = Literal["question", "call", "embed"]
 WHAT: tuple[str, ...] = get_args(What)
@@ -59,6 +60,8 @@ class Wanted:
         named = ("profile", "target", "model", "what", "settings", "lexical", "prompt_tokens", "output_tokens", "user")
         whole = asdict(self)
         plan = {name: whole[name] for name in named}
+        # Not what was typed: the same words go to another server in another environment.
+        plan["target"] = address_of(self.target, self.settings)
         for name, path in (("table", self.profile.table), ("questions", self.questions)):
             if path and Path(path).is_file():
                 plan[f"sha256 of {name}"] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
