@@ -140,6 +140,7 @@ def test_parallel_retrieval_embeds_once_for_each_embedder_and_finds_the_same(tmp
 def test_threads_without_a_lock_break_the_embedder_and_the_case_shows_the_race(tmp_path) -> None:
     result = run_experiment("embedder_lock", wanted(tmp_path, 8))
     assert values(result, "failed") == [1.0, 0.0]
+    assert str(result).splitlines()[1] == "Measured on an embedder made to show the race, none of yours."
     assert "lock differs from no lock (0 % against 100 %" in result.verdict
     (race,) = [one for one in judge(analyze(result.case)) if one.id == "embedder_race"]
     assert race.state == "confirmed"
@@ -150,6 +151,8 @@ def test_retries_save_calls_and_cost_the_server_attempts(tmp_path) -> None:
     once, again = values(result, "failed")
     assert once > again
     assert values(result, "attempts")[1] > values(result, "attempts")[0] == 1.0
+    (note,) = result.as_json()["notes"]
+    assert re.fullmatch(r"Measured on a drill at http\S+ \(tiny\), which has the fault broken_stream\.", note)
     assert "n = 12 and 12" in result.verdict
 
 
@@ -164,6 +167,9 @@ def test_what_was_stopped_is_gone_on_with_in_the_same_case(tmp_path, server) -> 
     assert sorted(row.number for row in rows) == list(range(1, 9))
     assert len(whole.measurements) == 8
     assert not whole.stopped
+    assert run_experiment("concurrency", load).notes == whole.notes == (f"Measured on {server.url} (tiny).",)
+    noted = json.loads((tmp_path / "case" / "case.json").read_text())["experiment"]
+    assert (noted["target"], noted["drill"], noted["model"]) == (server.url, False, "tiny")
     with pytest.raises(OutputError, match="another plan"):
         run_experiment("keep_alive", load)
 
@@ -172,6 +178,7 @@ def test_what_cannot_be_is_refused_before_anything_is_sent(tmp_path, server) -> 
     for name, load, error, told in (
         ("no_such", wanted(tmp_path, 3), ParameterError, "there are cold_vs_warm, keep_alive"),
         ("concurrency", wanted(tmp_path, 3, levels=(4,)), ParameterError, "two or more numbers of clients"),
+        ("concurrency", wanted(tmp_path, 3, levels=(0, 50_000)), ParameterError, "levels are \\(0, 50000\\)"),
         ("cold_vs_warm", wanted(tmp_path, 0), ParameterError, "trials of an arm: got 0"),
         ("cold_vs_warm", wanted(tmp_path, 3, "http://127.0.0.1:9"), StepFailed, "no server answers"),
     ):

@@ -55,6 +55,8 @@ class ExperimentResult:
     # The folder with the measurements and all evidence of what happened meanwhile; empty where none was kept.
     case: str = ""
     interrupted: bool = False
+    # What it was measured on, a sentence each.
+    notes: tuple[str, ...] = ()
 
     @property
     def compared(self) -> tuple[Compared, ...]:
@@ -115,6 +117,7 @@ class ExperimentResult:
                 {"metric": one.metric, "arm": one.arm, **one.effect.as_json(), "sentence": one.sentence}
                 for one in self.compared
             ],
+            "notes": list(self.notes),
             "sentences": list(self.sentences),
             "verdict": self.verdict,
             "stopped": self.stopped,
@@ -125,7 +128,7 @@ class ExperimentResult:
 
     def __str__(self) -> str:
         kept = (f"Case: {self.case}", "", f"Next: warmstall analyze {shlex.quote(self.case)}") if self.case else ()
-        return "\n".join((self.question, *self.sentences, *kept))
+        return "\n".join((self.question, *self.notes, *self.sentences, *kept))
 
     def _of(self, arm: Arm) -> list[Measurement]:
         return [row for row in self.measurements if row.arm == arm.name]

@@ -56,7 +56,10 @@ EXPERIMENTS: dict[str, Experiment] = {
             embedder_lock.LOCK,
             (Metric("failed", "trials in which a thread failed", "", "rate"),
              Metric("failed_threads_share", "share of threads that failed", "", "mean", of_failed=True)),
-            embedder_lock.embedder_lock, "nothing: it runs in this process", servers=(),
+            embedder_lock.embedder_lock,
+            "nothing: it runs in this process, on the first embedder of `--settings` that is loaded, or else on "
+            f"{embedder_lock.DEMONSTRATION}",
+            servers=(),
         ),
         Experiment(
             "retries", "How many calls do retries save, and how many more does the server get?",

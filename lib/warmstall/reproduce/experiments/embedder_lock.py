@@ -10,7 +10,7 @@ from functools import partial
 
 from ...errors import WarmstallError
 from ...rag.embedders.opening import forget, open_embedder
-from ...rag.settings import EmbedderSettings
+from ...rag.settings import EmbedderSettings, RagSettings
 from ..bench import Bench
 from ..experiment import Trial
 from ..experiment_result import Arm
@@ -22,6 +22,8 @@ LOCK = (
     Arm("no lock", f"{_THREADS} threads load the embedder at once, each for itself"),
     Arm("lock", f"{_THREADS} threads ask at once, the first loads and the others wait"),
 )
+# What the answer is about where the settings have no embedder of their own that is loaded.
+DEMONSTRATION = "an embedder made to show the race, none of yours"
 # Those that are loaded into this process; the others are servers, and nothing can race.
 _LOADED = ("sentence-transformers", "two-phase")
 
@@ -32,13 +34,28 @@ def embedder_lock(bench: Bench, arms: tuple[Arm, ...]) -> Iterator[Mapping[str, 
 
     The embedder is the first of the settings that is loaded into the process, or else a demonstration of one.
     """
-    loaded = [one for one in bench.settings.embedders.values() if one.kind in _LOADED]
-    settings = loaded[0] if loaded else EmbedderSettings(kind="two-phase")
+    settings = raced(bench.settings)
     yield {
         arm.name: Trial(partial(_race, one), before=partial(forget, one))
         for arm in arms
         for one in [replace(settings, lock=arm.name == "lock")]
     }
+
+
+def raced(settings: RagSettings) -> EmbedderSettings:
+    """The embedder that is loaded by many threads at once.
+
+    >>> raced(RagSettings()).kind
+    'two-phase'
+    """
+    loaded = (one for one in settings.embedders.values() if one.kind in _LOADED)
+    return next(loaded, EmbedderSettings(kind="two-phase"))
+
+
+def measured_on(settings: RagSettings) -> str:
+    """What it was measured on, as a sentence."""
+    one = raced(settings)
+    return f"Measured on {DEMONSTRATION if one.kind == 'two-phase' else f'{one.model} ({one.kind})'}."
 
 
 def _race(settings: EmbedderSettings) -> Sent:

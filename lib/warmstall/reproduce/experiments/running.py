@@ -15,9 +15,11 @@ from ..bench import Bench, Wished
 from ..case import ReproductionCase
 from ..experiment import Bounds, Experiment, Trial, run
 from ..experiment_result import ExperimentResult
-from ..targets import DRILL, Target, answers, open_target, settings_for
+from ..profiles import check
+from ..targets import DRILL, Target, answers, open_target, pick_model, settings_for
 from ..wanted import Wanted
 from .catalogue import experiment_named
+from .embedder_lock import measured_on as race_measured_on
 from .serving import clients_of
 
 Say = Callable[[str], None]
@@ -41,13 +43,17 @@ def run_experiment(
     if name == "concurrency":
         experiment = replace(experiment, arms=clients_of(wanted.profile.levels))
     profile = wanted.profile
+    check(replace(profile, kind="sequential", calls=max(1, profile.calls)))  # trials are counted by the bounds
     bounds = Bounds(profile.calls, profile.seconds, profile.warm_up, profile.seed)
     bounds.check()
     plan = wanted.plan() | {"experiment": name, "second_target": second_target}
     with ReproductionCase(wanted.case, plan, wanted.keep) as case:
-        prepared = _prepared(experiment, wanted, second_target, case, say)
+        # Where nothing is left to be sent it is said as it was before.
+        measured_on: dict[str, Any] = _measured_before(case)
+        prepared = _prepared(experiment, wanted, second_target, case, say, measured_on)
         result = run(experiment, prepared, bounds, case.measurements.append, case.measurements.rows(), stop, done)
-        case.note({"experiment": result.as_json()})
+        result = replace(result, notes=tuple(measured_on.get("notes", ())))
+        case.note({"experiment": result.as_json() | measured_on})
         say("looking whether a secret is left in the case …")
         case.close()
     if not result.stopped:
@@ -57,13 +63,23 @@ def run_experiment(
 
 @contextmanager
 def _prepared(
-    experiment: Experiment, wanted: Wanted, second_target: str, case: ReproductionCase, say: Say
+    experiment: Experiment,
+    wanted: Wanted,
+    second_target: str,
+    case: ReproductionCase,
+    say: Say,
+    measured_on: dict[str, Any],
 ) -> Iterator[Mapping[str, Trial]]:
-    """The trials of the arms, while their servers run and the host is watched; at the end the logs are copied."""
+    """The trials of the arms, while their servers run and the host is watched; at the end the logs are copied.
+
+    `measured_on` is told what they are measured on.
+    """
     with ExitStack() as opened:
         servers = _servers(experiment, wanted, second_target, case, opened, say)
+        settings = _settings(wanted, servers, case)
+        measured_on |= _measured_on(experiment, wanted, servers, settings)
         bench = Bench(
-            _settings(wanted, servers, case), case.trace(), servers[1].url if len(servers) > 1 else "",
+            settings, case.trace(), servers[1].url if len(servers) > 1 else "",
             wanted.profile.seed, wanted.user,
         )  # fmt: skip
         trials = opened.enter_context(experiment.prepare(bench, experiment.arms))
@@ -79,6 +95,30 @@ def _prepared(
                     case.add_log(log, name)
             for path in wanted.logs:
                 case.add_log(Path(path))
+
+
+def _measured_before(case: ReproductionCase) -> dict[str, Any]:
+    """What an earlier run into this case said of itself."""
+    before = case.noted("experiment")
+    return {name: before[name] for name in ("notes", "target", "drill", "model") if name in before}
+
+
+def _measured_on(
+    experiment: Experiment, wanted: Wanted, servers: list[Target], settings: RagSettings
+) -> dict[str, Any]:
+    """Facts for case.json, and the sentence that says them: which server, whose, with which model and which fault."""
+    if not servers:
+        return {"notes": [race_measured_on(settings)]}
+    named = []
+    for server, wished in zip(servers, experiment.servers, strict=False):
+        model = f" ({settings.inference.model})" if settings.inference.model else ""
+        faults = [fault.kind for fault in wished.faults] if server.is_drill and "timetable" not in wanted.drill else []
+        told = f", which has the fault {' and '.join(faults)}" if faults else ""
+        named.append(f"{'a drill at ' if server.is_drill else ''}{server.url}{model}{told}")
+    return {
+        "notes": [f"Measured on {', and on '.join(named)}."], "target": servers[0].url, "drill": servers[0].is_drill,
+        "model": settings.inference.model,
+    }  # fmt: skip
 
 
 def _servers(
@@ -115,6 +155,8 @@ def _settings(wanted: Wanted, servers: list[Target], case: ReproductionCase) -> 
         return wanted.settings
     drill = servers[0].is_drill
     model = wanted.model or wanted.settings.inference.model or (_DRILL_MODEL if drill else "")
+    if not model and wanted.settings.inference.kind == "ollama":
+        model = pick_model(servers[0])
     settings = settings_for(wanted.settings, servers[0], model, wanted.lexical)
     if settings.store.kind == "duckdb" and not settings.store.path and (drill or wanted.lexical):
         case.scratch.mkdir(parents=True, exist_ok=True)
