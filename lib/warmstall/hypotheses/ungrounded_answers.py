@@ -17,6 +17,7 @@ Mistaken for it:
     - a context that was cut: the sources were found, and then left out
     - an empty vector store after a lost volume, which is a cause of this
     - an answer that says that nothing was found, as it should
+    - a number in brackets that is no citation, in one answer or two
 Severity: warning
 Runbook: none
 Mitigation: Where retrieval finds nothing above a measured threshold, say so without asking the model.
@@ -49,6 +50,8 @@ EMPTY = (
     rf"(?i)\b(?:retriev\w*|found|return\w*|got|search\w*)\b\W{{1,5}}(?:0|zero|no) (?:\w{{1,20}} ){{0,2}}{_DOCUMENTS}\b"
     rf"|\b(?:no|zero|empty) (?:relevant |matching |retrieved )?{_DOCUMENTS}\b(?: (?:found|retrieved|returned))?"
 )
+# A number in brackets may be meant otherwise, which no check of an answer can know; in three answers it is no chance.
+_FEWEST_ANSWERS = 3
 # Failures of the way to the store, as the clients of vector stores raise them.
 _FAILED = r"(?i)(?:collection .{0,80}(?:does not exist|not found)|chroma|qdrant|weaviate|milvus|retriev)"
 
@@ -100,9 +103,12 @@ def _by_trace(questions: pd.DataFrame) -> Iterator[Finding]:
     """Answers that stand on nothing, as the application itself found when it checked them."""
     unfounded = questions[questions["unfounded"] > 0]
     if len(unfounded):
-        yield proves(f"{len(unfounded):,} of {counted(len(questions), 'answer')} in the trace cite "
-                     f"{counted(int(unfounded['unfounded'].sum()), 'source')} that were not in their prompt.",
-                     *places(unfounded), span=span(unfounded))  # fmt: skip
+        show = proves if len(unfounded) >= _FEWEST_ANSWERS else supports
+        sources = int(unfounded["unfounded"].sum())
+        yield show(f"{len(unfounded):,} of {counted(len(questions), 'answer')} in the trace "
+                   f"{'cites' if len(unfounded) == 1 else 'cite'} {counted(sources, 'source')} that "
+                   f"{'was' if sources == 1 else 'were'} not in {'its' if len(unfounded) == 1 else 'their'} prompt.",
+                   *places(unfounded), span=span(unfounded))  # fmt: skip
     without = questions[questions["documents"].eq(0) & questions["note_given"].eq(0) & questions["answer_chars"].gt(0)]
     if len(without):
         yield supports(f"{len(without):,} of {counted(len(questions), 'answer')} in the trace were written from a "

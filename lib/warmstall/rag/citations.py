@@ -6,15 +6,18 @@ import re
 
 # Fenced blocks, then code within a line: what looks like a citation there is an index.
 _CODE = re.compile(r"^[ \t]*(```|~~~).*?(?:^[ \t]*\1[`~]*[ \t]*$|\Z)|`[^`\n]+`", re.MULTILINE | re.DOTALL)
+# Directly behind a letter of code it is an index: list[0]. Other scripts have no space there in plain text.
 # [1]  [1, 2]  [1-3]  [^1]  [source 1]  [Sources 1 and 2]  【1】  【1†L3-L9】
 _SPACE = r"\s{0,3}"  # bounded: an answer of spaces must not take long to read
 _NUMBER = r"\d{1,3}(?!\d)"
 _CITATION = re.compile(
-    rf"[\[【]{_SPACE}\^?(?:(?:sources?|docs?|documents?|quellen?)\b)?{_SPACE}"
+    rf"(?:(?<![A-Za-z0-9_])\[|【){_SPACE}\^?(?:(?:sources?|docs?|documents?|quellen?)\b)?{_SPACE}"
     rf"({_NUMBER}(?:{_SPACE}(?:[,;&–—-]|and|und){_SPACE}(?:\^|sources?{_SPACE})?{_NUMBER})*){_SPACE}"
     r"(?:†[^\]】]{0,80})?[\]】]",
     re.IGNORECASE,
 )
+# No prompt has so many sources: a bracket that has a larger number among others, or a 0, is an interval or an array.
+_MOST_SOURCES = 99
 _PART = re.compile(r"(\d+)(?:\s*[–—-]\s*(\d+))?")
 # A range of more than this is no list of sources.
 _WIDEST = 50
@@ -28,8 +31,11 @@ def cited_numbers(text: str) -> tuple[int, ...]:
     """
     numbers: dict[int, None] = {}
     for citation in _CITATION.finditer(_CODE.sub(" ", text)):
-        for first, last in _PART.findall(citation.group(1)):
-            start, end = int(first), int(last or first)
+        parts = [(int(first), int(last or first)) for first, last in _PART.findall(citation.group(1))]
+        named = {number for part in parts for number in part}
+        if len(named) > 1 and not 1 <= min(named) <= max(named) <= _MOST_SOURCES:
+            continue
+        for start, end in parts:
             numbers |= dict.fromkeys(range(start, end + 1) if start <= end <= start + _WIDEST else (start, end))
     return tuple(numbers)
 

@@ -55,8 +55,14 @@ EXAMPLES = [
     Example(
         "a trace with sources that never were",
         "confirmed",
-        {"trace.jsonl": asked({}, {"unfounded": 2}, {"unfounded": 1})},
-        ("2 of 3 answers in the trace cite 3 sources",),
+        {"trace.jsonl": asked({}, {"unfounded": 2}, {"unfounded": 1}, {"unfounded": 1})},
+        ("3 of 4 answers in the trace cite 4 sources that were not in their prompt",),
+    ),
+    Example(
+        "a trace with one source that never was",
+        "supported",
+        {"trace.jsonl": asked({}, {"unfounded": 1})},
+        ("1 of 2 answers in the trace cites 1 source that was not in its prompt",),
     ),
     Example(
         "a trace with answers from nothing",
