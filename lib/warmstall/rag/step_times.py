@@ -9,7 +9,7 @@ _STEPS = ("load embedder", "embed", "search", "merge", "prompt", "generate", "ci
 
 
 class StepTimes(SpanProcessor):
-    """Keeps the spans that end; steps that ran side by side count once, from the first start to the last end.
+    """Keeps the spans that end; time in which steps ran side by side counts once.
 
     >>> from .tracing import tracer_to
     >>> times = StepTimes()
@@ -40,7 +40,7 @@ class StepTimes(SpanProcessor):
         return rows
 
     def total_s(self) -> float:
-        """From the first start to the last end of all."""
+        """The time in which any of them ran."""
         return _wall_s([(start, end) for _, start, end in self._spans])
 
     def __str__(self) -> str:
@@ -48,4 +48,13 @@ class StepTimes(SpanProcessor):
 
 
 def _wall_s(spans: list[tuple[int, int]]) -> float:
-    return (max(end for _, end in spans) - min(start for start, _ in spans)) / 1e9 if spans else 0.0
+    """The length of the union of intervals that are told in nanoseconds.
+
+    >>> _wall_s([(2_000_000_000, 3_000_000_000), (0, 1_000_000_000), (500_000_000, 1_000_000_000)])
+    2.0
+    """
+    total_ns = until_ns = 0
+    for start, end in sorted(spans):
+        total_ns += max(0, end - max(start, until_ns))
+        until_ns = max(until_ns, end)
+    return total_ns / 1e9
