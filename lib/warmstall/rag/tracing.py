@@ -19,8 +19,10 @@ Names are those of OpenTelemetry's conventions for generative AI, databases and 
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,32 +37,62 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.trace import Tracer
 
+_log = logging.getLogger(__name__)
 SERVICE = "warmstall.rag"
 
 
 class TraceFile(SpanProcessor):
-    """Appends each span that ends to a file; `clean` is applied to every line (a case's redaction)."""
+    """Appends each span that ends to a file; `clean` is applied to every line (a case's redaction).
+
+    What goes wrong when it is open already (a full disk, a file that was closed) breaks no answer: `problem` is the
+    first such error, and nothing more is written.
+    """
 
     def __init__(self, path: Path, clean: Callable[[str], str] = lambda line: line) -> None:
         self.path, self._clean, self._lock = path, clean, threading.Lock()
+        self.problem: Exception | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("a", encoding="utf-8")
+            # Without a buffer, of which a forked process would have a copy to write as well.
+            self._file = path.open("ab", buffering=0)
         except OSError as error:
             raise OutputError(f"{path}: the trace cannot be written ({error.strerror or error}).") from error
+        _open_files.add(self)
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         span.set_attribute("thread.name", threading.current_thread().name)
         span.set_attribute("process.pid", os.getpid())
 
     def on_end(self, span: ReadableSpan) -> None:
-        line = self._clean(span.to_json(indent=None)) + "\n"
+        if self.problem:
+            return
+        line = f"{self._clean(span.to_json(indent=None))}\n".encode("utf-8", "backslashreplace")
         with self._lock:
-            self._file.write(line)
-            self._file.flush()
+            try:
+                if self._file.write(line) < len(line):
+                    raise OSError(f"{self.path}: only a part of a line could be written")
+            except (OSError, ValueError) as error:
+                self.problem = self.problem or error
+                _log.warning("trace: %s cannot be written any more, and is not (%s)", self.path, error)
 
     def shutdown(self) -> None:
         self._file.close()
+
+    def renew_lock(self) -> None:
+        """For a process that was forked off while a thread of its parent held the lock."""
+        self._lock = threading.Lock()
+
+
+_open_files: weakref.WeakSet[TraceFile] = weakref.WeakSet()
+
+
+def _fresh_locks() -> None:
+    for file in _open_files:
+        file.renew_lock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
+    os.register_at_fork(after_in_child=_fresh_locks)
 
 
 def tracer_to(*processors: SpanProcessor) -> Tracer:

@@ -264,3 +264,13 @@ def _read(cursor: duckdb.DuckDBPyConnection, kept: _Kept) -> _Held:
 def _one(cursor: duckdb.DuckDBPyConnection, sql: str) -> tuple[Any, ...]:
     """The one row of a query that always has one."""
     return cursor.execute(sql).fetchall()[0]
+
+
+def _fresh_lock() -> None:
+    global _writing
+    _writing = threading.RLock()
+
+
+# Held at a fork by a thread that is not in the child, it would be held there for ever.
+if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
+    os.register_at_fork(after_in_child=_fresh_lock)
