@@ -132,12 +132,15 @@ def test_a_server_is_measured_alone_and_at_once(parallel: DrillServer, tmp_path:
     with_measurements = Measurements(case / "measurements.csv")
     rows = with_measurements.read()
     with_measurements.close()
-    alone, together = load_of(rows, 1), load_of(rows, 4)
+    alone, together = load_of(rows, 1, {}), load_of(rows, 4, {})
     assert (alone.calls, together.calls) == (6, 6)
     assert found.values["latency_avg_s"] == alone.latency_avg_s
     assert found.values["latency_max_s"] == alone.latency_max_s
     # One after another there is never more than one in a latency's time.
     assert found.values[SEQUENTIAL] * alone.latency_avg_s <= 1.0
+    # What was measured before is told as it was.
+    again = measure(asked, 4).values
+    assert (again[SEQUENTIAL], again[CONCURRENT]) == (found.values[SEQUENTIAL], found.values[CONCURRENT])
     assert "verdict for each of" in found.reasons["reconstruction_latency_s"]
     shown = frame(judged(read_criteria(criteria_file()), found))
     assert set(shown["verdict"]) <= {"pass", "fail"}

@@ -6,7 +6,7 @@ Both loads are steps of one reproduction, with the same prompts. Costs are those
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from ..remediate.actions.prices import cost_of_an_api, cost_on_a_machine
 from .criteria import METRICS, Measures
 from .measurements import Measurements
 from .run import reproduce
+from .summary import Figures
 from .wanted import Wanted
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ class Load:
     failed: int
     latency_avg_s: float | None
     latency_max_s: float | None
-    calls_per_s: float
+    # None: no one run tells it.
+    calls_per_s: float | None
     error: str = ""
 
 
@@ -62,12 +64,12 @@ def measure(
     if clients < 2:
         raise ParameterError(f"clients is {clients}; expected 2 or more, to compare with one after another.")
     try:
-        reproduce(replace(wanted, profile=replace(wanted.profile, kind="sweep", levels=(1, clients))), say)
+        told = reproduce(replace(wanted, profile=replace(wanted.profile, kind="sweep", levels=(1, clients))), say)
     except StepFailed as failed:
         return _unavailable(str(failed))
     with closing(Measurements(wanted.case / "measurements.csv")) as measurements:
         rows = measurements.read()
-    alone, together = load_of(rows, 1), load_of(rows, clients)
+    alone, together = load_of(rows, 1, told.steps), load_of(rows, clients, told.steps)
     if alone.calls + together.calls == alone.failed + together.failed:
         return _unavailable(alone.error or together.error or f"none was sent in {wanted.profile.seconds:g} s")
     say("reading the case …")
@@ -75,15 +77,15 @@ def measure(
     return _joined(_of_loads(alone, together), rebuilt, costs(prices, together, tokens))
 
 
-def load_of(rows: pd.DataFrame, clients: int) -> Load:
-    """Of the rows of measurements.csv with this number of clients, warm-up left out."""
-    rows = rows[(rows["phase"] == "measured") & (rows["step"] == f"{clients} client{'s' * (clients != 1)}")]
+def load_of(rows: pd.DataFrame, clients: int, steps: Mapping[str, Figures]) -> Load:
+    """Of the rows of measurements.csv with this number of clients, warm-up left out; throughput as the steps tell."""
+    step = f"{clients} client{'s' * (clients != 1)}"
+    rows = rows[(rows["phase"] == "measured") & (rows["step"] == step)]
     good = rows[rows["ok"]]
-    span_s = (rows["ended_at"].max() - rows["started_at"].min()).total_seconds() if len(rows) else 0.0
     bad = rows.loc[~rows["ok"], "error"]
     return Load(
         clients, len(rows), len(bad), float(good["latency_s"].mean()) if len(good) else None,
-        float(good["latency_s"].max()) if len(good) else None, len(good) / span_s if span_s > 0 else 0.0,
+        float(good["latency_s"].max()) if len(good) else None, steps[step].calls_per_s if step in steps else None,
         str(bad.iloc[0]) if len(bad) else "",
     )  # fmt: skip
 
@@ -98,13 +100,16 @@ def _of_loads(alone: Load, together: Load) -> Measures:
         if alone.failed:
             reasons[name] += f" What fails has no latency, so this cannot pass; the first says: {alone.error}"
     for name, load in (("throughput_sequential_per_s", alone), ("throughput_concurrent_per_s", together)):
-        if load.calls:
+        if load.calls_per_s is not None:
             values[name] = load.calls_per_s
     reasons["throughput_concurrent_per_s"] = (
         f"{together.clients} clients, {together.calls} calls, {together.failed} failed."
         if together.calls
         else "The time was over before calls were sent at once: raise seconds, or lower calls."
     )
+    for name, load in (("throughput_sequential_per_s", alone), ("throughput_concurrent_per_s", together)):
+        if load.calls and load.calls_per_s is None:
+            reasons[name] = "Nothing tells which of these calls one run has sent: measure anew, into another folder."
     return Measures(values, reasons, frozenset(("latency_avg_s", "latency_max_s") if alone.failed else ()))
 
 
@@ -123,7 +128,8 @@ def sequential_told(alone: Load, together: Load) -> str:
         f"{alone.latency_avg_s:.3g} = {1 / alone.latency_avg_s:.3g} a second, however idle the server is. "
     )
     if not together.calls_per_s or not alone.calls_per_s:
-        return told + f"{together.clients} at once gave no answer."
+        gave = "no answer" if together.calls == together.failed else "a throughput that is not known"
+        return told + f"{together.clients} at once gave {gave}."
     gain = together.calls_per_s / alone.calls_per_s
     told += f"{together.clients} at once gave {together.calls_per_s:.3g} a second, "
     if gain < _GAIN:
@@ -155,18 +161,19 @@ def reconstructed(case: Path) -> tuple[Measures, tuple[float, float] | None]:
 
 def costs(prices: Prices, load: Load, tokens: tuple[float, float] | None) -> Measures:
     """Of 1,000 answered calls on the host at its price per hour, and against an API at its prices per token."""
-    calls_per_day = prices.calls_per_day or load.calls_per_s * _DAY_S
+    calls_per_s = load.calls_per_s or 0.0
+    calls_per_day = prices.calls_per_day or calls_per_s * _DAY_S
     # What a host can answer counts no call that failed; what it is sent in a day does.
     hang_rate = load.failed / load.calls if prices.calls_per_day and load.calls else 0.0
     own = cost_on_a_machine(prices.per_hour, calls_per_day, hang_rate)
     if own is None:
         why = "The price of the host is not given: set price_per_hour."
         if prices.per_hour > 0:
-            why = f"No call was answered by {load.clients} clients at once."
+            why = f"No call was answered by {load.clients} clients at once, or nothing tells how many a second."
         return Measures(reasons=dict.fromkeys(("cost_per_1000_calls", "savings_percent"), why))
     busy = f"{prices.calls_per_day:,.10g} calls a day"
     if not prices.calls_per_day:
-        busy = f"all calls that it can answer, {load.calls_per_s:.3g} a second, day and night"
+        busy = f"all calls that it can answer, {calls_per_s:.3g} a second, day and night"
     reasons = {"cost_per_1000_calls": f"{prices.per_hour:g} an hour, shared by {busy}."}
     api = cost_of_an_api(prices.per_million_input, prices.per_million_output, *(tokens or (None, None)))
     if not api or tokens is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,36 +27,58 @@ class Figures:
     ttft_p50_s: float | None
     ttft_p95_s: float | None
     tokens_per_s: float | None
-    calls_per_s: float
+    # None: not measured by one run, whose span tells it.
+    calls_per_s: float | None
 
     def __str__(self) -> str:
         times = f"latency p50 {_s(self.latency_p50_s)}, p95 {_s(self.latency_p95_s)}, max {_s(self.latency_max_s)}"
         first = f"; first token p50 {_s(self.ttft_p50_s)}, p95 {_s(self.ttft_p95_s)}" if self.ttft_p50_s else ""
         tokens = f"; {_rate(self.tokens_per_s)} tokens/s a call" if self.tokens_per_s else ""
-        told = f"{self.calls} calls, {self.failed} failed"
+        told = f"{self.calls} call{'s' * (self.calls != 1)}, {self.failed} failed"
         if self.calls == self.failed:
             return told
+        if self.failed:
+            told += f"; of the {self.calls - self.failed} answered"
         throughput = f"; {_rate(self.calls_per_s)} calls/s" if self.calls_per_s else ""
         return f"{told}: {times}{first}{tokens}{throughput}"
 
 
 def figures_of(rows: pd.DataFrame) -> Figures:
-    """The figures of rows of measurements.csv, warm-up left out; latencies count from when the calls were due."""
+    """The figures of rows of `with_runs`, warm-up left out; latencies count from when the calls were due."""
     rows = rows[rows["phase"] == "measured"]
     good = rows[rows["ok"]]
     latency, ttft = (sorted(good[name].dropna()) for name in ("latency_s", "ttft_s"))
-    span_s = (rows["ended_at"].max() - rows["due_at"].min()).total_seconds() if len(rows) else 0.0
     rate = good["tokens_per_s"].dropna()
     return Figures(
         len(rows), len(rows) - len(good), quantile(latency, 0.5), quantile(latency, 0.95), quantile(latency, 1.0),
         quantile(ttft, 0.5) if ttft else None, quantile(ttft, 0.95) if ttft else None,
-        float(rate.median()) if len(rate) else None, len(good) / span_s if span_s > 0 else 0.0,
+        float(rate.median()) if len(rate) else None, calls_per_s(rows),
     )  # fmt: skip
+
+
+def with_runs(rows: pd.DataFrame, rows_before: int) -> pd.DataFrame:
+    """The rows of measurements.csv and the `run` of each; -1 where nothing tells. The last begins after `rows_before`.
+
+    A run begins with a warm-up; one without is told apart only while it goes on.
+    """
+    warm_up = rows["phase"] == "warm-up"
+    runs = (warm_up & ~warm_up.shift(fill_value=True)).cumsum() + (rows.index >= rows_before)
+    return rows.assign(run=runs.where(warm_up.any() | (rows.index >= rows_before), -1))
+
+
+def calls_per_s(rows: pd.DataFrame) -> float | None:
+    """How many calls a second were answered, in the run that sent most of them: between two runs nobody waits."""
+    rows = rows[(rows["phase"] == "measured") & (rows["run"] >= 0)]
+    if rows.empty:
+        return None
+    rows = rows[rows["run"] == rows["run"].value_counts().idxmax()]
+    span_s = (rows["ended_at"].max() - rows["due_at"].min()).total_seconds()
+    return int(rows["ok"].sum()) / span_s if span_s > 0 else None
 
 
 @dataclass(frozen=True)
 class Reproduced:
-    """What a reproduction left. `whole` of all runs into the case; `driven` and the throughput of this run alone."""
+    """What a reproduction left. Figures are of all runs into the case, throughputs of one; `driven` of this one."""
 
     case: Path
     target: str
@@ -92,7 +114,9 @@ class Reproduced:
             late = f"p99 {1000 * self.driven.late_p99_s:.1f} ms, most {1000 * self.driven.late_max_s:.1f} ms"
             lines.append(f"Latencies count from when the calls were due; they were sent late by {late}.")
         if self.missing:
-            lines.append(f"{self.missing} of {self.wanted_calls} calls were not measured.")
+            lines.append(
+                f"{self.missing} of {self.wanted_calls} {_were(self.wanted_calls, self.missing)} not measured."
+            )
         lines += [*filter(None, (self.driven.bottleneck,)), *self.notes]
         return "\n".join([*lines, f"Case: {self.case}", "", f"Next: warmstall analyze {shlex.quote(str(self.case))}"])
 
@@ -102,14 +126,23 @@ def reproduced(
     rows_before: int,
 ) -> Reproduced:  # fmt: skip
     """The summary of the rows of a case, of which `rows_before` were there when this run began."""
+    rows = with_runs(rows, rows_before)
     measured = rows[rows["phase"] == "measured"]
-    throughput = figures_of(rows.iloc[rows_before:]).calls_per_s
     steps = {str(step): figures_of(own) for step, own in measured.groupby("step", sort=False) if step}
     errors = measured.loc[~measured["ok"], "error"].value_counts().to_dict()
     return Reproduced(
-        case, target, what, model, wanted_calls, driven, replace(figures_of(rows), calls_per_s=throughput), steps,
+        case, target, what, model, wanted_calls, driven, figures_of(rows), steps,
         {str(error): int(count) for error, count in errors.items()},
     )  # fmt: skip
+
+
+def _were(of: int, count: int) -> str:
+    """Of how many of them.
+
+    >>> _were(5, 1), _were(1, 1)
+    ('calls was', 'call was')
+    """
+    return f"call{'s' * (of != 1)} {'was' if count == 1 else 'were'}"
 
 
 def _s(seconds: float | None) -> str:
