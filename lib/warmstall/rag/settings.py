@@ -19,6 +19,7 @@ No secret stands in it: `api_key_variable` names the variable of the environment
 
 from __future__ import annotations
 
+import math
 import os
 import tomllib
 from collections.abc import Mapping
@@ -30,19 +31,27 @@ from urllib.parse import urlsplit
 
 from ..errors import InputError, ParameterError
 from ..writing import state_folder
+from .server_words import refuse_user_information
 
 _T = TypeVar("_T")
 Retrieval = Literal["parallel", "sequential"]
 
 
 def ollama_url() -> str:
-    """Where Ollama is, as its own client would find it: OLLAMA_HOST, or 127.0.0.1:11434."""
+    """Where Ollama is, as its own client would find it: OLLAMA_HOST, or 127.0.0.1:11434. Raises ParameterError."""
     given = os.environ.get("OLLAMA_HOST", "").strip()
-    parts = urlsplit(given if "://" in given else f"http://{given}")
+    refuse_user_information(given, "OLLAMA_HOST")
+    try:
+        parts = urlsplit(given if "://" in given else f"http://{given}")
+        standard = {"https": 443, "http": 80 if "://" in given else 11434}[parts.scheme]
+        port = parts.port or standard
+    except (ValueError, KeyError):
+        raise ParameterError(
+            f"OLLAMA_HOST is {given!r}; expected a host and a port, such as 127.0.0.1:11434 or http://[::1]:11434."
+        ) from None
     host = parts.hostname or "127.0.0.1"
     host = "127.0.0.1" if host in ("0.0.0.0", "::") else host
-    standard = {"https": 443, "http": 80 if "://" in given else 11434}[parts.scheme]
-    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{parts.port or standard}"
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 @dataclass(frozen=True)
@@ -55,7 +64,7 @@ class StoreSettings:
     timeout_s: float = 10.0
 
     def file(self) -> Path:
-        return Path(self.path) if self.path else state_folder() / "knowledge.duckdb"
+        return Path(os.path.expanduser(self.path)) if self.path else state_folder() / "knowledge.duckdb"
 
 
 @dataclass(frozen=True)
@@ -219,9 +228,12 @@ def _consistent(settings: RagSettings, where: str) -> None:
         raise ParameterError(
             f"{where}, [path]: retrieval is {settings.path.retrieval!r}; expected parallel or sequential."
         )
-    for name in ("top_k", "keep", "chunk_chars", "attempts", "attempt_timeout_s"):
+    for name in ("top_k", "keep", "chunk_chars", "attempts"):
         if getattr(settings.path, name) <= 0:
             raise ParameterError(f"{where}, [path]: {name} is {getattr(settings.path, name)}; expected more than 0.")
+    names = [one.name for one in settings.collections]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ParameterError(f"{where}, [[collections]]: {twice[0]!r} stands there {names.count(twice[0])} times.")
     for collection in settings.collections:
         if collection.embedder not in settings.embedders:
             known = ", ".join(settings.embedders)
@@ -255,5 +267,9 @@ def _filled(default: _T, said: Mapping[str, Any], where: str) -> _T:
             value = float(value)
         if not isinstance(value, Mapping if kind is dict else kind) or (kind is not bool and isinstance(value, bool)):
             raise ParameterError(f"{where}: {name} is {value!r}; expected {kind.__name__}.")
+        if name.endswith("_s") and not (math.isfinite(value) and value > 0):
+            raise ParameterError(f"{where}: {name} is {value}; expected a number of seconds above 0.")
+        if name == "url":
+            refuse_user_information(value, f"{where}: url")
         values[name] = value
     return replace(default, **values)  # type: ignore[type-var]
