@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 _INTERRUPTED = 130
 _CALLS = 20
+_LIST = "list"
 
 
 def reproduce(
@@ -53,7 +56,7 @@ def reproduce(
     log: Annotated[list[str] | None, typer.Option(help="A log of the server, copied into the case.")] = None,
     keep: Annotated[list[str] | None, typer.Option(help="Do not redact this kind; see docs/redaction.md.")] = None,
     experiment: Annotated[
-        str, typer.Option(help="In place of a load, compare what this one compares; see docs/experiments.md.")
+        str, typer.Option(help="In place of a load, compare what this one compares; list names them all.")
     ] = "",
     second_target: Annotated[str, typer.Option(help="Of an experiment with two servers: the other one.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
@@ -64,6 +67,15 @@ def reproduce(
     from .reproduce.records import Profile
     from .reproduce.wanted import Wanted
 
+    if experiment == _LIST:
+        _list_experiments(as_json)
+        return
+    if experiment and (collect or profile != "sequential"):
+        given = "--collect" if collect else f"--profile {profile}"
+        raise InputError(
+            f"--experiment {experiment} with {given}: an experiment has a load of its own and collects nothing; leave "
+            f"{given.split()[0]} out."
+        )
     if calls is None:  # a time that is given is the bound then, and so is a table
         calls = 0 if profile in ("soak", "replay") or (profile in OPEN and seconds) else _CALLS
     load = Profile(
@@ -90,18 +102,44 @@ def _run(wanted: Wanted, experiment: str, second_target: str) -> tuple[Any, bool
     if experiment:
         from .reproduce.experiments.running import run_experiment
 
-        result = run_experiment(experiment, wanted, second_target, _say)
-        return result, "interrupted" in result.stopped
+        with _bar("trial") as done:
+            result = run_experiment(experiment, wanted, second_target, _say, done=done)
+        return result, result.interrupted
     from .reproduce.run import reproduce as run
 
-    reproduced = run(wanted, _say)
+    with _bar("call") as done:
+        reproduced = run(wanted, _say, done=done)
     return reproduced, reproduced.interrupted
+
+
+def _list_experiments(as_json: bool) -> None:
+    from .reproduce.experiments.catalogue import EXPERIMENTS
+
+    asks = {one.name: one.question for one in EXPERIMENTS.values()}
+    width = max(map(len, asks))
+    print(json.dumps(asks, indent=1) if as_json else "\n".join(f"{name:<{width}}  {asks[name]}" for name in asks))
 
 
 def _say(text: str) -> None:
     """Progress, on a terminal only: a pipe wants the answer and nothing else."""
     if sys.stderr.isatty():
-        print(printable(text), file=sys.stderr)
+        from tqdm import tqdm
+
+        tqdm.write(printable(text), file=sys.stderr)  # above a bar
+
+
+@contextmanager
+def _bar(unit: str) -> Iterator[Callable[[int, int], None]]:
+    """What is told how many are done, and of how many; a bar on a terminal, nothing elsewhere."""
+    from tqdm import tqdm
+
+    with tqdm(unit=unit, disable=None, leave=False, file=sys.stderr) as bar:
+
+        def done(count: int, of: int) -> None:
+            bar.total = of
+            bar.update(count - bar.n)
+
+        yield done
 
 
 def _interrupted(case: Path) -> NoReturn:

@@ -108,7 +108,7 @@ def test_a_longer_context_takes_more_memory(tmp_path, server) -> None:
 
 def test_flash_attention_needs_a_second_server_and_says_which(tmp_path, server) -> None:
     result = run_experiment("flash_attention", wanted(tmp_path, 3, server.url))
-    assert result.verdict.startswith("Not enough data: give second_target")
+    assert result.verdict.startswith("Not enough data: give second_target (--second-target)")
     assert not Measurements(tmp_path / "case" / "measurements.csv").rows()
 
 
@@ -178,7 +178,12 @@ def test_what_cannot_be_is_refused_before_anything_is_sent(tmp_path, server) -> 
     for name, load, error, told in (
         ("no_such", wanted(tmp_path, 3), ParameterError, "there are cold_vs_warm, keep_alive"),
         ("concurrency", wanted(tmp_path, 3, levels=(4,)), ParameterError, "two or more numbers of clients"),
-        ("concurrency", wanted(tmp_path, 3, levels=(0, 50_000)), ParameterError, "levels are \\(0, 50000\\)"),
+        (
+            "concurrency",
+            wanted(tmp_path, 3, levels=(0, 50_000)),
+            ParameterError,
+            r"levels \(--levels\) are \(0, 50000\)",
+        ),
         ("cold_vs_warm", wanted(tmp_path, 0), ParameterError, "trials of an arm: got 0"),
         ("cold_vs_warm", wanted(tmp_path, 3, "http://127.0.0.1:9"), StepFailed, "no server answers"),
     ):

@@ -89,6 +89,10 @@ def test_a_time_that_is_given_is_the_bound_of_a_rate(tmp_path, drill) -> None:
         ("--profile replay", "a replay needs a table"),
         ("--settings none.toml", "none.toml: cannot be read"),
         ("--target ftp://x", "target 'ftp://x': expected an address"),
+        ("--experiment retries --collect", "--experiment retries with --collect: an experiment has a load of its own"),
+        ("--experiment retries --profile rate", "collects nothing; leave --profile out."),
+        ("--what embed --model tiny", "no embedder of the settings has it"),
+        ("--clients 0 --profile concurrency", "concurrency (--clients) is 0; expected 1 to 512"),
         ("--what sing", "what is 'sing'; expected question, call, embed"),
     ],
 )
@@ -98,6 +102,16 @@ def test_what_is_wrong_is_one_sentence(tmp_path, words, told) -> None:
         CliRunner().invoke(APP, [str(tmp_path / "case"), *words.split()], catch_exceptions=False)
     assert told in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_the_experiments_are_listed_without_a_case(tmp_path) -> None:
+    """Eight names with what each asks."""
+    ran = CliRunner().invoke(APP, [str(tmp_path / "case"), "--experiment", "list"], catch_exceptions=False)
+    lines = ran.stdout.splitlines()
+    assert (ran.exit_code, len(lines), (tmp_path / "case").exists()) == (0, 8, False)
+    assert lines[6].split(maxsplit=1) == [
+        "embedder_lock", "Does the first use of an embedder fail when many threads come at once?",
+    ]  # fmt: skip
 
 
 def test_ctrl_c_ends_with_130_and_says_how_to_go_on(tmp_path) -> None:

@@ -47,7 +47,11 @@ def test_a_rate_against_a_drill_leaves_a_case_that_the_analysis_reads(tmp_path) 
     """Without a target a drill is started and said so; its log, the trace and samples are the case's evidence."""
     said = []
     case = tmp_path / "case"
-    told = reproduce(Wanted(case, Profile("rate", calls=12, rate_per_s=20)), said.append)
+    done = []
+    told = reproduce(
+        Wanted(case, Profile("rate", calls=12, rate_per_s=20)), said.append, done=lambda *of: done.append(of)
+    )
+    assert done == [(number, 12) for number in range(1, 13)]
     assert "no target and no OLLAMA_HOST: a drill's server is started in place of a real one" in said
     assert (told.figures.calls, told.figures.failed, told.missing, told.model) == (12, 0, 0, "tiny")
     assert told.figures.latency_max_s >= told.figures.latency_p50_s > (told.figures.ttft_p50_s or 0) > 0
@@ -85,6 +89,8 @@ def test_embeddings_are_sent_without_a_model_that_writes(tmp_path, drill) -> Non
     """Their spans are those of an embedder."""
     told = reproduce(Wanted(tmp_path / "case", Profile(calls=3), target=drill.url, what="embed"))
     assert (told.figures.calls, told.figures.failed, told.model) == (3, 0, "all-minilm")
+    named = Wanted(tmp_path / "other", Profile(calls=1), drill.url, "nomic-embed-text", "embed")
+    assert (reproduce(named).model, reproduce(named).figures.failed) == ("nomic-embed-text", 0)
     (trace,) = (tmp_path / "case").rglob("trace.jsonl")
     spans = [json.loads(line) for line in trace.read_text().splitlines()]
     assert {span["attributes"].get("gen_ai.operation.name") for span in spans if span["name"] == "embed"} == {
@@ -160,9 +166,10 @@ def test_a_load_that_is_stopped_tells_what_is_missing(tmp_path, drill) -> None:
         ({"what": "sing"}, ParameterError, "what is 'sing'; expected question, call, embed"),
         ({"target": "not an address"}, InputError, "expected an address such as http"),
         ({"target": "http://127.0.0.1:9"}, StepFailed, "no server answers"),
-        ({"profile": Profile("rate", rate_per_s=-1)}, ParameterError, "rate_per_s is -1"),
+        ({"profile": Profile("rate", rate_per_s=-1)}, ParameterError, r"rate_per_s \(--rate\) is -1"),
         ({"logs": ("/no/such/server.log",)}, InputError, "there is no such file"),
-        ({"output_tokens": 0}, ParameterError, "output_tokens is 0"),
+        ({"output_tokens": 0}, ParameterError, r"output_tokens \(--output-tokens\) is 0"),
+        ({"what": "embed", "model": "tiny"}, ParameterError, r"model \(--model\) is 'tiny'; no embedder of"),
         ({"keep": ("everything",)}, InputError, "there is no such kind"),
     ],
 )

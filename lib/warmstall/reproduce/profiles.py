@@ -20,6 +20,10 @@ _MOST_SECONDS = 7 * 86400.0
 _MOST_CLIENTS = 512
 _MOST_RATE = 10_000.0
 _PARTS_OF_A_SOAK = 10
+_OPTIONS = {
+    "calls": "--calls", "seconds": "--for", "concurrency": "--clients", "rate_per_s": "--rate",
+    "to_rate_per_s": "--to-rate", "pace": "--pace", "warm_up": "--warm-up",
+}  # fmt: skip
 
 
 def arrivals_of(profile: Profile) -> Iterator[Arrival]:
@@ -59,10 +63,13 @@ def check(profile: Profile) -> None:
     ):  # fmt: skip
         value = getattr(profile, name)
         if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-            raise ParameterError(f"{name} is {value!r}; expected {least:g} to {most:g} for a {profile.kind} load.")
+            expected = f"{least:.10g} to {most:.10g} for a {profile.kind} load"
+            raise ParameterError(f"{name} ({_OPTIONS[name]}) is {value!r}; expected {expected}.")
     levels = profile.levels
     if not levels or not all(isinstance(one, int) and 1 <= one <= _MOST_CLIENTS for one in levels):
-        raise ParameterError(f"levels are {levels!r}; expected numbers of clients, each 1 to {_MOST_CLIENTS}.")
+        raise ParameterError(
+            f"levels (--levels) are {levels!r}; expected numbers of clients, each 1 to {_MOST_CLIENTS}."
+        )
     if profile.kind == "replay" and not profile.table:
         raise ParameterError("a replay needs a table of calls: name a file (trials as CSV, JSONL, Parquet …).")
 

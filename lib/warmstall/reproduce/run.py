@@ -11,9 +11,9 @@ from pathlib import Path
 from ..errors import InputError
 from ..rag.settings import RagSettings
 from .case import ReproductionCase
-from .driving import Driven, drive
+from .driving import Driven, Record, drive
 from .profiles import arrivals_of, remaining
-from .records import Arrival
+from .records import Arrival, Measurement
 from .senders import (
     Inferences,
     Questions,
@@ -28,16 +28,20 @@ from .senders import (
 )
 from .summary import Reproduced, reproduced
 from .targets import Target, answers, open_target, pick_model, settings_for
-from .wanted import Wanted
+from .wanted import Wanted, embedder_of
 
 __all__ = ["Reproduced", "Wanted", "reproduce"]
 
 Say = Callable[[str], None]
 
 
-def reproduce(wanted: Wanted, say: Say = lambda text: None, stop: threading.Event | None = None) -> Reproduced:
+def reproduce(
+    wanted: Wanted, say: Say = lambda text: None, stop: threading.Event | None = None,
+    done: Callable[[int, int], None] = lambda done, of: None,
+) -> Reproduced:  # fmt: skip
     """Send the load that is wanted and leave a case; the same plan in the same folder is gone on with.
 
+    `done` is told after each call how many of those that were left have ended, and how many these are.
     Ctrl-C ends it well: what was measured is there, and `interrupted` is set. Raises ParameterError and InputError for
     what cannot be, OutputError for the folder, StepFailed where the target or a part does not answer at the beginning.
     """
@@ -50,22 +54,22 @@ def reproduce(wanted: Wanted, say: Say = lambda text: None, stop: threading.Even
         say(text)
 
     with ReproductionCase(wanted.case, wanted.plan(), wanted.keep) as case, ExitStack() as opened:
-        done = case.measurements.numbers()
+        before = case.measurements.numbers()
         target, model, driven = Target(""), "", Driven()
-        if left := planned - sum(number > 0 for number in done):
-            say(f"{left} calls" + (f", {planned - left} were measured before" if done else ""))
+        if left := planned - sum(number > 0 for number in before):
+            say(f"{left} call{'s' * (left > 1)}" + (f"; measured before: {planned - left}" if before else ""))
             address = wanted.target or wanted.settings.inference.url
             target = opened.enter_context(open_target(address, case.scratch, tell, **wanted.drill))
             settings, model = _settings(wanted, target, case)
-            driven = _load(
-                wanted, settings, target, case, remaining(arrivals_of(wanted.profile), done), tell, say, stop
-            )
+            arrivals = remaining(arrivals_of(wanted.profile), before)
+            record = _recorder(case, left, done)
+            driven = _load(wanted, settings, target, case, arrivals, record, tell, say, stop)
             for path in (*filter(None, (target.log,)), *map(Path, wanted.logs)):
                 case.add_log(path)
         else:
             tell("all calls of this plan were measured before; nothing was sent")
         rows = case.measurements.read()
-        whole = reproduced(wanted.case, _named(target), wanted.what, model, planned, driven, rows, len(done))
+        whole = reproduced(wanted.case, _named(target), wanted.what, model, planned, driven, rows, len(before))
         if left:
             facts = {"target": target.url, "drill": target.is_drill, "model": model, "what": wanted.what}
             case.note({"reproduce": facts | {"bottleneck": driven.bottleneck, "missing": whole.missing}})
@@ -87,7 +91,7 @@ def _settings(wanted: Wanted, target: Target, case: ReproductionCase) -> tuple[R
     answers(target)
     settings = settings_for(wanted.settings, target, wanted.model, wanted.lexical)
     if wanted.what == "embed":
-        return settings, next(iter(settings.embedders.values())).model
+        return settings, embedder_of(settings, wanted.model).model
     if settings.inference.kind == "ollama" and not settings.inference.model:
         settings = settings_for(settings, target, pick_model(target))
     limit = "num_predict" if settings.inference.kind == "ollama" else "max_tokens"
@@ -99,16 +103,31 @@ def _settings(wanted: Wanted, target: Target, case: ReproductionCase) -> tuple[R
     return settings, settings.inference.model
 
 
+def _recorder(case: ReproductionCase, left: int, done: Callable[[int, int], None]) -> Record:
+    """Writes each measurement, and then tells how many there are; one after another, whoever sends."""
+    ended, lock = 0, threading.Lock()
+
+    def record(row: Measurement) -> None:
+        nonlocal ended
+        case.measurements.append(row)
+        if row.phase == "measured":
+            with lock:
+                ended += 1
+                done(ended, left)
+
+    return record
+
+
 def _load(
     wanted: Wanted, settings: RagSettings, target: Target, case: ReproductionCase, arrivals: Iterator[Arrival],
-    tell: Say, say: Say, stop: threading.Event | None,
+    record: Record, tell: Say, say: Say, stop: threading.Event | None,
 ) -> Driven:  # fmt: skip
     watched = case.watched(target.port, wanted.watch_every_s) if target.is_local else nullcontext()
     if not target.is_local:
         tell(f"{target.url} is on another machine, which was not watched; run there: warmstall watch")
     with _sender(wanted, settings, case, tell) as send, watched:
         return drive(
-            arrivals, send, case.measurements.append, wanted.profile.seconds, stop or threading.Event(), say=say,
+            arrivals, send, record, wanted.profile.seconds, stop or threading.Event(), say=say,
             hung_s=_attempt_s(wanted, settings),
         )  # fmt: skip
 
@@ -116,7 +135,7 @@ def _load(
 def _attempt_s(wanted: Wanted, settings: RagSettings) -> float:
     """How long an attempt may take before the server has failed it."""
     if wanted.what == "embed":
-        return next(iter(settings.embedders.values())).timeout_s
+        return embedder_of(settings, wanted.model).timeout_s
     return settings.path.attempt_timeout_s
 
 
@@ -131,7 +150,7 @@ def _sender(wanted: Wanted, settings: RagSettings, case: ReproductionCase, tell:
     elif wanted.what == "embed":
         from ..rag.embedders.opening import open_embedder
 
-        embedder = open_embedder(next(iter(settings.embedders.values())))
+        embedder = open_embedder(embedder_of(settings, wanted.model))
         yield embed_sender(embedder, tracer, word_texts(seed, wanted.prompt_tokens))
     else:
         from ..rag.answering import RagPath

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ..errors import InputError, ParameterError
-from ..rag.settings import RagSettings
+from ..rag.settings import EmbedderSettings, RagSettings
 from .records import Profile
 from .senders import PROMPT_TOKENS
 from .targets import address_of
@@ -50,7 +50,10 @@ class Wanted:
             raise ParameterError(f"what is {self.what!r}; expected {', '.join(WHAT)}.")
         for name in ("prompt_tokens", "output_tokens"):
             if not 1 <= getattr(self, name) <= 1_000_000:
-                raise ParameterError(f"{name} is {getattr(self, name)!r}; expected 1 to 1000000.")
+                option = f"--{name.replace('_', '-')}"
+                raise ParameterError(f"{name} ({option}) is {getattr(self, name)!r}; expected 1 to 1000000.")
+        if self.what == "embed":
+            embedder_of(self.settings.lexical() if self.lexical else self.settings, self.model)
         for path in (*self.logs, *filter(None, (self.questions,))):
             if not Path(path).is_file():
                 raise InputError(f"{path}: there is no such file.")
@@ -66,3 +69,24 @@ class Wanted:
             if path and Path(path).is_file():
                 plan[f"sha256 of {name}"] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
         return plan
+
+
+def embedder_of(settings: RagSettings, model: str = "") -> EmbedderSettings:
+    """The first embedder of the settings, or the one with a model, which alone tells how long its vectors are.
+
+    Raises ParameterError where none has the model.
+
+    >>> embedder_of(RagSettings(), "nomic-embed-text").dimensions
+    768
+    """
+    embedders = list(settings.embedders.values())
+    found = [
+        one for one in embedders if not model or one.model.removesuffix(":latest") == model.removesuffix(":latest")
+    ]
+    if not found:
+        names = ", ".join(one.model or one.kind for one in embedders)
+        raise ParameterError(
+            f"model (--model) is {model!r}; no embedder of the settings has it, they are {names}: name it with its "
+            "dimensions in --settings."
+        )
+    return found[0]

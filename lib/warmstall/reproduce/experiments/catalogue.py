@@ -41,7 +41,8 @@ EXPERIMENTS: dict[str, Experiment] = {
             "flash_attention", "Is this model faster without flash attention on this machine?",
             serving.FLASH_ATTENTION, (_TTFT, _CALL, Metric("tokens_per_s", "tokens per second", "", better="higher")),
             serving.flash_attention,
-            "two servers of Ollama that differ in OLLAMA_FLASH_ATTENTION alone, the second one as `second_target`",
+            "two servers of Ollama that differ in OLLAMA_FLASH_ATTENTION alone, the second one as `second_target` "
+            "(`--second-target`)",
             servers=serving.FLASH_ATTENTION_SERVERS,
         ),
         Experiment(

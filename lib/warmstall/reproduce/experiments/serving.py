@@ -40,7 +40,9 @@ def clients_of(levels: Sequence[int]) -> tuple[Arm, ...]:
     ['1 client', '2 clients', '4 clients']
     """
     if len(set(levels)) < 2:
-        raise ParameterError(f"levels are {tuple(levels)!r}; expected two or more numbers of clients to compare.")
+        raise ParameterError(
+            f"levels (--levels) are {tuple(levels)!r}; expected two or more numbers of clients to compare."
+        )
     return tuple(
         Arm(f"{n} client{'s' * (n > 1)}", f"{n:,} call{'s' * (n > 1)} at once", n) for n in dict.fromkeys(levels)
     )
@@ -75,8 +77,8 @@ def flash_attention(bench: Bench, arms: tuple[Arm, ...]) -> Iterator[Mapping[str
     """The same model on two servers that differ in nothing else."""
     if not bench.second_target:
         raise CannotTell(
-            "give second_target, the address of a second server of the same version with the same models that was "
-            "started with OLLAMA_FLASH_ATTENTION=0; flash attention is a setting of the whole server."
+            "give second_target (--second-target), the address of a second server of the same version with the same "
+            "models that was started with OLLAMA_FLASH_ATTENTION=0; flash attention is a setting of the whole server."
         )
     first = bench.inference()
     second = bench.inference(url=bench.second_target, model=first.model)
