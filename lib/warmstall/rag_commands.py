@@ -77,7 +77,7 @@ def ask(
     _quiet_logs()
     chosen, times = _chosen(settings, lexical, store), StepTimes()
     with RagPath(chosen, tracer_to(times)) as path:
-        empty = _ready(chosen, path.store, path.embedders)
+        path.settings, empty = _ready(chosen, path.store, path.embedders)
         times.forget()
         answer = path.ask(question, user)
         labels = _labels(chosen, path.embedders)
@@ -86,7 +86,7 @@ def ask(
             "question": question, "answer": answer.text, "sources": _rows(answer.hits, answer.cited),
             "cited": answer.cited, "unfounded": answer.unfounded, "model": path.inference.model, "embedders": labels,
             "empty_collections": empty, "steps": times.as_json(), "wall_s": answer.wall_s,
-            "ttft_s": answer.generated.ttft_s, "attempts": answer.generated.attempts,
+            "ttft_s": answer.generated.ttft_s, "attempts": answer.generated.attempts, "notes": answer.generated.notes,
         }  # fmt: skip
         _print(json.dumps(told, indent=1, ensure_ascii=False))
         return
@@ -96,7 +96,7 @@ def ask(
         _print(f"  [{number}] {_attribution(hit)}{'' if number in answer.cited else ' · not cited'}")
     if answer.unfounded:
         _print(f"Cited without being a source: {', '.join(f'[{number}]' for number in answer.unfounded)}.")
-    _print("\n" + _footer(labels, empty, times, answer.wall_s))
+    _print("\n" + _footer(labels, empty, times, answer.wall_s, answer.generated.notes))
 
 
 @rag_app.command("search")
@@ -115,9 +115,9 @@ def search(
     if not question.strip():
         raise InputError("The question is empty; expected some words.")
     with _opened(settings, lexical, store) as (chosen, kept, embedders, times):
-        empty = _ready(chosen, kept, embedders)
+        there, empty = _ready(chosen, kept, embedders)
         times.forget()
-        hits = retrieve(question, chosen, embedders, kept, tracer_to(times), user)
+        hits = retrieve(question, there, embedders, kept, tracer_to(times), user)
         labels = _labels(chosen, embedders)
     if as_json:
         told = {
@@ -188,19 +188,27 @@ def _opened(
         kept.close()
 
 
-def _ready(settings: RagSettings, store: VectorStore, embedders: Mapping[str, Embedder]) -> list[str]:
-    """Take in what ships where no other documents are; returns the collections that are empty all the same."""
+def _ready(
+    settings: RagSettings, store: VectorStore, embedders: Mapping[str, Embedder]
+) -> tuple[RagSettings, list[str]]:  # fmt: skip
+    """Take in what ships where no other documents are; else nothing is made in a store that is only asked.
+
+    Returns the settings of the collections that are there, and the names of those that are empty or not there.
+    """
     from .rag.documents.knowledge import only_knowledge
     from .rag.documents.taking_in import take_in_knowledge
 
+    there = store.collections()
     for one in settings.collections:
-        store.create(one.name, embedders[one.embedder])
+        if one.name in there:
+            store.check(one.name, embedders[one.embedder])
     if only_knowledge(settings, store):
         done = take_in_knowledge(settings, store, embedders, _say)
         if done.documents:
             print(f"No documents of yours are in the store; what ships with warmstall: {done}", file=sys.stderr)
-    there = store.collections()
-    return [one.name for one in settings.collections if not there.get(one.name)]
+        there = store.collections()
+    known = tuple(one for one in settings.collections if one.name in there)
+    return replace(settings, collections=known), [one.name for one in settings.collections if not there.get(one.name)]
 
 
 def _labels(settings: RagSettings, embedders: Mapping[str, Embedder]) -> dict[str, str]:
@@ -222,8 +230,10 @@ def _attribution(hit: Hit) -> str:
     return f"{hit.relevance:.2f} {hit.collection}: {hit.chunk.source}{place}"
 
 
-def _footer(labels: Mapping[str, str], empty: Sequence[str], times: StepTimes, wall_s: float) -> str:
-    told = [f"Embedded by {'; '.join(dict.fromkeys(labels.values()))}."]
+def _footer(
+    labels: Mapping[str, str], empty: Sequence[str], times: StepTimes, wall_s: float, notes: Sequence[str] = ()
+) -> str:
+    told = [*notes, f"Embedded by {'; '.join(dict.fromkeys(labels.values()))}."]
     told += [f"Nothing has been taken into {', '.join(empty)}."] if empty else []
     return "\n".join([*told, f"Took {wall_s:.2f} s: {times}."])
 

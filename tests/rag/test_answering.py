@@ -267,5 +267,8 @@ def test_a_prompt_of_thousands_of_tokens_is_answered_and_flagged(drill: DrillSer
     settings = settings_of(tmp_path, drill.url)
     fill(settings)
     with RagPath(settings, tracer_to(TraceFile(tmp_path / "trace.jsonl"))) as rag:
-        assert rag.ask(QUESTION + " and then" * 6000).text
+        answer = rag.ask(QUESTION + " and then" * 6000)
+    assert answer.text
+    (note,) = answer.generated.notes
+    assert "it may have been cut (num_ctx)" in note
     assert attributes(spans_of(tmp_path), "generate")["warmstall.prompt_may_be_cut"] is True

@@ -384,8 +384,9 @@ def test_attempts_are_made_again_and_each_is_a_span(traced: Traced, caplog: pyte
 
 
 def test_when_no_attempt_helps_the_last_reason_is_told(traced: Traced, caplog: pytest.LogCaptureFixture):
-    with serving(refusal(500, "an error")) as server, pytest.raises(StepFailed, match="500"):
+    with serving(refusal(500, "an error")) as server, pytest.raises(InferenceFailed, match="500") as raised:
         generate(open_inference(ollama(server.url)), PROMPT, PathSettings(attempts=2), traced.tracer)
+    assert raised.value.attempts == 2
     (whole,) = traced.spans("generate")
     assert len(server.asked) == whole.attributes["warmstall.attempts"] == 2
     assert (whole.attributes["error.type"], whole.attributes["http.response.status_code"]) == ("500", 500)

@@ -15,8 +15,11 @@ from conftest import ROOT
 from warmstall.drill.server_process import DrillServer
 from warmstall.errors import InputError, ParameterError, StepFailed
 from warmstall.rag.documents.knowledge import knowledge_folder
-from warmstall.rag.settings import PathSettings, read_settings
+from warmstall.rag.embedders.opening import open_embedder
+from warmstall.rag.settings import EmbedderSettings, PathSettings, read_settings
 from warmstall.rag_commands import rag_app
+
+from .scripted_server import chat, serving
 
 Run = Callable[..., Result]
 
@@ -127,6 +130,50 @@ def test_a_question_is_answered_with_its_sources_and_times(run: Run, drill: Dril
     assert {row["step"]: row["times"] for row in told["steps"]}["search"] == 4
     assert "\nSources:\n  [1] " in shown
     assert "generate " in shown.splitlines()[-1]
+
+
+def test_what_another_program_keeps_in_chroma_is_searched_and_nothing_is_made_there(run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("chromadb")
+    import chromadb
+
+    from .chroma_server import chroma_server
+
+    words = open_embedder(EmbedderSettings("lexical"))
+    with chroma_server(tmp_path) as server:
+        client = chromadb.HttpClient("127.0.0.1", int(server.url.rsplit(":", 1)[1]))
+        own = client.create_collection("faq", configuration={"hnsw": {"space": "cosine"}}, embedding_function=None)
+        text = "The pump of the cooling has a red valve."
+        own.add(ids=["1"], embeddings=words.embed([text]), documents=[text])
+        settings = tmp_path / "rag.toml"
+        embedders = "".join(f'[embedders.{name}]\nkind = "lexical"\n' for name in ("small", "large"))
+        settings.write_text(f'{embedders}[store]\nkind = "chroma"\nurl = "{server.url}"\n', encoding="utf-8")
+        found = json.loads(run("search", "--json", "--settings", settings, "Which valve has the cooling pump?").stdout)
+
+        assert [row["text"] for row in found["sources"]] == [text]
+        assert "faq" not in found["empty_collections"]
+        assert [one.name for one in client.list_collections()] == ["faq"]
+
+
+def test_vectors_of_another_embedder_are_not_searched(run: Run, tmp_path: Path, state: Path) -> None:
+    (tmp_path / "own.md").write_text("A note.", encoding="utf-8")
+    run("take-in", tmp_path / "own.md", "--lexical", "--store", state / "k.duckdb")
+    with pytest.raises(StepFailed, match="holds vectors of hashed words"):
+        run("search", "--store", state / "k.duckdb", "A note?")
+
+
+def test_what_to_know_of_an_answer_is_told(run: Run, tmp_path: Path) -> None:
+    answers = [chat("It is <think>not sure"), chat("It is <think>not sure")]
+    with serving(*answers) as server:
+        settings = tmp_path / "rag.toml"
+        embedders = "".join(f'[embedders.{name}]\nkind = "lexical"\n' for name in ("small", "large"))
+        store = f'[store]\npath = "{tmp_path}/k.duckdb"\n'
+        settings.write_text(f'{embedders}{store}[inference]\nmodel = "m"\nurl = "{server.url}"\n', encoding="utf-8")
+        shown = run("ask", "--settings", settings, "Why?").stdout
+        told = json.loads(run("ask", "--json", "--settings", settings, "Why?").stdout)
+
+    (note,) = told["notes"]
+    assert "reasoning that was not closed" in note
+    assert note in shown
 
 
 def test_lexical_vectors_are_kept_apart_from_a_models(run, drill, monkeypatch, tmp_path, state) -> None:

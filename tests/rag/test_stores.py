@@ -425,10 +425,24 @@ def test_chroma_of_another_program_is_searched_where_its_distances_are_cosine(ch
         store.search("squared", rows(EAST)[0], 5)
     with pytest.raises(StepFailed, match="an embedder that it does not name"):
         store.create("own", SMALL)
+    store.check("own", SMALL)
+    assert store.sources("own") == {"": 1}
 
     client.delete_collection("own")
     client.create_collection("own", configuration={"hnsw": {"space": "cosine"}}, embedding_function=None)
     assert store.search("own", rows(EAST)[0], 5) == []
+    store.close()
+
+
+def test_a_proxy_of_the_environment_is_not_asked_for_chroma(
+    chroma: ChromaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "elsewhere.example")
+    monkeypatch.setenv("no_proxy", "")
+    store = open_store(StoreSettings("chroma", url=chroma.url))
+    assert isinstance(store.collections(), dict)
     store.close()
 
 

@@ -48,6 +48,10 @@ class VectorStore(Protocol):
         """Make it where it is not there. Raises StepFailed where it holds vectors of another embedder or dimension."""
         ...
 
+    def check(self, collection: str, embedder: Embedder) -> None:
+        """Raises StepFailed where a collection is missing, or tells that it holds vectors of another embedder."""
+        ...
+
     def add(self, collection: str, chunks: Sequence[Chunk], vectors: Vectors) -> None:
         """Add or replace chunks by their ids. Raises StepFailed for a missing collection or a wrong dimension."""
         ...

@@ -67,6 +67,8 @@ class Generated:
     gaps_s: tuple[float, ...] = ()
     attempts: int = 1
     final: Mapping[str, object] = field(default_factory=dict)
+    # What whoever reads the answer should know of it, a sentence each.
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

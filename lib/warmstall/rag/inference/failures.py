@@ -8,6 +8,9 @@ from ...errors import StepFailed
 class InferenceFailed(StepFailed):
     """A call to a model failed. `kind` is a word for the trace's `error.type`, `status` 0 where none was told."""
 
+    # How many attempts were made until it was raised.
+    attempts: int = 1
+
     def __init__(self, message: str, kind: str, status: int = 0, again: bool = True) -> None:
         super().__init__(message)
         self.kind = kind

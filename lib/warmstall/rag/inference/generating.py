@@ -49,9 +49,12 @@ def generate(inference: Inference, prompt: Prompt, settings: PathSettings, trace
         except Exception as error:
             span.set_attribute("warmstall.attempts", attempts.made)
             _note_failure(span, error)
+            if isinstance(error, InferenceFailed):
+                error.attempts = attempts.made
             logger.exception("generate: failed after attempt %d of %d", attempts.made, settings.attempts)
             raise
-        generated = replace(generated, wall_s=time.perf_counter() - began, attempts=attempts.made)
+        notes = (*generated.notes, *_of_a_cut_prompt(prompt, generated))
+        generated = replace(generated, wall_s=time.perf_counter() - began, attempts=attempts.made, notes=notes)
         _note(span, generated, prompt)
         return generated
 
@@ -120,12 +123,15 @@ def _receive(inference: Inference, prompt: Prompt, settings: PathSettings) -> Ge
     reason = str(final.get("done_reason") or "")
     if not text:
         raise _empty(reasoning, reason, told.unclosed)
+    notes: tuple[str, ...] = ()
     if told.unclosed and settings.strip_reasoning:
+        notes = ("The answer ends within reasoning that was not closed, which is left out: it may not be whole.",)
         logger.warning("generate: the answer ends within reasoning that was not closed (finish reason: %s)", reason)
     return Generated(
         text=text, reasoning=reasoning, finish_reason=reason, wall_s=time.perf_counter() - began,
         ttft_s=times[0] - began if times else None,
         gaps_s=tuple(later - earlier for earlier, later in pairwise(times)), final=dict(final),
+        notes=notes,
     )  # fmt: skip
 
 
@@ -178,13 +184,21 @@ def _note(span: Span, generated: Generated, prompt: Prompt) -> None:
     for name in _NANOSECONDS:
         duration = _number(final.get(name))
         noted[f"warmstall.{name}_s"] = None if duration is None else duration / 1e9
-    if may_be_cut(len(prompt.system) + len(prompt.user), final):
+    if _of_a_cut_prompt(prompt, generated):
         noted["warmstall.prompt_may_be_cut"] = True
         logger.warning(
             "generate: the model has read %s tokens of a prompt of %d characters: the server may have cut it (num_ctx)",
             final.get("prompt_eval_count"), len(prompt.system) + len(prompt.user),
         )  # fmt: skip
     span.set_attributes({name: value for name, value in noted.items() if value is not None})
+
+
+def _of_a_cut_prompt(prompt: Prompt, generated: Generated) -> tuple[str, ...]:
+    size = len(prompt.system) + len(prompt.user)
+    if not may_be_cut(size, generated.final):
+        return ()
+    tokens = generated.final.get("prompt_eval_count")
+    return (f"The model has read {tokens} tokens of a prompt of {size:,} characters: it may have been cut (num_ctx).",)
 
 
 def tokens_per_s(generated: Generated) -> float | None:

@@ -52,6 +52,8 @@ class ChromaStore:
         self._not_found: type[Exception] = NotFoundError
         host, port, encrypted = _address(self.url)
 
+        _reach_directly(host)
+
         def connect() -> Any:
             client: Any = chromadb.HttpClient(host, port, encrypted, settings=Settings(anonymized_telemetry=False))
             # The client waits for ever and offers no setting for it: a thread that nobody waits for ends by this one.
@@ -82,6 +84,11 @@ class ChromaStore:
         name = str(told.get("embedder", "an embedder that it does not name"))
         checks.same_embedder(collection, name, int(told.get("dimensions", 0)), embedder)
 
+    def check(self, collection: str, embedder: Embedder) -> None:
+        told: dict[str, Any] = self._handle(collection).metadata or {}
+        if "embedder" in told:  # another program need not say whose vectors it keeps; the server checks their dimension
+            checks.same_embedder(collection, str(told["embedder"]), int(told.get("dimensions", 0)), embedder)
+
     def add(self, collection: str, chunks: Sequence[Chunk], vectors: Vectors) -> None:
         dimensions = _dimensions(self._handle(collection), vectors)
         rows = list(checks.storable(collection, dimensions, chunks, vectors).values())
@@ -95,7 +102,7 @@ class ChromaStore:
     def sources(self, collection: str) -> dict[str, int]:
         pages = self._pages(collection, include=["metadatas"])
         return dict(
-            sorted(Counter(str(told.get("source", "")) for page in pages for told in page["metadatas"]).items())
+            sorted(Counter(str((told or {}).get("source", "")) for page in pages for told in page["metadatas"]).items())
         )
 
     def ids(self, collection: str, source: str) -> set[str]:
@@ -224,6 +231,16 @@ def _address(url: str) -> tuple[str, int, bool]:
     except (KeyError, ValueError):
         pass
     raise StepFailed(f"{url!r} is no address of a Chroma server; expected one like http://127.0.0.1:8000.")
+
+
+def _reach_directly(host: str) -> None:
+    """No proxy of the environment for this host: the client has no setting for it, and asks as soon as it is made.
+
+    It stays so in this process: a client that hangs while it is made may not be waited for.
+    """
+    given = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    if host not in given.split(","):
+        os.environ["no_proxy"] = f"{given},{host}".lstrip(",")
 
 
 def _upsert(batch: list[tuple[Chunk, int]], vectors: Vectors, handle: Any) -> None:

@@ -137,6 +137,11 @@ class DuckDBStore:
             cursor.execute("INSERT INTO warmstall_collections VALUES (?, ?, ?, ?, ?, 0)", row)
             cursor.execute(_TABLE.format(number=int(number), dimensions=int(embedder.dimensions)))
 
+    def check(self, collection: str, embedder: Embedder) -> None:
+        with self._cursor() as cursor:
+            kept = self._found(cursor, collection)
+        checks.same_embedder(collection, kept.embedder, kept.dimensions, embedder)
+
     def add(self, collection: str, chunks: Sequence[Chunk], vectors: Vectors) -> None:
         with self._changing() as cursor:
             kept = self._found(cursor, collection)
