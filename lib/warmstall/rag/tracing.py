@@ -7,12 +7,12 @@ Names are those of OpenTelemetry's conventions for generative AI, databases and 
 |---|---|---|
 | `question` | one question, root | warmstall.documents_found, .note_given, .cited, .unfounded, .reasoning_left, .answer_chars, .arm |
 | `embed` | one call of an embedder | gen_ai.operation.name=embeddings, gen_ai.provider.name, gen_ai.request.model, warmstall.texts |
-| `retrieve` | all searches of a question | warmstall.retrieval (parallel, sequential) |
+| `retrieve` | all searches of a question | warmstall.retrieval (parallel, sequential), .left_out (the collections that are not searched without a user) |
 | `search` | one collection | db.system.name, db.collection.name, db.operation.name=search, db.response.returned_rows, warmstall.kept |
 | `merge` | dedupe, keep the best | warmstall.hits |
 | `prompt` | building it | warmstall.prompt_chars, warmstall.sources |
-| `generate` | one call to a model, retries included | gen_ai.operation.name=chat, gen_ai.usage.*, gen_ai.response.finish_reasons, url.path, http.response.status_code, warmstall.ttft_s, .attempts, .timeout_s, .gap_p95_s, .tokens_per_s, .total_duration_s, .load_duration_s, .prompt_eval_duration_s, .eval_duration_s |
-| `attempt` | one sending of it, only where there is more than one | warmstall.attempt |
+| `generate` | one call to a model, retries included | gen_ai.operation.name=chat, gen_ai.provider.name, gen_ai.request.model, gen_ai.request.temperature, gen_ai.usage.*, gen_ai.response.finish_reasons, server.address, server.port, url.path, http.response.status_code, error.type where it failed, warmstall.ttft_s, .attempts, .timeout_s, .gap_p95_s, .tokens_per_s, .total_duration_s, .load_duration_s, .prompt_eval_duration_s, .eval_duration_s, .prompt_may_be_cut |
+| `attempt` | one sending of it, only where there is more than one | warmstall.attempt; error.type and http.response.status_code where it failed |
 | `cite` | citations checked against the sources | warmstall.cited, .unfounded |
 | `load embedder` | one load of an embedder in a process | gen_ai.request.model |
 """  # noqa: E501
