@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from ...errors import ParameterError
 from ...guarding.bounded_call import JSON, CallFailed, CallTimedOut, answer_within, pieces_of
 from ..server_words import refuse_user_information, told
+from ..records import Prompt
 from .failures import InferenceFailed
 
 _LONGEST_ERROR_BYTES = 65536
@@ -131,6 +132,25 @@ def _lines(response: http.client.HTTPResponse, name: str) -> Generator[str]:
             yield line.rstrip(b"\r").decode("utf-8", "replace")
     if waiting:
         yield waiting.decode("utf-8", "replace")
+
+
+def messages_of(prompt: Prompt) -> list[dict[str, str]]:
+    """The prompt as both APIs want it."""
+    rules = [{"role": "system", "content": prompt.system}] if prompt.system else []
+    return [*rules, {"role": "user", "content": prompt.user}]
+
+
+def object_in(line: str, server: str) -> dict[str, Any]:
+    """The JSON object of a line of an answer. Raises InferenceFailed."""
+    try:
+        said = json.loads(line)
+    except (ValueError, RecursionError):
+        said = None
+    if not isinstance(said, dict):
+        raise InferenceFailed(
+            f"{server}: a line of the answer is no JSON object: it is of another API, or was cut.", "cut", 200
+        )
+    return said
 
 
 def error_of(document: object) -> str:

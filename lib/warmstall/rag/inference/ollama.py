@@ -7,12 +7,11 @@ tags of its model (older, or a template that Ollama does not know), is for whoev
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator, Mapping
 from typing import Any
 
 from ..records import Piece, Prompt
-from .connection import Server, error_of
+from .connection import Server, error_of, messages_of, object_in
 from .failures import InferenceFailed
 
 # Options of ours that Ollama wants beside its own `options`, not among them.
@@ -48,9 +47,13 @@ class OllamaInference:
 
         Raises InferenceFailed.
         """
-        messages = [{"role": "system", "content": prompt.system}] if prompt.system else []
-        messages.append({"role": "user", "content": prompt.user})
-        body = {"model": self.model, "messages": messages, "stream": True, "options": self._options, **self._beside}
+        body = {
+            "model": self.model,
+            "messages": messages_of(prompt),
+            "stream": True,
+            "options": self._options,
+            **self._beside,
+        }
         private = f"{prompt.system}\n{prompt.user}"
         final: dict[str, Any] | None = None
         lines = self._server.lines(self.path, body, timeout_s, private)
@@ -58,7 +61,7 @@ class OllamaInference:
             for line in lines:
                 if not line.strip():
                     continue
-                said = _read(line, self.server)
+                said = object_in(line, self.server)
                 if error := error_of(said):
                     raise self._server.refused_within(error, private)
                 message = said.get("message")
@@ -145,18 +148,6 @@ def _writes(row: Mapping[str, Any]) -> bool:
 def _models(document: object) -> list[Mapping[str, Any]]:
     rows = document.get("models") if isinstance(document, Mapping) else None
     return [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
-
-
-def _read(line: str, server: str) -> dict[str, Any]:
-    try:
-        said = json.loads(line)
-    except (ValueError, RecursionError):
-        said = None
-    if not isinstance(said, dict):
-        raise InferenceFailed(
-            f"{server}: a line of the answer is no JSON object: it is not Ollama's, or was cut.", "cut", 200
-        )
-    return said
 
 
 def _plain(model: object) -> str:

@@ -6,14 +6,13 @@ Ollama, newer vLLM). A key comes from the environment alone, from the variable t
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Generator, Mapping
 from typing import Any
 
 from ...errors import ParameterError
 from ..records import Piece, Prompt
-from .connection import Server, error_of
+from .connection import Server, error_of, messages_of, object_in
 from .failures import InferenceFailed
 
 _COUNTS = {"prompt_tokens": "prompt_eval_count", "completion_tokens": "eval_count"}
@@ -40,10 +39,8 @@ class OpenAIInference:
 
     def stream(self, prompt: Prompt, timeout_s: float) -> Generator[Piece]:
         """As parts.Inference tells; `final` has Ollama's names for the counts. Raises InferenceFailed."""
-        messages = [{"role": "system", "content": prompt.system}] if prompt.system else []
-        messages.append({"role": "user", "content": prompt.user})
         beside = {"stream": True, "stream_options": {"include_usage": True}}
-        body = {"model": self.model, "messages": messages, **self._options, **beside}
+        body = {"model": self.model, "messages": messages_of(prompt), **self._options, **beside}
         private = f"{prompt.system}\n{prompt.user}"
         final: dict[str, Any] = {}
         ended = False
@@ -58,7 +55,7 @@ class OpenAIInference:
                 if value.strip() == "[DONE]":
                     ended = True
                     break
-                said = _read(value, self.server)
+                said = object_in(value, self.server)
                 if error := error_of(said):
                     raise self._server.refused_within(error, private)
                 piece, reason = _piece(said)
@@ -144,15 +141,3 @@ def _counts(said: Mapping[str, Any]) -> dict[str, int]:
     usage = said.get("usage")
     usage = usage if isinstance(usage, Mapping) else {}
     return {ours: usage[theirs] for theirs, ours in _COUNTS.items() if isinstance(usage.get(theirs), int)}
-
-
-def _read(text: str, server: str) -> dict[str, Any]:
-    try:
-        said = json.loads(text)
-    except (ValueError, RecursionError):
-        said = None
-    if not isinstance(said, dict):
-        raise InferenceFailed(
-            f"{server}: a line of the answer is no JSON object: it is not OpenAI's, or was cut.", "cut", 200
-        )
-    return said
