@@ -267,9 +267,14 @@ def _filled(default: _T, said: Mapping[str, Any], where: str) -> _T:
             value = float(value)
         if not isinstance(value, Mapping if kind is dict else kind) or (kind is not bool and isinstance(value, bool)):
             raise ParameterError(f"{where}: {name} is {value!r}; expected {kind.__name__}.")
-        if name.endswith("_s") and not (math.isfinite(value) and value > 0):
-            raise ParameterError(f"{where}: {name} is {value}; expected a number of seconds above 0.")
-        if name == "url":
-            refuse_user_information(value, f"{where}: url")
+        _possible(name, value, where)
         values[name] = value
     return replace(default, **values)  # type: ignore[type-var]
+
+
+def _possible(name: str, value: Any, where: str) -> None:
+    """Refuses what has the right type and cannot be all the same."""
+    if name.endswith("_s") and not (math.isfinite(value) and value > 0):
+        raise ParameterError(f"{where}: {name} is {value}; expected a number of seconds above 0.")
+    if name == "url":
+        refuse_user_information(value, f"{where}: url")
