@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 from ...errors import ParameterError
 from ...guarding.bounded_call import JSON, CallFailed, CallTimedOut, answer_within, pieces_of
-from ..server_words import refuse_user_information, told
 from ..records import Prompt
+from ..server_words import refuse_user_information, told
 from .failures import InferenceFailed
 
 _LONGEST_ERROR_BYTES = 65536
