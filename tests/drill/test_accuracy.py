@@ -16,10 +16,23 @@ CHOSEN = {
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, accuracy.Scored]:
-    folder = tmp_path_factory.mktemp("drills")
-    runs = [run for run in accuracy.wanted(folder, list(CHOSEN), seeds=(1,)) if CHOSEN[run.scenario] == run.version]
+    """Side by side; what a busy machine spoils is played once more, alone."""
+    results = played(tmp_path_factory.mktemp("drills"), list(CHOSEN))
+    for name in [name for name, found in results.items() if is_spoilt(found)]:
+        results |= played(tmp_path_factory.mktemp("again"), [name])
+    return results
+
+
+def played(folder: Path, names: list[str]) -> dict[str, accuracy.Scored]:
+    runs = [run for run in accuracy.wanted(folder, names, seeds=(1,)) if CHOSEN[run.scenario] == run.version]
     accuracy.play(runs)
     return {run.scenario: accuracy.scored(run, timed=False) for run in runs}
+
+
+def is_spoilt(found: accuracy.Scored) -> bool:
+    causes = found.scores["everything"].found
+    unseen = [kind for kind, wanted in found.faults if not any(cause in causes for cause in wanted)]
+    return bool(unseen or any(score.wrong for score in found.scores.values()))
 
 
 @pytest.mark.timeout(600)

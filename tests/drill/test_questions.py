@@ -41,15 +41,24 @@ class Played:
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Played]:
-    """All of them side by side, in threads of this process."""
-    folder = tmp_path_factory.mktemp("questions")
+    """All of them side by side, in threads of this process; what a busy machine spoils once more, alone."""
+    folder, again = tmp_path_factory.mktemp("questions"), tmp_path_factory.mktemp("again")
 
     def play(name: str) -> Outcome:
         return run_scenario(find_scenario(name), folder / name, VERSIONS[name])
 
     with ThreadPoolExecutor(len(VERSIONS)) as pool:
         outcomes = dict(zip(VERSIONS, pool.map(play, VERSIONS), strict=True))
-    return {name: looked_at(outcome) for name, outcome in outcomes.items()}
+    results = {name: looked_at(outcome) for name, outcome in outcomes.items()}
+    for name in [name for name, run in results.items() if is_spoilt(run)]:
+        results[name] = looked_at(run_scenario(find_scenario(name), again / name, VERSIONS[name]))
+    return results
+
+
+def is_spoilt(run: Played) -> bool:
+    wanted = {cause for interval in run.outcome.intervals for cause in interval.hypotheses}
+    beyond = {cause for cause, (_, severity) in run.found.items() if severity in ("warning", "critical")} - wanted
+    return bool(run.outcome.problems or not wanted <= set(run.found) or (not wanted and beyond))
 
 
 def looked_at(outcome: Outcome) -> Played:
