@@ -59,7 +59,9 @@ def test_client_and_server_tell_of_the_same_requests(outcomes):
             trials = list(csv.DictReader(handle))
         requests = [row for row in rows_of(outcome.folder / "truth.jsonl") if "id" in row]
         assert len(requests) == len(trials) == len(outcome.truths) >= 3
-        assert requests[0]["verdict"] == "cold_start"
+        # On a machine that is late, the first one is still being answered when its runner is stopped.
+        assert requests[0]["verdict"] in ("cold_start", "warm_stall")
+        assert requests[0]["budget"]["load_s"] > 0
         for row in requests:
             assert sum(row["budget"].values()) == pytest.approx(row["wall_s"], rel=0.25, abs=0.25)
 
