@@ -107,7 +107,8 @@ def test_a_real_llama_cpp_server_answers_by_both_ways(tmp_path: Path):
             *parts, last = pieces_of(settings, timeout_s=60.0)
             assert parts
             assert last.final
-            assert last.final["eval_count"] == 16
+            # Random weights may choose to end the answer.
+            assert 1 <= last.final["eval_count"] <= 16
 
 
 def test_without_a_name_the_smallest_model_that_writes_is_taken(drill: DrillServer):
