@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,8 @@ from warmstall.drill.server_process import DrillServer
 from warmstall.errors import ParameterError
 from warmstall.remediate.actions import free_vram, residency
 from warmstall.remediate.book import Book
-from warmstall.remediate.run import Outcome
 
-from .killed import look_and_approve, run_and_kill
+from .killed import UNTIL_IDLE, look_and_approve, run_and_kill
 from .stuck import Streaming, post, resident, streaming
 
 NAME = "free-vram"
@@ -46,9 +46,8 @@ def parameters(server: DrillServer, folder: Path, **more: Any) -> dict[str, Any]
     return {"target": "local", "port": server.port, "journal": journal, "look_s": 0.8, "deadline_s": 5.0, **more}
 
 
-def act(given: dict[str, Any]) -> Outcome:
-    """Approve whatever plan is shown, and do it."""
-    return look_and_approve(NAME, given)
+# Approve whatever plan is shown, and do it.
+act = partial(look_and_approve, NAME)
 
 
 @pytest.mark.parametrize("version", ERAS)
@@ -155,10 +154,10 @@ def test_every_kill_is_recovered_from(server, tmp_path):
         lines += 1
         post(server, model="mid")
         given = parameters(server, tmp_path / str(lines), model="mid", look_s=0.5)
-        killed = run_and_kill(lines, NAME, given)
+        killed = run_and_kill(lines, NAME, given, UNTIL_IDLE)
         statuses = []
         while not statuses or statuses[-1] != "nothing to do":
-            statuses.append(act(given).status)
+            statuses.append(act(given, UNTIL_IDLE).status)
             assert len(statuses) < 4, (lines, statuses)
         assert "mid:latest" not in resident(server), (lines, statuses)
     assert lines > 6
