@@ -143,8 +143,12 @@ class Analysis:
             for source, stream in self.case.streams().items()
             if stream in self._twins
         }
-        return self.case.view("requests_on_clock", inference=INFERENCE_PATHS, twin_sources=list(twins),
-                              twin_offsets=list(twins.values()))  # fmt: skip
+        frame = self.case.view("requests_on_clock", inference=INFERENCE_PATHS, twin_sources=list(twins),
+                               twin_offsets=list(twins.values()))  # fmt: skip
+        if period := self.case.period:
+            ended = frame["ended_to"]
+            frame = frame[(ended > period.from_at) & (ended <= period.to_at)].reset_index(drop=True)
+        return frame
 
     @cached_property
     def unmatched_trials(self) -> list[dict[str, Any]]:
@@ -323,9 +327,16 @@ class Analysis:
         frame[numbers] = frame[numbers].astype(float).round(6)
         return frame
 
+    @cached_property
+    def ended_loads(self) -> list[Load]:
+        """The loads, without those that had ended before the period that the case is narrowed to."""
+        loads = [load for timeline in self.timelines.values() for load in timeline.loads]
+        period = self.case.period
+        return [load for load in loads if not (period and load.ended_at and load.ended_at <= period.from_at)]
+
     def loads(self) -> pd.DataFrame:
         """Every model load: when, how long, how it ended, and whether the model had been there before."""
-        rows = [self._load_row(load) for timeline in self.timelines.values() for load in timeline.loads]
+        rows = [self._load_row(load) for load in self.ended_loads]
         columns = ["host", "source", "line", "model", "spawned_at", "ready_at", "load_s", "outcome", "reload",
                    "reason", "parallel", "context_length"]  # fmt: skip
         return _utc(pd.DataFrame(rows, columns=columns), "spawned_at", "ready_at")
@@ -361,6 +372,8 @@ class Analysis:
                 if unloaded_at and expired < bound and "started anew" not in evidence:
                     unloaded_at = datetime(1970, 1, 1) + timedelta(seconds=expired)
                     evidence = f"its keep_alive ran out (inferred; at the latest {evidence})"
+                if self.case.period and unloaded_at and unloaded_at <= self.case.period.from_at:
+                    continue
                 rows.append(
                     {
                         "host": found.host,
@@ -448,6 +461,13 @@ class Analysis:
         """The Ollama versions that started, each once, in the order of their first start."""
         runs = [run for timeline in self.timelines.values() for run in timeline.runs]
         return list(dict.fromkeys(run.version for run in runs if run.version))
+
+    @property
+    def newest_at(self) -> datetime | None:
+        """When the last line with a time was written, UTC; None where no line has one."""
+        stamps = [account["last_at"] for account in self.case.accounts if account["last_at"]]
+        times = [pd.to_datetime(stamp, utc=True) for stamp in [*stamps, self._clocked["ended_to"].max()]]
+        return max((at.to_pydatetime() for at in times if pd.notna(at)), default=None)
 
     def inputs(self) -> pd.DataFrame:
         """What was read: every line of every file accounted for, its span and its zone."""

@@ -12,6 +12,7 @@ import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from functools import cached_property
 from importlib.resources import files
 from math import isfinite
@@ -156,6 +157,53 @@ class Clocks:
         return "case" if self.stated_s is None and host in self.zones_s else "assumed"
 
 
+@dataclass(frozen=True)
+class Period:
+    """After `from_at` up to and with `to_at`, naive UTC. `kept` are stretches of lines from before that still hold,
+    as (source, first line, last line): how the server was started, and the loads of models that were in memory."""
+
+    from_at: datetime
+    to_at: datetime
+    kept: tuple[tuple[str, int, int], ...] = ()
+
+
+# What was seen at a moment belongs to the period of that moment; what was found set stays so until another look.
+_LOOKS = ("processes", "resident_models", "probes", "gpus", "gpu_processes", "slots")
+_STATES = ("limits", "settings", "models", "containers", "gpu_links", "collection")
+# When each row was known, where its table has no "at" that says so.
+_KNOWN_AT = {
+    "events": 'coalesce("at", before_at, after_at)',
+    "trials": "coalesce(ended_at, started_at + to_microseconds((coalesce(wall_s, 0) * 1e6)::BIGINT))",
+    "spans": "coalesce(ended_at, started_at)",
+    "mitigations": '"at"',
+    **dict.fromkeys((*_LOOKS, *_STATES, "memory"), '"at"'),
+}
+
+
+def _narrow(connection: duckdb.DuckDBPyConnection, period: Period) -> None:
+    """Put a view that tells only of the period before each table's view or table."""
+    connection.execute("CREATE TABLE kept_lines (source VARCHAR, first_line BIGINT, last_line BIGINT)")
+    if period.kept:
+        connection.executemany("INSERT INTO kept_lines VALUES (?, ?, ?)", [list(lines) for lines in period.kept])
+    after, until = (f"TIMESTAMP '{at:%Y-%m-%d %H:%M:%S.%f}'" for at in (period.from_at, period.to_at))
+    for table, known_at in _KNOWN_AT.items():
+        within = f"{known_at} > {after} AND {known_at} <= {until}"
+        if table in _STATES:
+            within = f"{known_at} <= {until}"
+        elif table == "memory":
+            # Counters tell by how they differ from the look before.
+            before = f'SELECT host, origin, max("at") FROM every_memory WHERE "at" <= {after} GROUP BY host, origin'
+            within = f'({within}) OR (host, origin, "at") IN ({before})'
+        elif table == "events":
+            within = f"({within}) OR EXISTS (FROM kept_lines AS kept WHERE kept.source = every_events.source "
+            within += "AND line BETWEEN first_line AND last_line)"
+            within = within.replace("AND line", "AND every_events.line")
+        kind = connection.execute("SELECT table_type FROM information_schema.tables WHERE table_name = ?", [table])
+        kind_name = "VIEW" if (kind.fetchone() or [""])[0] == "VIEW" else "TABLE"
+        connection.execute(f"ALTER {kind_name} {table} RENAME TO every_{table}")
+        connection.execute(f"CREATE VIEW {table} AS FROM every_{table} WHERE {known_at} IS NULL OR {within}")
+
+
 class Case:
     """One incident's tables, and what is computed from them. Made by `open_case`."""
 
@@ -167,6 +215,7 @@ class Case:
         self.tables = tables
         self.folder = folder  # of the case that the evidence lies in; None for a bare log or a folder of captures
         self.clocks = clocks or Clocks()
+        self.period: Period | None = None  # set by `narrowed`
         self.accounts = sorted(accounts, key=lambda a: (a["stream"], -a["age"], a["first_at"] or "", a["path"]))
 
     @cached_property
@@ -195,7 +244,18 @@ class Case:
             else:
                 described = ", ".join(f'"{name}" {kind}' for name, kind in columns.items())
                 connection.execute(f"CREATE TABLE {view} ({described})")
+        if self.period:
+            _narrow(connection, self.period)
         return connection
+
+    def narrowed(self, period: Period) -> Case:
+        """The same case with nothing in its views but what was written in that period, and what it keeps from before.
+
+        Access lines are not narrowed here: when a request ended is known only once its clock is.
+        """
+        case = Case(self.tables, self.accounts, self.clocks, self.folder)
+        case._scratch, case.period = self._scratch, period
+        return case
 
     def zones(self) -> dict[str, int]:
         """Seconds east of UTC by host: as stated, as the host's logs show, as the case notes, or taken for UTC."""
