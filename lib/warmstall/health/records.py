@@ -104,7 +104,7 @@ class Exhaustion:
 
 @dataclass(frozen=True)
 class Drift:
-    """One thing that is set otherwise than at the last report. `kind`: version, setting, limit, device, model, offload."""
+    """One thing that is otherwise than at the last report: a version, setting, limit, device, model or offload."""
 
     host: str
     kind: str
@@ -116,7 +116,7 @@ class Drift:
 
 @dataclass(frozen=True)
 class Cause:
-    """A hypothesis that the period's evidence confirms or supports. `change`: new, still, or gone since the last report."""
+    """A hypothesis that the period's evidence confirms or supports. `change` is since the last report."""
 
     id: str
     title: str
