@@ -1,4 +1,4 @@
-"""The nouns of a health report. Times are aware and UTC; seconds, bytes and shares (0 to 1) are in the names or units."""
+"""The nouns of a health report. Times are aware and UTC; seconds, bytes, shares (0 to 1) stand in names or units."""
 
 from __future__ import annotations
 
