@@ -16,12 +16,17 @@ import typer
 from . import __version__
 from .doctor import doctor
 from .errors import InputError, WarmstallError
+from .health_commands import report
+from .lnav_commands import lnav_format
 from .parse.plain_text import printable_lines
 from .rag_commands import rag_app
 from .reproduce_commands import reproduce
 from .runbook_commands import runbook_app
+from .schedule_commands import schedule_app
 
 _INTERRUPTED = 130
+# Of a command whose exit code is an outcome: 2 would be read as one.
+_USAGE_ERRORS = {"report": 3}
 _STOPPED = "stopped; the evidence was only read."
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -226,6 +231,9 @@ app.add_typer(runbook_app, name="runbook")
 app.command()(doctor)
 app.add_typer(rag_app, name="rag")
 app.command()(reproduce)
+app.command()(report)
+app.add_typer(schedule_app, name="schedule")
+app.command()(lnav_format)
 
 drill = typer.Typer(no_args_is_help=True, help="Game day: an Ollama-compatible server that fails on purpose.")
 app.add_typer(drill, name="drill")
@@ -348,7 +356,8 @@ def main() -> None:
         # Usage errors of the command line carry their own text and code.
         if hasattr(error, "show") and hasattr(error, "exit_code"):
             error.show()
-            sys.exit(error.exit_code)
+            command = getattr(getattr(error, "ctx", None), "info_name", "")
+            sys.exit(_USAGE_ERRORS.get(command, error.exit_code))
         raise
 
 

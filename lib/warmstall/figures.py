@@ -40,6 +40,7 @@ _VERDICT_LOOKS: dict[str, tuple[str, str, int]] = {
     "warm_ok": ("#B4BEC8", "circle", 5),
     "": ("#D5DAE0", "circle", 4),
 }
+VERDICT_COLOURS = {verdict: colour for verdict, (colour, _, _) in _VERDICT_LOOKS.items()}
 _QUIET = ("warm_ok", "unknown", "")
 _NOT_INFERENCE = "not inference"
 _PARTS: dict[str, tuple[str, str]] = {

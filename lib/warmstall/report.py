@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import importlib
 import logging
 import os
 import signal
@@ -22,7 +23,6 @@ from typing import Any
 from warmstall import __version__
 from warmstall.errors import InputError, OutputError, WarmstallError
 from warmstall.page_safety import embedded_json, sanitized
-from warmstall.runbook_pages import write_runbooks
 from warmstall.writing import whole_file
 
 Progress = Callable[[str], None]
@@ -38,6 +38,8 @@ def write_report(case_path: str | Path, out_dir: str | Path, progress: Progress 
     When a cell of the notebook fails, both files are still written, the page with a banner that says so, and
     OutputError is raised. `progress` is told, in a few words, what is being done.
     """
+    from warmstall.runbook_pages import write_runbooks  # brings pandas, which a health report's own process needs not
+
     tell = progress or (lambda _: None)
     out = Path(out_dir)
     executed, page = out / "postmortem.ipynb", out / "report.html"
@@ -68,11 +70,14 @@ def notebook_path(name: str) -> Path:
     raise InputError(f"There is no notebook {name}.ipynb in {' or '.join(str(folder) for folder in places)}.")
 
 
-def execute(notebook: Path, executed: Path, parameters: dict[str, object], takes_back: bool = False) -> str:
+def execute(
+    notebook: Path, executed: Path, parameters: dict[str, object], takes_back: bool = False,
+    meanwhile: Callable[[], None] | None = None,
+) -> str:  # fmt: skip
     """Runs `notebook` and saves it as `executed`; returns what went wrong in one sentence, or '' when all is well.
 
     Of a notebook that `takes_back` what it began, Ctrl-C interrupts the cell that runs, and KeyboardInterrupt is raised
-    after that cell's end; the notebook saved tells what it did.
+    after that cell's end; the notebook saved tells what it did. `meanwhile` is begun in a thread with the first cell.
     """
     from nbclient.exceptions import CellControlSignal, DeadKernelError
     from papermill.exceptions import PapermillException, PapermillExecutionError
@@ -88,7 +93,7 @@ def execute(notebook: Path, executed: Path, parameters: dict[str, object], takes
                 kernel_name="python3",
                 language="python",
                 kernel_manager_class=_this_interpreters_kernel(pids),
-                on_cell_start=before_each_cell,
+                on_cell_start=_with_first(meanwhile, before_each_cell) if meanwhile else before_each_cell,
                 progress_bar=False,
                 log_output=False,
             )
@@ -100,6 +105,23 @@ def execute(notebook: Path, executed: Path, parameters: dict[str, object], takes
     except (PapermillException, CellControlSignal, DeadKernelError, RuntimeError) as error:
         return f"the notebook could not be run to its end ({type(error).__name__}: {str(error).splitlines()[0]})"
     return ""
+
+
+def _with_first(meanwhile: Callable[[], None], before_each_cell: Callable[..., None]) -> Callable[..., None]:
+    beside = threading.Thread(target=meanwhile, daemon=True)
+
+    def before(**given: object) -> None:
+        if not beside.ident:
+            beside.start()
+        before_each_cell(**given)
+
+    return before
+
+
+def load_exporter() -> None:
+    """Import what `html_page` needs, so that it need not wait for it."""
+    for name in ("nbconvert.exporters", "plotly.offline", "bleach"):
+        importlib.import_module(name)
 
 
 def html_page(executed: Path, title: str, failure: str = "") -> str:

@@ -10,19 +10,17 @@ unit = "s"
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..errors import InputError, ParameterError
+from ..errors import ParameterError
+from ..targets import Direction, checked_direction, checked_rows, checked_target, known, read_toml, shipped_file
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Direction = Literal["at most", "at least"]
 Verdict = Literal["pass", "fail", "not measured"]
 
 
@@ -85,20 +83,12 @@ def criteria_file() -> Path:
     >>> criteria_file().name
     'acceptance.toml'
     """
-    package = Path(__file__).resolve().parents[1]
-    in_repository = package.parents[1] / "data" / "acceptance.toml"
-    return in_repository if in_repository.is_file() else package / "acceptance.toml"
+    return shipped_file("acceptance.toml")
 
 
 def read_criteria(path: Path) -> tuple[Criterion, ...]:
     """The criteria of a file, in its order; raises InputError where it cannot be read, ParameterError for its words."""
-    try:
-        said = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ParameterError(f"{path.name}: it is not TOML ({error}).") from None
-    return checked_criteria(said, path.name)
+    return checked_criteria(read_toml(path), path.name)
 
 
 def checked_criteria(said: Mapping[str, Any], where: str) -> tuple[Criterion, ...]:
@@ -108,42 +98,23 @@ def checked_criteria(said: Mapping[str, Any], where: str) -> tuple[Criterion, ..
     Traceback (most recent call last):
     warmstall.errors.ParameterError: acceptance.toml, criterion 1: there is no metric 'latency_average_s'; did you mean latency_avg_s?
     """  # noqa: E501
-    _known(said, ("criteria",), where, "table")
-    rows = said.get("criteria")
-    if not isinstance(rows, list) or not rows or not all(isinstance(row, Mapping) for row in rows):
-        raise ParameterError(f"{where}: expected [[criteria]], each with a metric and a target.")
-    found = tuple(_criterion(row, f"{where}, criterion {number}") for number, row in enumerate(rows, 1))
-    for number, one in enumerate(found):
-        if any((one.metric, one.direction) == (other.metric, other.direction) for other in found[:number]):
-            raise ParameterError(f"{where}, criterion {number + 1}: {one.metric} {one.direction} is there twice.")
-    return found
+    return checked_rows(said, "criteria", "criterion", where, _criterion, lambda row: (row.metric, row.direction))
 
 
 def _criterion(row: Mapping[str, Any], where: str) -> Criterion:
-    _known(row, tuple(one.name for one in fields(Criterion)), where, "key")
-    name, target = row.get("metric"), row.get("target")
-    _known((str(name),), tuple(METRICS), where, "metric")
-    metric = METRICS[str(name)]
+    known(row, [one.name for one in fields(Criterion)], where, "key")
+    name, target = str(row.get("metric")), row.get("target")
+    known((name,), list(METRICS), where, "metric")
+    metric = METRICS[name]
     if isinstance(target, bool) and name == "model_available":
         target = float(target)
-    if isinstance(target, bool) or not isinstance(target, int | float) or not math.isfinite(target):
-        raise ParameterError(f"{where}: the target of {name} is {target!r}; expected a number.")
-    direction = row.get("direction", metric.direction)
-    if direction not in ("at most", "at least"):
-        raise ParameterError(f"{where}: direction is {direction!r}; expected at most or at least.")
+    target_value = checked_target(name, target, where)
+    direction = checked_direction(row.get("direction", metric.direction), where)
     unit = row.get("unit", metric.unit)
     # A cost may be in any currency; all other units are a part of the metric's name.
     if not isinstance(unit, str) or (unit != metric.unit and name != "cost_per_1000_calls"):
         raise ParameterError(f"{where}: the unit of {name} is {unit!r}; expected {metric.unit or 'none'!r}.")
-    return Criterion(str(name), float(target), direction, unit)
-
-
-def _known(said: Sequence[str] | Mapping[str, Any], names: tuple[str, ...], where: str, what: str) -> None:
-    for name in said:
-        if name not in names:
-            near = get_close_matches(name, names, 1, 0.6)
-            instead = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}."
-            raise ParameterError(f"{where}: there is no {what} {name!r}; {instead}")
+    return Criterion(name, target_value, direction, unit)
 
 
 def judged(criteria: Sequence[Criterion], measures: Measures) -> tuple[Judged, ...]:

@@ -1,0 +1,240 @@
+"""What the service level indicators are made of: each call of a period, how it ended, and what was measured of it.
+
+A call that was cut off has no wall time, but it took longer than it was waited for: such bounds are kept apart, so that
+a time out after 60 s counts against a target of 30 s, and says nothing of one of 120 s.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from ..analysis import Analysis
+from ..attempts import distinct_trials
+from ..hypotheses.facts import Facts
+from ..schema import TABLES
+from .energy import generations, tokens_per_joule
+
+# Answered by the server as it should: the call was wrong. Of these, 499 is a client that left, 429 and 408 a server
+# that had no room or no time.
+_CLIENTS_FAULT = re.compile(r"4(?!99|29|08)..|3..|501")
+_CAME_TO_NOTHING = ("load_failure", "runner_crash")
+_TIMED_OUT = re.compile(r"time[ds]? ?-?out|deadline", re.IGNORECASE)
+_OK = re.compile(r"ok|success(ful)?|succeeded|true|completed|done|pass(ed)?", re.IGNORECASE)
+# Fewer answers than this have no usual time (budget.BASELINE_MIN_N, for the same reason).
+_FEWEST = 5
+# From this version on each truncated prompt is told at WARN (hypotheses/context_truncation.py).
+_TRUNCATION_TOLD_FROM = (0, 4, 3)
+_ON_CHAT = r"chat|messages|responses"
+
+NO_CALLS = "no inference request ended in the period"
+CLIENTS_TIMES = (
+    "collect: the trials of a client that streams and notes when the first token came (ttft_s); Ollama's log does not "
+    "tell it"
+)
+_TOKENS = "collect: eval_count and eval_duration of each final chunk (trials), or the log of Ollama 0.30 or later"
+
+
+@dataclass(frozen=True)
+class Samples:
+    """One SLI of one host: what was measured, and lower bounds of what was cut off or cannot be told.
+
+    `values`: seconds or tokens a second, one a call; for a rate 1.0 where the call counts, else 0.0. `bounds`: of calls
+    that cannot be told, at least so much (0.0: nothing is known). `least`: more of the values may count, which nothing
+    shows. `total` is the value itself where it is a quotient of two sums, and `of` the answers it was made of. `why`:
+    what is missing, and what to collect.
+    """
+
+    values: np.ndarray = field(default_factory=lambda: np.empty(0))
+    bounds: np.ndarray = field(default_factory=lambda: np.empty(0))
+    least: bool = False
+    total: float | None = None
+    of: int = 0
+    why: str = ""
+
+
+def sampled(found: Analysis) -> dict[tuple[str, str], Samples]:
+    """Samples by the name of the SLI and host; '' is all hosts, each host is there where several answer requests."""
+    calls = _calls(found)
+    known = _Known(found)
+    # A client may run on a host that serves nothing: its calls belong to all hosts together.
+    hosts = sorted(set(calls["host"][calls["verdict"] != "lost"]))
+    made: dict[tuple[str, str], Samples] = {}
+    for host in ["", *(hosts if len(hosts) > 1 else [])]:
+        own = calls[calls["host"] == host] if host else calls
+        trials = known.trials[known.trials["host"] == host] if host else known.trials
+        spoken = known.generated[known.generated["host"] == host] if host else known.generated
+        for name, samples in (_of_calls(own) | _of_trials(own, trials, spoken, known)).items():
+            nothing = not len(samples.values) and not len(samples.bounds) and samples.total is None
+            made[name, host] = Samples(why=NO_CALLS) if nothing and own.empty else samples
+    return made
+
+
+class _Known:
+    """What is asked of the evidence once, for all hosts."""
+
+    def __init__(self, found: Analysis) -> None:
+        self.found = found
+        self.facts = Facts(found)
+        period = found.case.period
+        columns = ["host", *(name for name in TABLES["trials"] if name != "host")]
+        self.trials = pd.DataFrame(distinct_trials(found.case.rows("trials")), columns=columns)
+        for name in ("started_at", "ended_at"):
+            self.trials[name] = pd.to_datetime(self.trials[name], utc=True)
+        self.generated = generations(found, self.trials)
+        cut = self.facts.events("prompt_truncated", "msgs_truncated")
+        # Lines from before the period are there where they tell how a model was loaded.
+        self.cut = cut[cut["at"] > pd.Timestamp(period.from_at, tz="UTC")] if period else cut
+        self.gpus = self.facts.table("gpus")
+
+    def tells_truncation(self, calls: pd.DataFrame) -> str:
+        """Empty where a log as this one would tell of each truncated prompt, else what to collect."""
+        if not self.facts.has_server_log:
+            return "collect: the server's log, which warns of each prompt that it truncates"
+        if not self.facts.versions or min(self.facts.versions) < _TRUNCATION_TOLD_FROM:
+            return (
+                "collect: the log with the server's start, which tells its version: before 0.4.3 truncation is silent"
+            )
+        debug = self.facts.has_debug_lines or self.facts.setting("OLLAMA_DEBUG") in ("1", "true", "DEBUG", "TRACE")
+        if not debug and calls["path"].str.contains(_ON_CHAT).any():
+            return "collect: a log with OLLAMA_DEBUG=1, which alone tells of messages that were dropped from a chat"
+        return ""
+
+
+def _calls(found: Analysis) -> pd.DataFrame:
+    """Each call that should have run a model: its host, and how it came to its end (`end`).
+
+    answered; failed (the server's error, or no answer at all); left (its client gave up before an answer began);
+    stopped (its client left an answer that had begun); refused (the call itself was wrong); unknown.
+    """
+    every = found.requests()
+    requests = every[every["inference"]].copy()
+    status, verdict = requests["status"].astype(str), requests["verdict"].astype(str)
+    begun, left = status.str.startswith("2"), verdict.eq("client_abort")
+    ends = [
+        (status.str.fullmatch(_CLIENTS_FAULT), "refused"),
+        (begun & left, "stopped"),
+        (begun & ~verdict.isin(_CAME_TO_NOTHING), "answered"),
+        (left | verdict.eq("warm_stall"), "left"),
+    ]
+    requests["end"] = np.select([when.to_numpy(bool) for when, _ in ends], [end for _, end in ends], "failed")
+    lost = pd.DataFrame([_lost(trial) for trial in found.unmatched_trials], columns=requests.columns)
+    calls = pd.concat([requests, lost], ignore_index=True) if len(lost) else requests.reset_index(drop=True)
+    return calls.assign(alone=_alone(calls))
+
+
+def _lost(trial: Mapping[str, object]) -> dict[str, object]:
+    """A call for which the server wrote no access line, as a row of calls."""
+    status, outcome = str(trial.get("status") or ""), str(trial.get("outcome") or "")
+    error = str(trial.get("error") or "")
+    if _CLIENTS_FAULT.fullmatch(status):
+        end = "refused"
+    elif _TIMED_OUT.search(f"{outcome} {error}"):
+        end = "left"
+    elif error or status[:1] in ("4", "5") or (outcome and not _OK.fullmatch(outcome)):
+        end = "failed"
+    else:
+        end = "answered" if status.startswith("2") or outcome else "unknown"
+    return {
+        "host": trial["host"], "path": trial.get("path") or "", "wall_s": trial.get("wall_s"), "end": end,
+        "verdict": "lost", "flags": "", "model": trial.get("model") or "", "sources": "", "status": status,
+        **{name: pd.Timestamp(trial[name], tz="UTC") for name in ("started_at", "ended_at")},
+    }  # fmt: skip
+
+
+def _alone(calls: pd.DataFrame) -> pd.Series:
+    """Whether no other call of its host was there at the same time."""
+    alone = pd.Series(False, calls.index)
+    for _, own in calls.groupby("host"):
+        own = own.sort_values("started_at", kind="stable")
+        before = own["ended_at"].cummax().shift()
+        after = own["started_at"].shift(-1)
+        free = ~(before > own["started_at"]) & ~(after < own["ended_at"])
+        alone[own.index] = free
+    return alone
+
+
+def _of_calls(calls: pd.DataFrame) -> dict[str, Samples]:
+    """What the server's own lines tell."""
+    end, wall_s = calls["end"], calls["wall_s"].astype(float)
+    answered, left = wall_s[end == "answered"].dropna(), wall_s[end.isin(["left", "stopped"])].dropna()
+    cut = f"{len(left):,} clients left before their answer was whole" if len(left) else ""
+    made = dict.fromkeys(("wall_p50_s", "wall_p95_s", "wall_p99_s"), _samples(answered, left, cut))
+    gave_up = _gave_up(calls)
+    good, bad = end == "answered", end.isin(["failed"]) | gave_up
+    doubt = int((~good & ~bad & (end != "refused")).sum())
+    told = f"{doubt:,} more are not counted: their client left as early as an answer may come, or while it got one"
+    made["availability"] = _samples(good[good | bad], np.zeros(doubt), told if doubt else "")
+    ran = calls[(calls["verdict"] != "rejected") & (end != "refused") & (calls["verdict"] != "lost")]
+    unsure = ran["verdict"].isin(["unknown", "client_abort"])
+    reason = (
+        f"{int(unsure.sum()):,} more cannot be told: their client left, or the log does not say where the time went"
+    )
+    for name, verdict in (("warm_stall_rate", "warm_stall"), ("cold_start_rate", "cold_start")):
+        counted = ran["verdict"][~unsure] == verdict
+        made[name] = _samples(counted, np.zeros(int(unsure.sum())), reason if unsure.any() else "")
+    made["queue_wait_p95_s"] = _queued(ran)
+    return made
+
+
+def _gave_up(calls: pd.DataFrame) -> pd.Series:
+    """Clients that left without an answer after they had waited for longer than answers take.
+
+    Who leaves as early as an answer may still come has changed his mind: editors cancel what they asked for at each
+    key. Longer than nineteen in twenty answers of the period took is no whim; where hardly any came, all count.
+    """
+    answered = calls["wall_s"][calls["end"] == "answered"].astype(float)
+    usual_s = float(answered.quantile(0.95)) if len(answered) >= _FEWEST else 0.0
+    # A server that wrote no line about a call has never answered it.
+    waited = (calls["wall_s"].astype(float) > usual_s) | calls["verdict"].eq("lost")
+    return (calls["end"] == "left") & waited
+
+
+def _queued(ran: pd.DataFrame) -> Samples:
+    """Waits for a slot: measured, by what else was in flight for the same model, or none as nothing was."""
+    measured = ran["sources"].astype(str).str.contains("decode=(?:api|slot)")
+    known = (measured | (ran["model"] != "") | ran["alone"]) & ran["end"].isin(["answered", "stopped"])
+    cut = int(ran["end"].eq("left").sum())
+    unknown = int((~known).sum()) - int((~known & ran["end"].isin(["left", "failed"])).sum())
+    reasons = [f"{cut:,} clients left, and how long they waited for a slot is not known"] * bool(cut)
+    if unknown:
+        reasons.append(f"the model of {unknown:,} requests is not known, nor what they waited for: collect the "
+                       "server's log from its loads on")  # fmt: skip
+    waited_s = ran["queue_s"].astype(float)[known].dropna()
+    return _samples(waited_s, np.zeros(cut + unknown), "; ".join(reasons))
+
+
+def _of_trials(calls: pd.DataFrame, trials: pd.DataFrame, generated: pd.DataFrame, known: _Known) -> dict[str, Samples]:
+    """What needs a client's own times, counts of tokens, or a watch of the GPUs."""
+    first = trials["ttft_s"].astype(float)
+    failed = trials["outcome"].fillna("").str.cat(trials["error"].fillna(""), sep=" ").str.contains(_TIMED_OUT)
+    never = trials["wall_s"].astype(float)[failed & first.isna()].dropna() if first.notna().any() else first.head(0)
+    ttft = _samples(first.dropna(), never, "" if first.notna().any() else CLIENTS_TIMES)
+    rates = (generated["tokens"] / generated["decode_s"]).to_numpy(float)
+    total, why = tokens_per_joule(calls, generated, known.gpus)
+    return {
+        "ttft_p50_s": ttft, "ttft_p95_s": ttft, "truncation_rate": _truncated(calls, known),
+        "decode_tokens_per_s": Samples(rates, why="" if len(rates) else _TOKENS),
+        "tokens_per_joule": Samples(total=total, of=len(generated) if total else 0, why=why),
+    }  # fmt: skip
+
+
+def _truncated(calls: pd.DataFrame, known: _Known) -> Samples:
+    """Prompts that were cut, by lines of their own or by their slot; no line tells which request it was."""
+    ran = calls[(calls["verdict"] != "rejected") & ~calls["end"].isin(["refused"]) & (calls["verdict"] != "lost")]
+    lines = known.cut[known.cut["host"].isin(ran["host"].unique())]
+    # One request may be told by both.
+    count = max(len(lines), int(ran["flags"].astype(str).str.contains("truncated").sum()))
+    silent = known.tells_truncation(ran)
+    if silent and not count:
+        return Samples(bounds=np.zeros(len(ran)), why=silent)
+    counted = np.arange(len(ran)) < count
+    return Samples(counted.astype(float), least=bool(silent), why=f"at least so many: {silent}" if silent else "")
+
+
+def _samples(values: pd.Series | np.ndarray, bounds: pd.Series | np.ndarray, why: str) -> Samples:
+    return Samples(np.asarray(values, float), np.asarray(bounds, float), why=why)

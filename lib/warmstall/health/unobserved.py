@@ -1,0 +1,43 @@
+"""What a report could not see, and what to collect for it: a healthy report says how far its sight went."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from ..analysis import Analysis
+from ..answer import cannot_tell
+from ..causes import to_collect
+from ..hypotheses import judge
+from ..parse.plain_text import printable
+from .records import Sli
+from .words import sentence
+
+# The orders that decide most causes; the rest is in the postmortem of the same evidence.
+_ORDERS = 3
+_BLIND = (
+    "Memory was not looked at in this period, so its end would come unseen. Collect: warmstall report --collect, or "
+    "warmstall watch CASE."
+)
+
+
+def unobserved(period: Analysis, from_at: datetime, slis: Sequence[Sli]) -> list[str]:
+    """Sentences, the most pressing first."""
+    items = [_BLIND] if _blind(period, from_at) else []
+    items += cannot_tell(period)
+    unmeasured: dict[str, list[str]] = {}
+    for one in slis:
+        if one.value is None and one.why and not one.host:
+            unmeasured.setdefault(one.why, []).append(one.name)
+    for why, names in unmeasured.items():
+        items.append(f"Not measured: {', '.join(names)}. {sentence(why)}")
+    orders = to_collect(judge(period))
+    for row in orders.head(_ORDERS).itertuples():
+        count = row.decides.count(",") + 1
+        items.append(f"{count} cause{'s' * (count != 1)} could not be judged ({row.decides}). Collect: {row.collect}.")
+    return list(dict.fromkeys(printable(item) for item in items))
+
+
+def _blind(period: Analysis, from_at: datetime) -> bool:
+    looks = period.case.sql('SELECT count(*) AS n FROM memory WHERE "at" > $after', after=from_at.replace(tzinfo=None))
+    return int(looks["n"][0]) == 0
