@@ -14,7 +14,7 @@ help:
 	@echo "make test   everything that is tested"
 	@echo "make venv   only the environment; $(BIN)/warmstall is the command"
 	@echo "make lint   style, types and the direction of imports"
-	@echo "make bench  ingest, drills, retrieval, load and tracing beside their peers, as ratios"
+	@echo "make bench  ingest, drills, retrieval, load, tracing and reports beside their peers, as ratios"
 
 $(STAMP): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -57,6 +57,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/retrieval.py
 	$(BIN)/python benchmarks/load.py
 	$(BIN)/python benchmarks/tracing.py
+	$(BIN)/python benchmarks/health_report.py
 
 # The catalogues: of hypotheses, made of their docstrings, of drills, made of their scenarios and faults, of runbooks,
 # made of their docstrings, notebooks and plans, and of experiments; and two pictures, if there is a browser.

@@ -68,5 +68,5 @@ def test_the_wheel_holds_what_the_package_needs(tmp_path: Path) -> None:
 
     assert config["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == ["lib/warmstall"]
     assert all((ROOT / source).exists() for source in included)
-    shipped = {"notebooks", "runbooks", "sample_incident", "knowledge", "acceptance.toml"}
+    shipped = {"notebooks", "runbooks", "sample_incident", "knowledge", "acceptance.toml", "objectives.toml"}
     assert {f"warmstall/{name}" for name in shipped} == set(included.values())

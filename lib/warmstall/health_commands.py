@@ -59,7 +59,7 @@ def _report(wanted: Wanted, as_json: bool) -> int:
     if as_json:
         print(json.dumps(outcome.verdict, indent=1))
         return outcome.exit_code
-    print(f"{outcome.verdict['status']}: {printable(outcome.sentence)}")
+    print(printable(outcome.sentence))
     for number in outcome.verdict["numbers"]:
         print(f"  {printable(str(number['label']))}: {printable(str(number['text']))}")
     if outcome.page:

@@ -13,8 +13,9 @@ import pytest
 from conftest import INCIDENTS, RECORDED
 from warmstall.analysis import Analysis, analyze
 from warmstall.health.exhaustion import exhaustions, judged
+from warmstall.health.history import append, read
 from warmstall.health.memory_looks import Looks
-from warmstall.health.records import Exhaustion
+from warmstall.health.records import Exhaustion, HealthReport
 from warmstall.health.trends import trend
 from warmstall.period import within
 
@@ -71,6 +72,28 @@ def test_the_history_of_calm_hours_does_not_hide_the_incident(apple):
     rng = np.random.default_rng(7)
     calm = past([(local("17:00") - timedelta(hours=hours), (43 + rng.normal(0, 1)) * GB) for hours in range(30, 0, -1)])
     assert memory_of(within(apple, at - timedelta(hours=1), at), at, calm).state == "falling"
+
+
+def test_a_fall_over_reports_with_one_look_each(tmp_path):
+    """What earlier reports kept and what this one saw are one series; here by way of the files of the history."""
+    at = MONDAY + timedelta(hours=3)
+    found = sampled(tmp_path / "case", [(180, linux(17))])
+    assert memory_of(found, at).state == "cannot tell"
+    for hour, available_gb in enumerate((50, 39, 28)):
+        looked_at = MONDAY + timedelta(hours=hour)
+        look = Exhaustion("box", "memory", "steady", looked_at, available_gb * GB, TOTAL, None, None, None, None, 1, "")
+        append(tmp_path / "history", report_with(look))
+    rows, notes = read(tmp_path / "history", kinds=("memory",))
+    assert (len(rows), notes) == (3, [])
+    memory = memory_of(found, at, rows)
+    assert (memory.state, memory.looks) == ("falling", 4)
+    assert memory.left_s == pytest.approx(17 / 11 * 3600)
+
+
+def report_with(look: Exhaustion) -> HealthReport:
+    to_at = look.at or MONDAY
+    return HealthReport("healthy", "", (), to_at - timedelta(hours=1), to_at, to_at, to_at, ("box",), (), (), (), (),
+                        (look,), (), (), (), ())  # fmt: skip
 
 
 def test_an_old_look_says_nothing_of_now(apple):

@@ -105,7 +105,7 @@ def test_a_process_that_stands_still_is_ended(monkeypatch: pytest.MonkeyPatch) -
     with web("hang") as hook:
         stopper = threading.Thread(target=stop_sender, args=(hook,))
         stopper.start()
-        outcome = sent_to(hook.address + "?rto=600", timeout_s=20.0)
+        outcome = sent_to(hook.address + "?rto=600", timeout_s=8.0)
         stopper.join()
     assert outcome == Outcome("ops", False, "The process that sends ended before it was sent.")
     assert not senders()

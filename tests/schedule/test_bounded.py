@@ -16,7 +16,7 @@ from warmstall.schedule.bounded import STOPPED, run_bounded
 # A child in a session of its own, as a notebook's kernel is, and a child of that, whose pid is written.
 WITH_A_CHILD = """
 import subprocess, sys
-last = "import os, pathlib, sys, time; held = bytearray(%d); pathlib.Path(sys.argv[1]).write_text(str(os.getpid()))"
+last = "import os, pathlib, sys, time; pathlib.Path(sys.argv[1]).write_text(str(os.getpid())); held = bytearray(%d)"
 first = "import subprocess, sys; subprocess.run([sys.executable, '-c', *sys.argv[1:]])"
 words = [sys.executable, "-c", first, last + "; time.sleep(600)", *sys.argv[1:]]
 subprocess.Popen(words, start_new_session=True).wait()

@@ -62,10 +62,14 @@ _OLD_S = 2 * 3600.0
 
 @dataclass(frozen=True)
 class _Fall:
-    """What went, from which look on (its index), at which pace with its interval, and by how many looks."""
+    """What went, from which look on (its index), at which pace with its interval, and by how many looks.
+
+    `gone` is by the slope or from the first look to the last, whichever is less: neither may carry the other.
+    """
 
     first: int
     span_s: float
+    gone: float
     per_s: float
     low_per_s: float | None
     high_per_s: float | None
@@ -108,7 +112,7 @@ def judged(looks: Looks, at: datetime) -> Exhaustion:
     if at.timestamp() - newest_s > _OLD_S:
         return said("cannot tell", f"the last look at it is of {_clock(newest_s)}, and says nothing of now")
     if falls := list(_falls(looks)):
-        fall = max(falls, key=lambda each: -each.per_s)
+        fall = max(falls, key=lambda each: (-each.per_s, each.looks))
         return said("falling", f"{level}. {_told(looks, fall)}", fall)
     slopes = [fall for fall in _slopes(looks) if fall.span_s >= _LONGEST_START_S]
     if not slopes:
@@ -135,7 +139,7 @@ def _falls(looks: Looks) -> Iterator[_Fall]:
     if len(looks.at_s) > 1:
         span_s = float(looks.at_s[-1] - looks.at_s[-2])
         per_s = float(looks.available[-1] - looks.available[-2]) / span_s
-        fall = _Fall(len(looks.at_s) - 2, span_s, per_s, None, None, 2)
+        fall = _Fall(len(looks.at_s) - 2, span_s, -per_s * span_s, per_s, None, None, 2)
         large = _leads_to_an_end(looks, fall, _SHARE_OF_ONE_INTERVAL, _HORIZON_OF_ONE_INTERVAL_S)
         if span_s >= _LONGEST_START_S and large and _is_no_habit(looks, fall):
             yield fall
@@ -149,12 +153,13 @@ def _slopes(looks: Looks) -> Iterator[_Fall]:
         span_s = float(own.at_s[-1] - own.at_s[0])
         few = _thinned(own, span_s / _STRETCHES)
         if slope := trend(few.at_s, few.available):
-            yield _Fall(first, span_s, *slope)
+            gone = min(-slope.per_s * span_s, float(own.available[0] - own.available[-1]))
+            yield _Fall(first, span_s, gone, *slope)
 
 
 def _leads_to_an_end(looks: Looks, fall: _Fall, share: float, horizon_s: float) -> bool:
     """Whether enough is gone, and the rest would be gone within what can be foretold."""
-    if fall.per_s >= 0 or -fall.per_s * fall.span_s < share * looks.memory:
+    if fall.per_s >= 0 or fall.gone < share * looks.memory:
         return False
     left_s = float(looks.available[-1]) / -fall.per_s
     return left_s <= max(min(_AHEAD * fall.span_s, horizon_s), fall.span_s / _SEEN_LONGER)
@@ -171,7 +176,7 @@ def _goes_on(looks: Looks, fall: _Fall) -> bool:
     if fall.high_per_s is not None and fall.high_per_s >= 0:
         return False
     quarter = (apart_s > 0) & ((apart_s <= fall.span_s / 4) | following)
-    return bool(gone[quarter].max(initial=0.0) <= _SHARE_OF_A_QUARTER * -fall.per_s * fall.span_s)
+    return bool(gone[quarter].max(initial=0.0) <= _SHARE_OF_A_QUARTER * fall.gone)
 
 
 def _is_no_habit(looks: Looks, fall: _Fall) -> bool:
@@ -192,7 +197,7 @@ def _is_no_habit(looks: Looks, fall: _Fall) -> bool:
     lowest_after = np.where(soon, available[None, :], np.inf).min(axis=1)
     survived = soon & (np.minimum(available, lowest_after) >= floor)[None, :]
     usual = (available[:, None] - available[None, :])[survived].max(initial=0.0)
-    return bool(-fall.per_s * fall.span_s > _BEYOND_HABIT * usual)
+    return bool(fall.gone > _BEYOND_HABIT * usual)
 
 
 def _part(looks: Looks, which: np.ndarray | slice) -> Looks:

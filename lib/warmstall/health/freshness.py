@@ -61,7 +61,7 @@ def check(folder: Path, now: datetime, older_than_s: float | None = None) -> Fre
     when = f"the newest verdict is of {_clock(written_at)}"
     if age < -timedelta(seconds=_AHEAD_S):
         return Freshness(False, f"Cannot tell: {when}, which is in the future; a clock was set. Run the report again.")
-    if False:
+    if verdict.get("error"):
         told = " ".join(printable(str(verdict["error"])[:1200]).split())[:300]
         return Freshness(False, f"The newest report failed, at {_clock(written_at)}: {told}")
     if older_than_s is not None:

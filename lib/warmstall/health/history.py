@@ -20,18 +20,17 @@ kill, finds a report twice and counts it once. A file that cannot be read is lef
 from __future__ import annotations
 
 import os
-from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from math import isqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import OutputError
 from ..parse.plain_text import printable
 from ..writing import whole_file
+from .overlaps import apart
 from .records import EXIT_CODES, HealthReport
 
 if TYPE_CHECKING:
@@ -81,15 +80,16 @@ def read(folder: Path, kinds: Collection[str] | None = None, since: datetime | N
     Where periods overlap, as after a killed report or one that looked back over a day, those are kept that tell more:
     several short ones rather than a long one over them.
     """
-    files = [path for path in _files(folder) if since is None or path.stem[:7] >= f"{since.astimezone(UTC):%Y-%m}"]
-    table, notes = _read(files)
+    import pyarrow as pa
     from pyarrow import compute
 
+    files = [path for path in _files(folder) if since is None or path.stem[:7] >= f"{since.astimezone(UTC):%Y-%m}"]
+    table, notes = _read(files)
     if since is not None:
         table = table.filter(compute.greater_equal(table["report_from"], since))
     table = _once(table)
     if kinds is not None:
-        table = table.filter(compute.is_in(table["kind"], _array(kinds)))
+        table = table.filter(compute.is_in(table["kind"], pa.array(list(kinds))))
     if (parts := sum(map(_is_part, files))) > 2 * MOST_PARTS:
         notes.append(f"The history lies in {parts} parts: they could not be put together (is its disk full?).")
     return Read(table.to_pandas(), notes)
@@ -145,12 +145,6 @@ def _plain(value: Any) -> Any:
 
 def _float(value: Any) -> float | None:
     return None if value is None else float(value)
-
-
-def _array(values: Iterable[Any]) -> Any:
-    import pyarrow as pa
-
-    return pa.array(list(values))
 
 
 def _stamp(at: datetime) -> str:
@@ -215,37 +209,17 @@ def _merged(tables: Iterable[tuple[Path, pa.Table]]) -> pa.Table:
 
 
 def _once(table: pa.Table) -> pa.Table:
-    """No second of the past in two reports.
-
-    Which of them stay is the choice of intervals with the greatest sum of weights. The weight is the square root of
-    the length: a long report weighs more than a short one within it, and less than several that fill it. Of two that
-    weigh the same the later one stays.
-    """
+    """No second of the past in two reports."""
     import pyarrow as pa
     from pyarrow import compute
 
     pairs = table.select(["report_from", "report_to"]).group_by(["report_from", "report_to"]).aggregate([])
-    stamp = pa.int64()
-    starts, ends = (pairs[name].cast(stamp).to_pylist() for name in ("report_from", "report_to"))
-    periods = sorted(zip(ends, starts, strict=True))
-    last_ends = [end for end, _ in periods]
-    best: list[int] = [0]
-    before: list[int] = []  # of each period, how many of the earlier ones end before it begins
-    for index, (end, start) in enumerate(periods):
-        before.append(bisect_right(last_ends, start + _SLACK_US, 0, index))
-        best.append(max(best[index], best[before[index]] + isqrt(max(1, end - start))))
-    counted: list[int] = []
-    index = len(periods)
-    while index:
-        end, start = periods[index - 1]
-        if best[before[index - 1]] + isqrt(max(1, end - start)) >= best[index - 1]:
-            counted.append(start)
-            index = before[index - 1]
-        else:
-            index -= 1
-    if len(counted) == len(periods):
+    starts, ends = (pairs[name].cast(pa.int64()).to_pylist() for name in ("report_from", "report_to"))
+    counted = apart(list(zip(starts, ends, strict=True)), _SLACK_US)
+    if len(counted) == len(starts):
         return table
-    return table.filter(compute.is_in(table["report_from"].cast(stamp), pa.array(counted, stamp)))
+    kept = pa.array([start for start, _ in counted], pa.int64())
+    return table.filter(compute.is_in(table["report_from"].cast(pa.int64()), kept))
 
 
 def _compact(folder: Path, now: datetime) -> None:

@@ -85,7 +85,7 @@ def _family(pid: int) -> list[psutil.Process]:
     """The process and all below it; a notebook's kernel has a session of its own, so no group holds them."""
     try:
         parent = psutil.Process(pid)
-        return [parent, *parent.children()]
+        return [parent, *parent.children(recursive=True)]
     except psutil.NoSuchProcess:
         return []
 

@@ -45,7 +45,7 @@ def next_steps(schedule: Schedule, files: tuple[UnitFile, ...], folder: str) -> 
 
 def literal(word: str) -> str:
     """A word of `command`, in which $(NAME) would be replaced and $$ is one dollar."""
-    return word
+    return word.replace("$", "$$")
 
 
 def _check(schedule: Schedule) -> None:
