@@ -39,7 +39,7 @@ def report(
     """Report on the health of a host. Exit code 0 healthy, 1 degraded, 2 critical, 3 could not tell or failed."""
     try:
         if check_freshness:
-            code = _check(out, as_json)
+            code = _check(out, alerts, as_json)
         else:
             from .health.run import Wanted
 
@@ -67,14 +67,18 @@ def _report(wanted: Wanted, as_json: bool) -> int:
     return outcome.exit_code
 
 
-def _check(out: Path, as_json: bool) -> int:
-    from .health.freshness import check
+def _check(out: Path, alerts: Path | None, as_json: bool) -> int:
+    from .health.delivery import read_settings
+    from .health.freshness import check, tell
 
-    found = check(out, datetime.now(UTC))
+    now = datetime.now(UTC)
+    found = check(out, now)
     if as_json:
         print(json.dumps({"fresh": found.fresh, "sentence": found.sentence, "exit_code": found.exit_code}, indent=1))
     else:
         print(printable(found.sentence))
+    if alerts:
+        tell(found, out, read_settings(alerts), now)
     return found.exit_code
 
 

@@ -198,12 +198,13 @@ def calendar(
         local = at.astimezone(ZONE)
         office = local.weekday() < 5 and 8 <= local.hour < 19
         times = 0 if 1 <= local.hour < 5 else 2 if office else 1
-        if hour in restarts or hour in (0, upgraded) or hour - 1 in off:
+        starts = hour in restarts or hour in (0, upgraded) or hour - 1 in off
+        if starts and hour not in planted:
             plays.append(Play(chance.choice(usual), at + timedelta(minutes=1), starts=True))
         for number in range(times):
             minute = 8 + 24 * number + chance.uniform(0, 15)
             plays.append(Play(chance.choice(usual), at + timedelta(minutes=minute)))
         if hour in planted:
-            plays.append(Play(planted[hour], at + timedelta(minutes=chance.uniform(2, 5))))
+            plays.append(Play(planted[hour], at + timedelta(minutes=chance.uniform(2, 5)), starts))
     whole = [replace(play, at=play.at.replace(microsecond=0)) for play in plays]
     return Month(tuple(sorted(whole, key=lambda play: play.at)), off, planted, leaks, seed)

@@ -106,7 +106,7 @@ def test_an_old_look_says_nothing_of_now(apple):
 def test_calm_incidents_have_no_falling_memory(name):
     found = analyze(INCIDENTS / name)
     first, last = found.inputs()["first_at"].min().to_pydatetime(), found.newest_at
-    for at in pd.date_range(first, last, periods=8)[1:]:
+    for at in pd.date_range(first, last, periods=5)[1:]:
         told = exhaustions(within(found, at - timedelta(hours=1), at), NO_HISTORY, at)
         assert [each for each in told if each.state == "falling"] == []
 

@@ -41,6 +41,8 @@ PLANTED = {
     (23, 9): ("load_timeout-new", {"load_timeout"}),
     (24, 9): ("slow_decode-new", {"flash_attention_cpu_spill"}),
 }
+# These start the server with other settings and another device, and it is started again as it was an hour later.
+SPILLS = (3 * 24 + 10, 24 * 24 + 9)
 # The report of this hour is killed before its verdict; the next one covers both hours.
 KILLED = 9 * 24 + 10
 # Memory goes for six hours on the eleventh day.
@@ -67,13 +69,13 @@ class Reported:
     @property
     def named(self) -> set[str]:
         """The causes and objectives among the reasons: `cause:warm_stall:box` names warm_stall."""
-        return {part for reason in self.verdict["reasons"] for part in reason["key"].split(":")[1:2]}
+        return {part for reason in self.verdict.get("reasons", ()) for part in reason["key"].split(":")[1:2]}
 
 
 def the_month() -> Month:
     return calendar(
         planted={day * 24 + hour: name for (day, hour), (name, _) in PLANTED.items()},
-        leaks=(LEAK,), off=OFF, upgraded=UPGRADED, restarts=(30, 320, 3 * 24 + 10, 24 * 24 + 9),
+        leaks=(LEAK,), off=OFF, upgraded=UPGRADED, restarts=(30, 320, *(hour + after for hour in SPILLS for after in (0, 1))),
     )  # fmt: skip
 
 

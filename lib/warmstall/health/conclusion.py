@@ -128,6 +128,13 @@ def conclude(
         verdict["delivery"] = deliver(verdict, folder, settings, now)
     except Exception as fault:
         verdict["delivery"] = {"error": f"{type(fault).__name__}: {printable(str(fault))}"[:_LONGEST_ERROR]}
+    if settings and settings.metrics_file:
+        try:
+            from .metrics import write_textfile
+
+            write_textfile(verdict, folder / settings.metrics_file)
+        except Exception as fault:
+            verdict["notes"].append(f"Metrics were not written ({type(fault).__name__}: {printable(str(fault))}).")
     if run_folder:
         _write(Path(run_folder) / VERDICT, verdict)
     _write(folder / VERDICT, verdict)
