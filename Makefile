@@ -7,7 +7,7 @@ STAMP := $(VENV)/installed
 # Some build machines forbid compiled modules; then every process that starts compiles pandas and its like again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help venv demo test lint bench lock docs fidelity kills captures accuracy incidents clean
+.PHONY: help venv demo test lint bench lock docs fidelity kills captures accuracy month incidents clean
 
 help:
 	@echo "make demo   analyze a real incident and draw its report (warmstall-out/report.html)"
@@ -86,6 +86,10 @@ captures: $(STAMP)
 RUNS ?=
 accuracy: $(STAMP)
 	$(BIN)/python -W ignore benchmarks/accuracy.py $(RUNS) > docs/accuracy.md
+
+# Thirty days of hourly reports, every hour of them; about a quarter of an hour.
+month: $(STAMP)
+	WARMSTALL_WHOLE_MONTH=1 $(BIN)/python -m pytest tests/health/test_month.py
 
 # Reconstructions of published incidents, written anew by their generators: the same bytes every time.
 incidents: $(STAMP)
