@@ -35,19 +35,27 @@ def report(
     check_freshness: Annotated[
         bool, typer.Option("--check-freshness", help="Only say whether the last verdict in --out is due.")
     ] = False,
+    serve_metrics: Annotated[
+        int | None, typer.Option("--serve-metrics", help="Only serve /metrics of --out on this port, until Ctrl-C.")
+    ] = None,
 ) -> None:
     """Report on the health of a host. Exit code 0 healthy, 1 degraded, 2 critical, 3 could not tell or failed."""
     try:
         if check_freshness:
             code = _check(out, alerts, as_json)
+        elif serve_metrics is not None:
+            code = _serve(out, serve_metrics)
         else:
             from .health.run import Wanted
 
             given, options = tuple(paths or ()), tuple(ssh_option or ())
             wanted = Wanted(given, collect, out, every, since, until, objectives, alerts, host, options)
             code = _report(wanted, as_json)
-    except WarmstallError as error:
-        print(f"warmstall: {printable(str(error))}", file=sys.stderr)
+    except BrokenPipeError:  # who read what is printed has gone
+        raise
+    except Exception as fault:  # a traceback ends with 1, which is "degraded"
+        told = str(fault) if isinstance(fault, WarmstallError) else f"{type(fault).__name__}: {fault}"
+        print(f"warmstall: {printable(told)}", file=sys.stderr)
         code = _COULD_NOT_TELL
     raise typer.Exit(code)
 
@@ -56,6 +64,8 @@ def _report(wanted: Wanted, as_json: bool) -> int:
     from .health.run import report as make
 
     outcome = make(wanted, _say)
+    if outcome.verdict["error"]:
+        print(f"warmstall: {printable(str(outcome.verdict['error']))}", file=sys.stderr)
     if as_json:
         print(json.dumps(outcome.verdict, indent=1))
         return outcome.exit_code
@@ -80,6 +90,19 @@ def _check(out: Path, alerts: Path | None, as_json: bool) -> int:
     if alerts:
         tell(found, out, read_settings(alerts), now)
     return found.exit_code
+
+
+def _serve(out: Path, port: int) -> int:
+    from .health.metrics import serve
+
+    server, thread = serve(out, port)
+    print(f"http://127.0.0.1:{server.server_port}/metrics tells of {printable(str(out))}, until Ctrl-C.", flush=True)
+    try:
+        thread.join()
+    except KeyboardInterrupt:
+        server.shutdown()
+        server.server_close()
+    return 0
 
 
 def _say(text: str) -> None:

@@ -104,7 +104,7 @@ class Month:
         return {
             "origin": "linux", "page_bytes": 4096, "total_bytes": _TOTAL, "available_bytes": int(available),
             "free_bytes": int(available * (1 - cache_share)), "swapouts": swapped, "swapins": 0,
-            "swap_total_bytes": 8 * GIB, "swap_used_bytes": 4096 * swapped,
+            "swap_total_bytes": 8 * GIB, "swap_used_bytes": min(4096 * swapped, 8 * GIB),
         }  # fmt: skip
 
 

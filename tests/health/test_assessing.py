@@ -159,6 +159,22 @@ def test_what_still_holds_from_before_is_no_sign_of_life(tmp_path):
     assert [one.alive_at for one in signs_of_life(found, period, AT + HOUR)] == [None]
 
 
+@pytest.mark.parametrize("busy", [False, True])
+def test_an_idle_hour_says_that_requests_that_hang_leave_no_line(tmp_path, busy):
+    written(tmp_path, "box/server.log", LOG)
+    at = AT.strftime("%Y-%m-%dT%H:%M:%SZ")
+    rows = {"slots": [{"slot": 0, "processing": busy}], "resident_models": [{"model": "llama3.1:8b"}]}
+    written(tmp_path, "box/samples-0001.jsonl", json.dumps({"at": at, "rows": rows}) + "\n")
+    report = hour_to(analyze(tmp_path), AT + timedelta(minutes=1))
+    (told,) = (text for text in report.not_observed if "one that hangs leaves no line" in text)
+    assert ("At 12:00:00 UTC a slot was at work" in told) == busy
+
+
+def test_an_hour_with_requests_is_not_called_idle(apple):
+    report = hour_to(apple, datetime(2026, 4, 7, 11, tzinfo=UTC))
+    assert not any("No inference request ended" in text for text in report.not_observed)
+
+
 # --- the rules, each alone
 
 
@@ -192,10 +208,13 @@ def test_time_that_passed_since_the_last_look_is_counted():
     assert "gone in about 30 min" in reason.sentence
 
 
-def test_a_host_and_its_groups_are_one_trouble():
-    found = list(by_memory([FALLING, replace(FALLING, left_s=600.0)], AT - HOUR, AT, 3600.0, several=True))
-    assert [reason.key for reason in found] == ["memory:box"]
-    assert "memory of box will be gone in about 10 min" in found[0].sentence
+def test_a_control_group_is_a_trouble_of_its_own():
+    """Its limit may be raised while the machine still runs out: the end of one alert is not that of the other."""
+    group = replace(FALLING, left_s=600.0, group="/system.slice/ollama.service")
+    found = list(by_memory([FALLING, group], AT - HOUR, AT, 3600.0, several=True))
+    assert [reason.key for reason in found] == ["memory:box:/system.slice/ollama.service", "memory:box"]
+    assert found[0].sentence.startswith("memory of the control group /system.slice/ollama.service on box will be gone")
+    assert "memory of box will be gone in about 60 min" in found[1].sentence
 
 
 @pytest.mark.parametrize(

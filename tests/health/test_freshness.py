@@ -11,6 +11,7 @@ import pytest
 
 from warmstall.health.delivery import AlertSettings
 from warmstall.health.delivery.settings import Channel
+from warmstall.health.folder import ReportFolder
 from warmstall.health.freshness import check, tell
 
 WRITTEN = datetime(2026, 1, 5, 10, tzinfo=UTC)
@@ -103,3 +104,20 @@ def test_only_what_is_not_fresh_is_told(tmp_path: Path) -> None:
     (failed,) = tell(check(tmp_path, late), tmp_path, settings, late)["failed"]
     assert failed["keys"] == ["report:stale"]
     assert tell(check(tmp_path, late), tmp_path, None, late)["failed"] == []
+
+
+@pytest.mark.parametrize(("begun", "minutes", "fresh"), [(30, 89, True), (30, 91, False), (-1, 91, True)])
+def test_a_report_that_began_and_does_not_end_is_told(tmp_path: Path, begun: int, minutes: int, fresh: bool) -> None:
+    """A notebook that fails in a cell before its conclusion leaves no verdict, and the next one is due tomorrow."""
+    write(tmp_path, due_at=(WRITTEN + timedelta(days=1)).isoformat())
+    ReportFolder(tmp_path).note_begun(WRITTEN + timedelta(minutes=begun))
+    found = check(tmp_path, WRITTEN + timedelta(minutes=minutes))
+    assert found.fresh == fresh
+    assert ("began at 2026-01-05 10:30 UTC has not ended" in found.sentence) != fresh
+
+
+def test_a_mark_that_cannot_be_read_says_nothing(tmp_path: Path) -> None:
+    write(tmp_path)
+    for text in ("", "soon", "\x00" * 50):
+        (tmp_path / "begun").write_text(text, encoding="utf-8")
+        assert check(tmp_path, WRITTEN).fresh

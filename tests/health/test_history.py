@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -294,3 +295,10 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
 
     with pytest.raises(OutputError, match="history"):
         history.append(tmp_path / "history", report(START))
+
+
+def test_a_control_group_is_kept_apart_from_its_machine(tmp_path: Path) -> None:
+    look = Exhaustion("a", "memory", "falling", START, 5e9, 64e9, -1e9, 18000, None, None, 4, "It falls.")
+    history.append(tmp_path, report(START, memory=(look, replace(look, group="/ollama"))))
+    rows = history.read(tmp_path, kinds=("memory",)).rows
+    assert sorted(rows["name"]) == ["memory", "memory|/ollama"]

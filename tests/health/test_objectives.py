@@ -305,3 +305,10 @@ def test_every_objective_of_calls_allows_a_share_of_them() -> None:
         share = allowed_share(Objective(name, 0.5, "at least" if kind.good == "higher" else "at most"))
         assert (share is None) == (name == "tokens_per_joule")
         assert share is None or 0 < share < 1
+
+
+def test_a_period_that_overlaps_an_earlier_one_counts_once() -> None:
+    """A report begun anew, half an hour after the last one: what both tell of is told by this one."""
+    past = history([(0.5, 1, 3), (1, 0, 3)])
+    assert judged(AVAILABLE, answers(2, 1), past).judged == "not sure"
+    assert judged(AVAILABLE, answers(2, 1), history([(1, 1, 3), (2, 1, 3)])).judged == "missed"

@@ -12,6 +12,9 @@ from .spans import Covered, period_for
 
 # What has not been reported for longer is named and left out: a report of a week is read by nobody, and takes long.
 _LONGEST_S = 86400.0
+# Ollama is younger, and times of other centuries cannot be reckoned with.
+_MOST_S = 10 * 365 * 86400.0
+_FIRST_YEAR, _LAST_YEAR = 2000, 2200
 
 
 def period_asked(
@@ -30,8 +33,8 @@ def seconds_of(text: str, name: str) -> float:
     (5400.0, 604800.0)
     """
     days = text[:-1] if text.endswith("d") else ""
-    seconds = 86400.0 * int(days) if days.isascii() and days.isdigit() else duration_s(text)
-    if not seconds or seconds <= 0:
+    seconds = 86400.0 * int(days) if days.isascii() and days.isdigit() and len(days) < 10 else duration_s(text)
+    if not seconds or not 0 < seconds <= _MOST_S:
         raise InputError(f"{name} {text}: expected a duration such as 90m, 24h or 7d.")
     return seconds
 
@@ -46,6 +49,6 @@ def moment_of(text: str) -> datetime:
         at = datetime.fromisoformat(text)
     except ValueError:
         at = None
-    if at is None or at.tzinfo is None:
+    if at is None or at.tzinfo is None or not _FIRST_YEAR < at.year < _LAST_YEAR:
         raise InputError(f"until {text}: expected end, or a time with its zone such as 2026-11-20T17:00:00Z.")
     return at.astimezone(UTC)

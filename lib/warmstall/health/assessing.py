@@ -51,7 +51,7 @@ def assess(
     samples = sampled(period)
     slis = measured(period, samples)
     results = judge_objectives(objectives, slis, samples, history, from_at, to_at)
-    missed_by = missed_by_hosts(objectives, slis, samples, from_at, to_at)
+    missed_by = missed_by_hosts(objectives, slis, samples, history, from_at, to_at)
     failed = failures(period, slis)
     comparisons = compared(history, slis, from_at, to_at)
     memory = exhaustions(found, history, to_at)
@@ -113,13 +113,11 @@ def _allowed(results: Iterable[ObjectiveResult]) -> bool:
 
 def missed_by_hosts(
     objectives: Sequence[Objective], slis: Sequence[Sli], samples: Mapping[tuple[str, str], Samples],
-    from_at: datetime, to_at: datetime,
+    history: pd.DataFrame, from_at: datetime, to_at: datetime,
 ) -> dict[str, list[ObjectiveResult]]:  # fmt: skip
     """What each of several hosts misses by its own requests: a small one that fails is lost in the sum of all."""
     missed = {}
     for host in dict.fromkeys(one.host for one in slis if one.host):
-        own = [replace(one, host="") for one in slis if one.host == host]
-        of_host = {(name, ""): values for (name, whose), values in samples.items() if whose == host}
-        results = judge_objectives(objectives, own, of_host, None, from_at, to_at)
+        results = judge_objectives(objectives, slis, samples, history, from_at, to_at, host)
         missed[host] = [one for one in results if one.judged == "missed"]
     return missed

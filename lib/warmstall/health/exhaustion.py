@@ -18,6 +18,7 @@ from ..parse.plain_text import printable
 from .memory_looks import Looks, all_looks
 from .records import Exhaustion
 from .trends import FEWEST_FOR_INTERVAL, trend
+from .words import amount
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,7 +91,7 @@ def exhaustions(found: Analysis, history: pd.DataFrame, at: datetime) -> list[Ex
     blind = set(found.case.sql("SELECT DISTINCT host FROM memory")["host"]) - known
     told = [each for group, each in found_of if not group or each.state == "falling"]
     told += [Exhaustion(host, "memory", "cannot tell", None, None, None, None, None, None, None, 0,
-                        f"{_named(host)}what was captured does not tell how much memory is available.")
+                        f"What was captured{_of(host)} does not tell how much memory is available.")
              for host in blind]  # fmt: skip
     return sorted(told, key=lambda each: (each.host, each.what))
 
@@ -99,15 +100,15 @@ def judged(looks: Looks, at: datetime) -> Exhaustion:
     """What the looks at one thing tell, by those at which the same models were in memory as at the newest one."""
     looks = _thinned(_part(looks, looks.models == looks.models[-1]), _STRETCH_S)
     newest_s, available = float(looks.at_s[-1]), float(looks.available[-1])
-    subject = f"{_named(looks.host)}{_thing(looks)}"
-    level = f"{_size(available)} of {_size(looks.total)} {'is free' if looks.what == 'swap' else 'is available'}"
+    subject = f"{_thing(looks)}{_of(looks.host)}"
+    level = f"{amount(available)} of {amount(looks.total)} {'is free' if looks.what == 'swap' else 'is available'}"
 
     def said(state: _State, sentence: str, fall: _Fall | None = None) -> Exhaustion:
         left_s, low_s, high_s = _left_s(available, fall) if fall and state == "falling" else (None, None, None)
         per_hour_bytes = fall.per_s * 3600 if fall else None
         return Exhaustion(looks.host, looks.what, state, _moment(newest_s), available, looks.total, per_hour_bytes,
                           left_s, low_s, high_s, fall.looks if fall else len(looks.at_s),
-                          f"{subject}: {sentence}.")  # fmt: skip
+                          f"{subject}: {sentence}.", looks.models_now, looks.group)  # fmt: skip
 
     if at.timestamp() - newest_s > _OLD_S:
         return said("cannot tell", f"the last look at it is of {_clock(newest_s)}, and says nothing of now")
@@ -220,12 +221,14 @@ def _thinned(looks: Looks, stretch_s: float) -> Looks:
 def _told(looks: Looks, fall: _Fall) -> str:
     """The fall, its end and how sure that is, in words."""
     before, now = looks.available[fall.first], looks.available[-1]
-    words = (f"It fell from {_size(before)} to {_size(now)} from {_clock(looks.at_s[fall.first])} to "
-             f"{_clock(looks.at_s[-1])}")  # fmt: skip
+    begun, ended = _moment(looks.at_s[fall.first]), _moment(looks.at_s[-1])
+    day = "" if begun.date() == ended.date() else "%Y-%m-%d "
+    words = (f"It fell from {amount(before)} to {amount(now)} between {begun:%Y-%m-%d %H:%M} and "
+             f"{ended.strftime(f'{day}%H:%M')} UTC")  # fmt: skip
     if fall.looks == 2:
         words += ", with the same models in memory"
     left_s = now / -fall.per_s
-    words += f". At that pace, {_size(-fall.per_s * 3600)} an hour, it is gone in {_time(left_s)}"
+    words += f". At that pace, {amount(-fall.per_s * 3600)} an hour, it is gone {_time(left_s)} later"
     if fall.low_per_s and fall.high_per_s:
         return f"{words} (95 % interval {_time(now / -fall.low_per_s)} to {_time(now / -fall.high_per_s)})"
     count = {2: "Two", 3: "Three", 4: "Four"}[fall.looks]
@@ -234,12 +237,12 @@ def _told(looks: Looks, fall: _Fall) -> str:
 
 def _thing(looks: Looks) -> str:
     if looks.what == "swap":
-        return "swap"
-    return f"memory of the control group {printable(looks.group)[:120]}" if looks.group else "memory"
+        return "Swap"
+    return f"Memory of the control group {printable(looks.group)[:120]}" if looks.group else "Memory"
 
 
-def _named(host: str) -> str:
-    return f"{printable(host)[:60]}: " if host else ""
+def _of(host: str) -> str:
+    return f" of {printable(host)[:60]}" if host else ""
 
 
 def _moment(at_s: float) -> datetime:
@@ -257,7 +260,3 @@ def _time(seconds: float) -> str:
     ('60 min', '7.0 h')
     """
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def _size(size_bytes: float) -> str:
-    return f"{size_bytes / 1e9:,.1f} GB"

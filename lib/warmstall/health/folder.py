@@ -23,6 +23,7 @@ REPORTS_KEPT = 750
 PAGES_KEPT = 48
 CASES_KEPT = 24
 _UNFINISHED = "unfinished-"
+BEGUN = "begun"
 # Held until the process ends, so that no two processes write the same tables.
 _claimed: dict[Path, Any] = {}
 
@@ -57,8 +58,6 @@ class ReportFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
-            with whole_file(holder) as partial:
-                partial.write_text(f"process {os.getpid()}, since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC")
         except Timeout:
             by = "another process"
             with suppress(OSError):
@@ -66,10 +65,14 @@ class ReportFolder:
             raise Held(f"{self.path}: a report is being made here by {by}; this one ends.") from None
         except OSError as error:
             raise OutputError(f"{self.path}: cannot be written ({error.strerror or error}).") from error
+        # Who it is helps the next one, and is worth no report: a full disk is told by the verdict, if at all.
+        with suppress(OutputError), whole_file(holder) as partial:
+            partial.write_text(f"process {os.getpid()}, since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC")
         try:
             yield
         finally:
-            holder.unlink(missing_ok=True)
+            with suppress(OSError):
+                holder.unlink(missing_ok=True)
             lock.release()
 
     def claim_tables(self, patience_s: float) -> bool:
@@ -85,6 +88,11 @@ class ReportFolder:
             return False
         _claimed[path] = lock
         return True
+
+    def note_begun(self, at: datetime) -> None:
+        """Leave word that a report began: where no verdict follows, `freshness.check` tells. Raises OutputError."""
+        with whole_file(self.path / BEGUN) as partial:
+            partial.write_text(at.isoformat(), encoding="utf-8")
 
     def begin(self, at: datetime) -> Path:
         """A new folder for a run that is not finished; what killed runs left is removed."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..parse.plain_text import printable
+from .folder import BEGUN
 
 if TYPE_CHECKING:
     from .delivery import AlertSettings
@@ -30,6 +31,8 @@ _LATE_SHARE = 0.5
 _LATE_S = 900.0
 # Clocks of two machines that share a folder may differ; by more than this one of them is wrong.
 _AHEAD_S = 300.0
+# A report takes seconds, one of a day a few minutes, and a schedule ends it after ten.
+_LONGEST_RUN_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,13 @@ def check(folder: Path, now: datetime, older_than_s: float | None = None) -> Fre
     if verdict.get("error"):
         told = " ".join(printable(str(verdict["error"])[:1200]).split())[:300]
         return Freshness(False, f"The newest report failed, at {_clock(written_at)}: {told}")
+    begun_at = _begun_at(folder)
+    if begun_at and begun_at > written_at and (now - begun_at).total_seconds() > _LONGEST_RUN_S:
+        return Freshness(
+            False,
+            f"The report that began at {_clock(begun_at)} has not ended; {when}. Look at what it wrote, or at the cell "
+            "of the notebook that failed.",
+        )
     if older_than_s is not None:
         late_at = written_at + timedelta(seconds=older_than_s)
     else:
@@ -118,6 +128,14 @@ def _time(verdict: Mapping[str, Any], name: str) -> datetime:
         return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
     except (KeyError, TypeError, ValueError, OverflowError):
         raise InputError(f"The verdict has no time {name} that can be read. Run the report again.") from None
+
+
+def _begun_at(folder: Path) -> datetime | None:
+    try:
+        with (folder / BEGUN).open(encoding="utf-8") as handle:
+            return _time({BEGUN: handle.read(40)}, BEGUN)
+    except (OSError, ValueError, InputError):
+        return None
 
 
 def _clock(at: datetime) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from ..parse.plain_text import printable
 from .conclusion import COLOURS
 from .records import HealthReport, Status
+from .words import sentence as sentence_of
 
 # The kind of output that the report's template makes the head of the page.
 OUTCOME = "application/vnd.warmstall.outcome+json"
@@ -28,12 +29,14 @@ class Head:
 
     def __init__(self, report: HealthReport) -> None:
         hosts = ", ".join(report.hosts) or "no host"
+        word, told = _parted(report)
         day = "" if report.from_at.date() == report.to_at.date() else "%Y-%m-%d "
         until = report.to_at.strftime(f"{day}%H:%M:%S")
         self.outcome: dict[str, Any] = {
             "status": report.status,
+            "word": word,
             "colour": COLOURS[report.status],
-            "sentence": printable(report.sentence)[:_LONGEST],
+            "sentence": sentence_of(printable(told)[:_LONGEST]),
             "numbers": [{name: printable(text)[:80] for name, text in asdict(one).items()} for one in report.numbers],
             "period": printable(f"{report.from_at:%Y-%m-%d %H:%M:%S} to {until} UTC, {hosts}")[:_LONGEST],
         }
@@ -51,7 +54,7 @@ class Head:
         )
         return (
             f'<div style="background: {ground}; color: {ink}; padding: 1em 1.5em; border-radius: 6px">'
-            f"<b>{html.escape(self.outcome['status'].upper())}</b>"
+            f"<b>{html.escape(self.outcome['word'].upper())}</b>"
             f'<p style="font-size: 1.5em; margin: .3em 0; color: {ink}">{html.escape(self.outcome["sentence"])}</p>'
             f'<table style="margin: 0; background: none"><tr style="background: none">{numbers}</tr></table>'
             f'<p style="color: {ink}">{html.escape(self.outcome["period"])}</p></div>'
@@ -59,4 +62,12 @@ class Head:
 
     def __repr__(self) -> str:
         numbers = "; ".join(f"{one['label']}: {one['text']}" for one in self.outcome["numbers"])
-        return f"{self.outcome['status']}: {self.outcome['sentence']}\n{numbers}\n{self.outcome['period']}"
+        return f"{self.outcome['word']}: {self.outcome['sentence']}\n{numbers}\n{self.outcome['period']}"
+
+
+def _parted(report: HealthReport) -> tuple[str, str]:
+    """The word for the status, which has its own line, and the sentence without it."""
+    word, colon, told = report.sentence.partition(": ")
+    if colon and word.lower().startswith(report.status):  # also "healthy again"
+        return word.lower(), told
+    return report.status, report.sentence

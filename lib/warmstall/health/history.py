@@ -11,7 +11,7 @@ kill, finds a report twice and counts it once. A file that cannot be read is lef
 | --- | --- | --- | --- | --- |
 | sli | the SLI's | its value, in its unit | as measured | why there is no value |
 | objective | the SLI's | the SLI's value | bad requests of all | the target: `at most 30` |
-| memory | memory, swap | bytes available | -, bytes in all | when that was looked at |
+| memory | memory, swap, `memory|group` | bytes available | -, bytes in all | when that was looked at, and the models in memory then |
 | cause | the hypothesis | - | - | its state |
 | configuration | `kind|name` | - | - | the value |
 | status | the report's status | its exit code | - | its sentence |
@@ -114,8 +114,8 @@ def _table(report: HealthReport) -> pa.Table:
         *((sli.host, "sli", sli.name, sli.value, sli.count, sli.of, sli.why) for sli in report.slis),
         *(("", "objective", each.objective.sli, each.value, each.bad, each.of,
            f"{each.objective.direction} {each.objective.target:g}") for each in report.objectives),
-        *((look.host, "memory", look.what, look.available_bytes, None, look.total_bytes,
-           (look.at or report.to_at).astimezone(UTC).isoformat()) for look in report.memory),
+        *((look.host, "memory", memory_name(look.what, look.group), look.available_bytes, None, look.total_bytes,
+           "|".join(((look.at or report.to_at).astimezone(UTC).isoformat(), *look.models))) for look in report.memory),
         *(("", "cause", cause.id, None, None, 0, cause.state) for cause in report.causes),
         *((key.partition("|")[0], "configuration", key.partition("|")[2], None, None, 0, value)
           for key, value in report.configuration.items()),
@@ -126,6 +126,11 @@ def _table(report: HealthReport) -> pa.Table:
     for row in plain:
         row |= {"value": _float(row["value"]), "count": _float(row["count"]), "of": int(row["of"] or 0)}
     return pa.Table.from_pylist(plain, _schema())
+
+
+def memory_name(what: str, group: str) -> str:
+    """The name under which looks at memory are kept: those at a control group are not those at its machine."""
+    return f"{what}|{group}" if group else what
 
 
 def _schema() -> pa.Schema:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from ..observed.facts import observed_residencies, timed
 from ..observed.memory import rates
+from .history import memory_name
 
 if TYPE_CHECKING:
     from ..analysis import Analysis
@@ -29,7 +30,8 @@ class Looks:
     """What was available of one thing at each look: the memory of a host or a control group, or the swap.
 
     `at_s` are seconds since 1970 in order, `available` bytes of `total`. Two looks can be compared where their `models`
-    are equal: the same models were in memory. `memory` is all the memory there is, also where `what` is the swap.
+    are equal: the same models were in memory, at the newest look `models_now`. `memory` is all the memory there is,
+    also where `what` is the swap.
     """
 
     host: str
@@ -40,6 +42,7 @@ class Looks:
     models: np.ndarray
     total: float
     memory: float
+    models_now: tuple[str, ...] = ()
 
 
 def all_looks(found: Analysis, history: pd.DataFrame, at: datetime) -> Iterator[Looks]:
@@ -97,23 +100,29 @@ def _looks(
 ) -> Looks:  # fmt: skip
     """One series: what the history has of the same thing up to the first look of the evidence, and that evidence."""
     level = level.set_axis(["at", "available"], axis=1)
-    same = before[(before["name"] == what) & ((before["of"] - total).abs() <= _SAME_TOTAL * total)]
-    past = same[["at", "value"]].set_axis(["at", "available"], axis=1)
+    level = level.assign(models=_models_at(level["at"], stays))
+    same = before[(before["name"] == memory_name(what, group)) & ((before["of"] - total).abs() <= _SAME_TOTAL * total)]
+    past = same[["at", "value", "models"]].set_axis(["at", "available", "models"], axis=1)
     if len(level):
         past = past[past["at"] < level["at"].min()]
     rows = pd.concat([part for part in (past, level) if len(part)]).sort_values("at").drop_duplicates("at", keep="last")
     at_s = ((rows["at"] - _EPOCH) / pd.Timedelta(seconds=1)).to_numpy(float)
-    models = _models_at(rows["at"], stays)
-    return Looks(host, what, group, at_s, rows["available"].to_numpy(float), models, total, memory)
+    # More used than there is happens where the two were read one after the other.
+    available = rows["available"].to_numpy(float).clip(min=0.0)
+    numbers = {models: number for number, models in enumerate(dict.fromkeys(rows["models"]))}
+    models = np.array([numbers[held] for held in rows["models"]], dtype=int)
+    return Looks(host, what, group, at_s, available, models, total, memory, tuple(sorted(rows["models"].iloc[-1])))
 
 
 def _past(history: pd.DataFrame, at: datetime) -> pd.DataFrame:
-    """What earlier reports saw, as host, name, at (when it was looked at, naive UTC), value, of (the total)."""
+    """What earlier reports saw: host, name, at (when it was looked at, naive UTC), models, value, of (the total)."""
     rows = history[history["kind"] == "memory"] if "kind" in history else history.iloc[:0]
     rows = rows.reindex(columns=["host", "name", "text", "report_to", "value", "of"])
     ended = pd.to_datetime(rows["report_to"], utc=True)
-    looked = pd.to_datetime(rows["text"].astype("string"), utc=True, errors="coerce", format="ISO8601").fillna(ended)
-    rows = rows.assign(at=looked.dt.tz_localize(None).astype("datetime64[us]"))
+    moments = rows["text"].astype("string").str.split("|").str[0]
+    looked = pd.to_datetime(moments, utc=True, errors="coerce", format="ISO8601").fillna(ended)
+    models = [frozenset(str(text).split("|")[1:]) for text in rows["text"]]
+    rows = rows.assign(at=looked.dt.tz_localize(None).astype("datetime64[us]"), models=models)
     until = pd.Timestamp(_naive(at))
     rows = rows[rows["at"].between(until - _HISTORY, until) & rows["value"].notna()]
     return rows.sort_values("at")
@@ -139,11 +148,9 @@ def _stays(found: Analysis, host: str) -> list[tuple[str, pd.Timestamp, pd.Times
     return stays
 
 
-def _models_at(at: pd.Series, stays: list[tuple[str, pd.Timestamp, pd.Timestamp]]) -> np.ndarray:
-    """A number for each look; it is the same where the same models were in memory."""
-    held = [frozenset(model for model, start, end in stays if start <= moment < end) for moment in at]
-    numbers = {models: number for number, models in enumerate(dict.fromkeys(held))}
-    return np.array([numbers[models] for models in held], dtype=int)
+def _models_at(at: pd.Series, stays: list[tuple[str, pd.Timestamp, pd.Timestamp]]) -> list[frozenset[str]]:
+    """The models that were in memory at each look."""
+    return [frozenset(model for model, start, end in stays if start <= moment < end) for moment in at]
 
 
 def _edge(at: object, otherwise: pd.Timestamp) -> pd.Timestamp:

@@ -82,7 +82,7 @@ def _memory(field: str) -> Callable[[Mapping[str, Any]], Samples]:
         for row in _rows(verdict, "memory"):
             # A pace without a trend is no forecast.
             if field != "left_s" or row.get("state") == "falling":
-                yield (row.get("host", ""), row.get("what", "")), row.get(field)
+                yield (row.get("host", ""), row.get("what", ""), row.get("group", "")), row.get(field)
 
     return samples
 
@@ -125,11 +125,14 @@ GAUGES = (
     Gauge(
         "memory_exhaustion_seconds",
         "Time until it is gone, where it falls; else absent.",
-        ("host", "what"),
+        ("host", "what", "group"),
         _memory("left_s"),
     ),
     Gauge(
-        "memory_available_bytes", "What was available at the last look.", ("host", "what"), _memory("available_bytes")
+        "memory_available_bytes",
+        "What was available at the last look; group is empty for the whole machine.",
+        ("host", "what", "group"),
+        _memory("available_bytes"),
     ),
     Gauge("cause", "1 for each cause that the report found.", ("id", "state", "severity"), _causes),
     Gauge("delivery_failed_channels", "Channels that the newest report could not reach.", (), _failed),
@@ -181,7 +184,7 @@ def serve(folder: Path, port: int, host: str = "127.0.0.1") -> tuple[WSGIServer,
         return start_http_server(port, addr=host, registry=_registry(families))
     except (OSError, OverflowError) as error:
         told = getattr(error, "strerror", None) or error
-        raise InputError(f"{host}:{port} cannot be listened on ({told}). Give another --port.") from None
+        raise InputError(f"{host}:{port} cannot be listened on ({told}). Give --serve-metrics another port.") from None
 
 
 def _families(verdict: Mapping[str, Any]) -> Iterator[GaugeMetricFamily]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 BUDGET_DAYS = 30.0
 _MONTH = timedelta(days=BUDGET_DAYS)
+_SLACK = timedelta(seconds=1)  # a verdict tells its times to the second or better
 # Longer windows, and how many times too fast the budget must go in them: the pairs of the SRE workbook ("Alerting on
 # SLOs", multiwindow). 6 in six hours is 5 % of a month's budget, 1 in three days is 10 %.
 _WINDOWS = ((timedelta(hours=6), 6.0), (timedelta(days=3), 1.0))
@@ -89,14 +90,18 @@ def judge_objectives(
     history: pd.DataFrame | None,
     from_at: datetime,
     to_at: datetime,
+    host: str = "",
 ) -> list[ObjectiveResult]:
-    """Each objective on all hosts together, in order. `slis` and `samples` are those of the period (`slis.measured`,
-    `slis.sampled`). `history` has the rows of earlier reports (`history.read`): those of kind "objective" hold the
-    `count` of bad calls `of` all, and the target as `text`, for counts of one target say nothing of another.
+    """Each objective on all hosts together, or on one `host`, in order. `slis` and `samples` are those of the period
+    (`slis.measured`, `slis.sampled`). `history` has the rows of earlier reports (`history.read`): those of kind
+    "objective" hold the `count` of bad calls `of` all, and the target as `text`, for counts of one target say nothing
+    of another. Of one host the rates alone have a history, in the rows of kind "sli".
     """
-    values = {sli.name: sli for sli in slis if not sli.host}
+    values = {sli.name: sli for sli in slis if sli.host == host}
     return [
-        _judged(one, values.get(one.sli), samples.get((one.sli, ""), Samples()), _Past(history, one, from_at, to_at))
+        _judged(
+            one, values.get(one.sli), samples.get((one.sli, host), Samples()), _Past(history, one, from_at, to_at, host)
+        )
         for one in objectives
     ]
 
@@ -139,17 +144,26 @@ def _counted(objective: Objective, samples: Samples) -> _Counts:
 class _Past:
     """What earlier reports counted for one objective, and how long each period was."""
 
-    def __init__(self, history: pd.DataFrame | None, objective: Objective, from_at: datetime, to_at: datetime) -> None:
+    def __init__(
+        self, history: pd.DataFrame | None, objective: Objective, from_at: datetime, to_at: datetime, host: str
+    ) -> None:
         self.from_at, self.to_at = from_at, to_at
         self.rows: list[tuple[datetime, datetime, int, int]] = []
-        if history is None or history.empty:
+        kind = SLIS[objective.sli]
+        if history is None or history.empty or (host and not kind.is_rate):
             return
-        wanted = f"{objective.direction} {objective.target:g}"
-        own = history[history["kind"].eq("objective") & history["name"].eq(objective.sli) & history["text"].eq(wanted)]
-        # A period that is told anew takes the place of its rows.
-        own = own[(own["report_from"] < from_at) & own["count"].notna() & (own["report_to"] > to_at - _MONTH)]
+        own = history[history["name"].eq(objective.sli) & history["host"].eq(host) & history["count"].notna()]
+        if host:
+            own = own[own["kind"].eq("sli")]
+            bad = own["of"] - own["count"] if kind.good == "higher" else own["count"]
+        else:
+            own = own[own["kind"].eq("objective") & own["text"].eq(f"{objective.direction} {objective.target:g}")]
+            bad = own["count"]
+        # What this period tells of again, after a report that was begun anew, is counted by this period alone.
+        apart = (own["report_from"] < from_at) & (own["report_to"] <= from_at + _SLACK)
+        own = own[apart & (own["report_to"] > to_at - _MONTH)]
         moments = (own[name].dt.to_pydatetime() for name in ("report_from", "report_to"))
-        self.rows = list(zip(*moments, own["count"].astype(int), own["of"].astype(int), strict=True))
+        self.rows = list(zip(*moments, bad[own.index].astype(int), own["of"].astype(int), strict=True))
 
     def since(self, span: timedelta, now: _Counts) -> tuple[int, int, float]:
         """Bad calls, all calls and seconds, of the reports that ended within the span, this one with them."""

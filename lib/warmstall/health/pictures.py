@@ -6,6 +6,7 @@ HTML. The pictures carry no titles of their own, are as wide as their page, and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -13,11 +14,11 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from ..figures import VERDICT_COLOURS, duration_text, escaped, plain
+from ..figures import VERDICT_COLOURS, escaped, plain
 from .memory_looks import Looks
 from .records import HealthReport
 from .slis import SLIS
-from .words import amount
+from .words import amount, measured_text, value_text
 
 _LINE = {"color": "#0072B2", "width": 1.8}
 _ACROSS = 168  # reports in a trend: a week of hours
@@ -60,7 +61,8 @@ def trends(report: HealthReport, history: pd.DataFrame) -> go.Figure | Sentence:
             marker={"size": 4}, hoverinfo="text", row=row, col=1,
             hovertext=[f"{text}<br>until {at:%Y-%m-%d %H:%M} UTC" for text, at in zip(texts, line["at"], strict=True)],
         )  # fmt: skip
-        told, levels = f"<b>{escaped(label_of(sli.name))}</b><br>{escaped(texts[-1])}", list(line["value"].dropna())
+        told = f"<b>{escaped(label_of(sli.name))}</b><br>{escaped(measured_text(sli))}"
+        levels = list(line["value"].dropna())
         band = usual.get(sli.name)
         if band and band.low is not None and band.high is not None:
             figure.add_hrect(y0=band.low, y1=band.high, fillcolor="#009E73", opacity=0.16, line_width=0, row=row, col=1)
@@ -177,24 +179,6 @@ def verdicts(requests: pd.DataFrame, report: HealthReport) -> go.Figure | Senten
     return _styled(figure)
 
 
-# Values
-
-
-def value_text(value: float, unit: str) -> str:
-    """A value with its unit, as a person reads it; a share is a percentage.
-
-    >>> [value_text(0.0123, "share"), value_text(75.0, "s"), value_text(31.4, "1/s")]
-    ['1.23 %', '1 min 15 s', '31.4']
-    """
-    if value != value:
-        return "not measured"
-    if unit == "share":
-        return f"{100 * value:.4g} %"
-    if unit == "s":
-        return duration_text(value)
-    return f"{value:,.4g}"  # its label says of what
-
-
 def label_of(name: str) -> str:
     """What an SLI is called."""
     return SLIS[name].label if name in SLIS else plain(name)
@@ -267,10 +251,26 @@ def _value_axis(figure: go.Figure, row: int, levels: Sequence[float], unit: str)
     low, high = min(levels), max(levels)
     around = low > 0.5 * high
     pad = max((high - low) * 0.3, abs(high) * 0.002, 1e-6)
-    form = {"tickformat": ".3~p"} if unit == "share" else {"ticksuffix": " s"} if unit == "s" else {}
+    if unit == "share":
+        _share_axis(figure, row, low, high)
+        return
+    form = {"ticksuffix": " s"} if unit == "s" else {}
     figure.update_yaxes(
         range=[low - pad if around else -0.04 * (high + pad), high + pad], nticks=4, row=row, col=1, **form
     )
+
+
+def _share_axis(figure: go.Figure, row: int, low: float, high: float) -> None:
+    """Whole percents, from 0 or, where all is near it, up to 100 %; never less of them than one."""
+    first, last = math.floor(100 * low) if low > 0.5 else 0, math.ceil(100 * high)
+    first, last = (min(first, 99), 100) if low > 0.5 else (first, max(last, 1))
+    step = next(step for step in (1, 2, 5, 10, 20, 50) if (last - first) / step <= 3)
+    ticks = range(math.ceil(first / step) * step, last + 1, step)
+    around = 0.06 * (last - first) / 100  # that a line on the edge is seen
+    figure.update_yaxes(
+        range=[first / 100 - around, last / 100 + around], tickvals=[tick / 100 for tick in ticks],
+        ticktext=[f"{tick} %" for tick in ticks], row=row, col=1,
+    )  # fmt: skip
 
 
 def _finished(figure: go.Figure, rows: int, tall_px: int = _TALL_PX) -> go.Figure:

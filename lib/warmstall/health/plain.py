@@ -88,6 +88,7 @@ def _part(kind: type, item: Mapping[str, Any]) -> Any:
         values["objective"] = _part(Objective, values["objective"])
     if kind is Exhaustion:
         values["at"] = time_of(values["at"]) if values["at"] else None
+        values["models"] = tuple(values["models"])
     return kind(**values)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -12,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..analysis import Analysis
 from ..case import Clocks, clocks_of, sample_incident, write_case
+from ..errors import OutputError
 from ..evidence import discover
 from ..observed.facts import with_observed
+from ..parse.plain_text import printable
 from ..period import within
 from . import history
 from .asked import moment_of, period_asked, seconds_of
@@ -22,6 +25,7 @@ from .conclusion import conclude, read_verdict, save
 from .folder import ReportFolder
 from .memory_looks import Looks, all_looks
 from .records import HealthReport, Objective
+from .seasons import REACH
 from .spans import Covered
 
 if TYPE_CHECKING:
@@ -29,6 +33,8 @@ if TYPE_CHECKING:
 
 # Evidence is read on from where the last report stopped; another process that reads it is done within seconds.
 _PATIENCE_S = 30.0
+# What is looked at again of earlier reports: objectives and memory of 30 days, SLIs as far as comparisons reach.
+_KINDS = ("sli", "objective", "memory")
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,11 @@ def prepare(
     now = (now or datetime.now(UTC)).astimezone(UTC)
     every_s = seconds_of(every, "every")
     folder = Path(out) if out else Path(tempfile.mkdtemp(prefix="warmstall-health-"))
-    paths = [Path(line) for line in case.splitlines() if line.strip()] or [sample_incident()]
+    if not run_folder:  # no command waits for this notebook, to say so when it fails
+        with suppress(OutputError):
+            ReportFolder(folder).note_begun(now)
+    named = [Path(line) for line in case.splitlines() if line.strip()] or [sample_incident()]
+    paths, missing = _present(named, ReportFolder(folder).cases)
     found = _read(paths, folder)
     # Of a server that writes no more, "until the end" would tell of its last good hour for ever: it must be asked for.
     end = _end_of(found, now) if until == "end" or not (case or until) else None
@@ -103,9 +113,25 @@ def prepare(
         from .objectives import read_objectives
 
         chosen = read_objectives(Path(objectives))
-    rows, told = history.read(folder / "history")
+    # Periods up to twice as long are compared, and they are found by their beginning.
+    since_at = covered.from_at - REACH - 2 * (covered.to_at - covered.from_at)
+    rows, told = history.read(folder / "history", _KINDS, since_at)
     target = Path(run_folder) if run_folder else ReportFolder(folder).report_at(covered.to_at)
-    return Prepared(found, covered, every_s, folder, target, rows, previous, chosen, tuple(told))
+    return Prepared(found, covered, every_s, folder, target, rows, previous, chosen, (*missing, *told))
+
+
+def _present(paths: list[Path], cases: Path) -> tuple[list[Path], list[str]]:
+    """The paths to read and, beside what --collect captured, a note on each that is not there.
+
+    The case of a watch that has not begun yet is no reason not to tell what was captured. Without a capture it is: a
+    log that was moved would be missed by nobody.
+    """
+    if not any(cases.absolute() in path.absolute().parents for path in paths):
+        return paths, []
+    missing = [path for path in paths if not path.exists()]
+    return [path for path in paths if path not in missing], [
+        f"{printable(str(path))} is not there: this report goes without it." for path in missing
+    ]
 
 
 def _read(paths: list[Path], folder: Path) -> Analysis:

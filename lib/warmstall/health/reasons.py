@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
+from ..parse.plain_text import printable
 from .records import Comparison, Exhaustion, ObjectiveResult, Reason, Status
 from .seen_causes import SeenCause
 from .signs import Signs
@@ -15,6 +16,7 @@ from .words import about, amount
 # which somebody is woken.
 PAGED_BURN_RATE = 14.4
 _CAUSES_OF_THE_AUDIT = ("setting_not_in_force", "memlock_limit", "nofile_limit")
+_LONGEST_GROUP = 120  # of its path
 # A look may fall into a restart. Two in a row do not.
 _LOOKS_TO_BE_SURE = 2
 
@@ -63,13 +65,9 @@ def by_memory(
 ) -> Iterator[Reason]:
     """Memory that falls; critical where the report after the next one would come too late."""
     falling = [(left_at(one, to_at), one) for one in memory if one.state == "falling"]
-    told = set()
-    # A host and the groups on it may all be falling: who has least time speaks for them.
     for left_s, one in sorted(falling, key=lambda pair: math.inf if pair[0] is None else pair[0]):
-        key = f"{one.what}:{one.host}"
-        if key in told:
-            continue
-        told.add(key)
+        # By the group too: its limit may be near on a machine that has enough, and the other way round.
+        key = ":".join(part for part in (one.what, one.host, one.group) if part)
         # What was not looked at in this period may have been put right since.
         is_old = one.at is None or one.at <= from_at
         late = left_s is not None and left_s <= 2 * every_s and not is_old
@@ -77,7 +75,9 @@ def by_memory(
 
 
 def _falling(one: Exhaustion, left_s: float | None, several: bool, is_old: bool) -> str:
-    what = f"{one.what}{f' of {one.host}' if several else ''}"
+    group = f" of the control group {printable(one.group)[:_LONGEST_GROUP]}" if one.group else ""
+    host = f" {'on' if group else 'of'} {one.host}" if several else ""
+    what = f"{one.what}{group}{host}"
     rest = f"{amount(one.available_bytes)} left" if one.available_bytes is not None else "how much is left is not known"
     if is_old:
         seen = f", at {one.at:%H:%M} UTC" if one.at else ""

@@ -81,11 +81,11 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Exhaustion:
-    """Where the memory (or swap) of one host is heading.
+    """Where the memory (or swap) of one host is heading; that of one of its control groups, where `group` names it.
 
     `per_hour_bytes` is the slope of what is available (negative: it goes); `left_s` is when it is gone at that pace,
     seconds after `at`, with its 95 % interval (None: not within it, or not known). `state`: falling, steady, cannot
-    tell.
+    tell. `models` were in memory at `at`, by what is known: looks of later reports are compared where they are again.
     """
 
     host: str
@@ -100,6 +100,8 @@ class Exhaustion:
     left_high_s: float | None
     looks: int
     sentence: str
+    models: tuple[str, ...] = ()
+    group: str = ""
 
 
 @dataclass(frozen=True)

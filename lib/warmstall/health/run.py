@@ -97,16 +97,42 @@ def report(wanted: Wanted, say: Progress = lambda _: None) -> Outcome:
     wanted.checked()
     folder = ReportFolder(wanted.folder)
     with folder.locked():
+        began = datetime.now(UTC)
+        with contextlib.suppress(OutputError):
+            folder.note_begun(began)
         try:
-            began = datetime.now(UTC)
-            run = folder.begin(began)
-            try:
-                error = _execute(wanted, folder, run, say)
-            except Exception as fault:
-                error = _told(fault)
-            return _concluded(wanted, folder, run, began, error, say)
-        except OSError as error:
-            raise OutputError(f"{wanted.folder}: cannot be written ({error.strerror or error}).") from error
+            outcome = _made(wanted, folder, began, say)
+        except Exception as fault:
+            return _fallen(wanted, folder, began, _told(fault))
+        with contextlib.suppress(OSError):  # what is too much now is removed after the next report
+            folder.prune()
+        return outcome
+
+
+def _made(wanted: Wanted, folder: ReportFolder, began: datetime, say: Progress) -> Outcome:
+    run = folder.begin(began)
+    try:
+        error = _execute(wanted, folder, run, say)
+    except Exception as fault:
+        error = _told(fault)
+    return _concluded(wanted, folder, run, began, error, say)
+
+
+def _fallen(wanted: Wanted, folder: ReportFolder, began: datetime, error: str) -> Outcome:
+    """Where not even the report's own folder can be kept, as on a full disk: who is told is told, then the verdict.
+
+    Raises OutputError where that cannot be written either; the last verdict stays, and grows stale.
+    """
+    with contextlib.suppress(OSError):
+        _put_latest(folder.path, None)
+    failed = _failed(wanted, folder, began, error)
+    return Outcome(conclude(folder.path, None, None, "", _settings(wanted)[0], error, failed), None)
+
+
+def _failed(wanted: Wanted, folder: ReportFolder, began: datetime, error: str, page: str = "") -> dict[str, Any]:
+    previous, every_s = read_verdict(folder.path), _every_s(wanted)
+    covered = period_asked(previous, began, every_s, wanted.since, None)
+    return failed_verdict(covered.from_at, began, error, previous, every_s, page)
 
 
 def _execute(wanted: Wanted, folder: ReportFolder, run: Path, say: Progress) -> str:
@@ -168,22 +194,21 @@ def _concluded(
     assessed = read_assessment(run)
     error = error or problem or ("" if assessed else "the notebook left no assessment")
     say("writing the page …")
-    page = _page(run, assessed, error)
+    page = None
+    try:
+        page = _page(run, assessed, error)
+    except Exception as fault:
+        error = error or f"the page was not written: {_told(fault)}"
     final = folder.finish(run, assessed.to_at if assessed else began)
     name = str((final / page.name).relative_to(folder.path)) if page else ""
-    failed = None
-    if not assessed:
-        previous = read_verdict(folder.path)
-        covered = period_asked(previous, began, _every_s(wanted), wanted.since, None)
-        failed = failed_verdict(covered.from_at, began, error, previous, _every_s(wanted), name)
+    failed = None if assessed else _failed(wanted, folder, began, error, name)
     _put_latest(folder.path, final / page.name if page else None)
     verdict = conclude(folder.path, assessed, final, name, settings, error, failed)
-    folder.prune()
     return Outcome(verdict, final / page.name if page else None)
 
 
-def _page(run: Path, assessed: HealthReport | None, error: str) -> Path | None:
-    """report.html of whatever the notebook came to; None where even that cannot be made."""
+def _page(run: Path, assessed: HealthReport | None, error: str) -> Path:
+    """report.html of whatever the notebook came to. Raises whatever hinders it."""
     import nbformat
 
     from ..report import html_page
@@ -194,10 +219,7 @@ def _page(run: Path, assessed: HealthReport | None, error: str) -> Path | None:
         nbformat.write(nbformat.v4.new_notebook(cells=[cell]), executed)  # type: ignore[no-untyped-call]
     hosts = ", ".join(assessed.hosts) if assessed else ""
     title = f"Health of {printable(hosts)}, {assessed.to_at:%Y-%m-%d %H:%M} UTC" if assessed else "Health report"
-    try:
-        html = html_page(executed, title, error)
-    except Exception:  # what is wrong is in `error` already, or the page is the least of it
-        return None
+    html = html_page(executed, title, error)
     with whole_file(page) as partial:
         partial.write_text(html, encoding="utf-8", newline="\n")
     return page
@@ -220,8 +242,8 @@ def _settings(wanted: Wanted) -> tuple[Any, str]:
 
     try:
         return read_settings(wanted.alerts), ""
-    except WarmstallError as error:
-        return None, f"nothing was sent: {error}"
+    except Exception as fault:
+        return None, f"nothing was sent: {_told(fault)}"
 
 
 def _every_s(wanted: Wanted) -> float:

@@ -68,6 +68,10 @@ _SEASONS = (
 )
 
 
+# How far before the beginning of a period its comparisons look.
+REACH = max(season.reach for season in _SEASONS) + _AROUND
+
+
 @dataclass(frozen=True)
 class _Past:
     """One SLI of one host in earlier periods: when each ended, in seconds before this one did, and what it was."""
@@ -88,7 +92,7 @@ def compared(history: pd.DataFrame, slis: Sequence[Sli], from_at: datetime, to_a
     """
     if history.empty:
         return [_compared(sli, _Past(*np.empty((4, 0)))) for sli in slis]
-    length, since = to_at - from_at, from_at - max(season.reach for season in _SEASONS) - _AROUND
+    length, since = to_at - from_at, from_at - REACH
     ends = history["report_to"]
     rows = history[(history["kind"] == "sli") & history["value"].notna() & (ends >= since) & (ends <= from_at + _SLACK)]
     # A quantile of five minutes and one of a day are no two looks at the same thing.

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 import pandas as pd
 
 from ..figures import Table, plain, table
-from .pictures import Sentence, label_of, value_text
+from .pictures import Sentence, label_of
 from .records import SEVERITY_ORDER, HealthReport
+from .words import measured_text, value_text, wall
 
 _MOST_ROWS = 40
 
@@ -28,19 +29,30 @@ def memory(report: HealthReport) -> Sentence:
 
 def residency(report: HealthReport) -> Table:
     """How long each model was in memory, and how often it was loaded."""
-    return _table({"model": one.get("model"), **one} for one in report.residency)
+    rows = []
+    for one in report.residency:
+        share, load_s = one.get("in_memory_share"), one.get("load_s")
+        rows.append({
+            "model": one.get("model"), "host": one.get("host"),
+            "in memory": f"{100 * share:.0f} %" if isinstance(share, float) else "not known",
+            "loads": one.get("loads"), "failed": one.get("failed_loads"), "again": one.get("reloads"),
+            "put out": one.get("evictions"), "a load took": wall(load_s) if isinstance(load_s, float) else "",
+            "context": one.get("context") or "", "seen by": one.get("seen_by", ""),
+        })  # fmt: skip
+    return _table(rows)
 
 
 def objectives(report: HealthReport) -> Table:
     """Each objective: what was measured, whether it was met, and what it cost of the budget."""
-    units = {one.name: one.unit for one in report.slis}
+    slis = {one.name: one for one in report.slis if not one.host}
     rows = []
     for one in report.objectives:
-        unit = units.get(one.objective.sli, "")
+        sli = slis.get(one.objective.sli)
+        unit = sli.unit if sli else ""
         rows.append({
             "objective": f"{label_of(one.objective.sli)}: {one.objective.direction} "
                          f"{value_text(one.objective.target, unit)}",
-            "measured": _value(one.value, unit), "judged": one.judged,
+            "measured": measured_text(sli) if sli and one.value is not None else "not measured", "judged": one.judged,
             "bad": "" if one.bad is None else f"{one.bad:,} of {one.of:,}",
             "burn": "" if one.burn_rate is None else f"{one.burn_rate:.2g} ×",
             "spent": "" if one.budget_spent is None else f"{one.budget_spent:.0%}",
@@ -60,8 +72,9 @@ def levels(report: HealthReport) -> Table:
             band = f"{value_text(beside.low, one.unit)} to {value_text(beside.high, one.unit)}"
         rows.append({
             "level": label_of(one.name), **({"host": one.host or "all"} if several else {}),
-            "value": _value(one.value, one.unit), "of": one.of or "",
-            "usual": band or (beside.why if beside else ""), "remark": one.why or (beside.sentence if beside else ""),
+            "value": measured_text(one), "of": one.of or "",
+            "usual": band or (beside.why if beside and one.value is not None else ""),
+            "remark": one.why or (beside.sentence if beside else ""),
         })  # fmt: skip
     return _table(rows)
 
@@ -84,10 +97,6 @@ def drift(report: HealthReport) -> Sentence:
 def not_observed(report: HealthReport) -> Sentence:
     """What could not be seen, and what a reader has to know of the period."""
     return _sentences((*report.notes, *report.not_observed), "Nothing is missing.")
-
-
-def _value(value: float | None, unit: str) -> str:
-    return "not measured" if value is None else value_text(value, unit)
 
 
 def _table(rows: Iterable[Mapping[str, object]]) -> Table:

@@ -14,7 +14,7 @@ from .reasons import left_at
 from .records import SEVERITY_ORDER, Comparison, Exhaustion, Number, ObjectiveResult, Reason, Sli, Status
 from .seen_causes import FAILS_REQUESTS, SeenCause
 from .slis import SLIS
-from .words import about, amount, listed, shortened, wall
+from .words import about, amount, continued, listed, shortened, wall
 from .words import sentence as sentence_of
 
 # Beyond two clauses nobody listens; the page has the rest.
@@ -109,7 +109,8 @@ def _clause(told: Told, reason: Reason) -> str:
     if kind == "objective" and result and result.judged == "missed":
         wanted = f"{result.objective.direction} {_value(what, result.objective.target)}"
         return f"{SLIS[what].label.lower()}: {_value(what, result.value)} (objective: {wanted})"
-    return shortened(_MOMENT.sub(r"\1 UTC", _INTERVAL.sub("", reason.sentence)))
+    name, colon, told = _MOMENT.sub(r"\1 UTC", _INTERVAL.sub("", reason.sentence)).partition(": ")
+    return shortened(continued(name) + colon + continued(told))
 
 
 def _value(sli: str, value: float | None) -> str:
@@ -177,7 +178,9 @@ def _third(told: Told) -> Number:
         text = amount(one.available_bytes) if one.available_bytes is not None else "falling"
         if one.at and one.at <= told.from_at:
             return Number(f"{one.what} left", f"{text} at {one.at:%H:%M} UTC")
-        return Number(f"{one.what} left", f"{text}, gone in {about(left_s)}" if left_s and left_s > 0 else text)
+        if left_s is not None and left_s <= 0 and one.at:
+            return Number(f"{one.what} left", f"{text} at {one.at:%H:%M} UTC")
+        return Number(f"{one.what} left", f"{text}, gone in {about(left_s)}" if left_s else text)
     known = [(one.available_bytes, one.total_bytes or one.available_bytes, one.state)
              for one in told.memory if one.what == "memory" and one.available_bytes is not None]  # fmt: skip
     if known:
@@ -185,5 +188,6 @@ def _third(told: Told) -> Number:
         return Number("memory left", f"{amount(left)} of {amount(total)}{', steady' * (state == 'steady')}")
     stalls = told.sli("warm_stall_rate")
     if stalls and stalls.count is not None and stalls.of:
-        return Number("warm stalls", f"{stalls.count:,} of {stalls.of:,}")
+        unknown = stalls.why.split(":")[0] if "cannot be told" in stalls.why else ""
+        return Number("warm stalls", f"{stalls.count:,} of {stalls.of:,}{f', {unknown}' if unknown else ''}")
     return Number("memory left", "not observed")

@@ -19,11 +19,16 @@ _BLIND = (
     "Memory was not looked at in this period, so its end would come unseen. Collect: warmstall report --collect, or "
     "warmstall watch CASE."
 )
+_NONE_ENDED = (
+    "No inference request ended in this period, and one that hangs leaves no line until it ends: the server's log "
+    "does not tell whether there was none.{seen} Collect: the clients' own records (trials)."
+)
 
 
 def unobserved(period: Analysis, from_at: datetime, slis: Sequence[Sli]) -> list[str]:
     """Sentences, the most pressing first."""
     items = [_BLIND] if _blind(period, from_at) else []
+    items += _hanging(period, from_at)
     items += cannot_tell(period)
     unmeasured: dict[str, list[str]] = {}
     for one in slis:
@@ -36,6 +41,16 @@ def unobserved(period: Analysis, from_at: datetime, slis: Sequence[Sli]) -> list
         count = row.decides.count(",") + 1
         items.append(f"{count} cause{'s' * (count != 1)} could not be judged ({row.decides}). Collect: {row.collect}.")
     return list(dict.fromkeys(printable(item) for item in items))
+
+
+def _hanging(period: Analysis, from_at: datetime) -> list[str]:
+    """What a quiet log may hide: a request has its line when it ends, so that those which hang look like none."""
+    if period.requests()["inference"].any():
+        return []
+    query = 'SELECT max("at") AS "at" FROM slots WHERE processing AND "at" > $after'
+    busy_at = period.case.sql(query, after=from_at.replace(tzinfo=None))["at"][0]
+    seen = "" if busy_at is None or busy_at != busy_at else f" At {busy_at:%H:%M:%S} UTC a slot was at work."
+    return [_NONE_ENDED.format(seen=seen)]
 
 
 def _blind(period: Analysis, from_at: datetime) -> bool:
