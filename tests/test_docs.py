@@ -55,6 +55,9 @@ ELSEWHERE = {
     ".venv/bin/warmstall lnav-format --install": "writes into the reader's home; test_lnav.py",
     "cp data/alerts.toml alerts.toml": "health/test_delivery.py reads the example, with all that is commented out",
     "export WARMSTALL_ALERT_URL='mailtos://me:app-password@mail.example.org?to=ops@example.org'": "is the shell's own",
+    ".venv/bin/warmstall report --collect": "collects from this machine; schedule/test_docs.py",
+    ".venv/bin/warmstall report --serve-metrics 9464 --out warmstall-health": "is a server; health/test_run.py",
+    ".venv/bin/warmstall report --check-freshness": "fails where no report was; test_freshness.py",
     ".venv/bin/warmstall report --collect --alerts alerts.toml": "collects, and sends; health/test_sending.py",
     ".venv/bin/warmstall report --check-freshness --out warmstall-health --alerts alerts.toml": "test_freshness.py",
 }

@@ -356,7 +356,8 @@ def main() -> None:
         # Usage errors of the command line carry their own text and code.
         if hasattr(error, "show") and hasattr(error, "exit_code"):
             error.show()
-            command = getattr(getattr(error, "ctx", None), "info_name", "")
+            # An option without its value has no context.
+            command = getattr(getattr(error, "ctx", None), "info_name", "") or next(iter(sys.argv[1:]), "")
             sys.exit(_USAGE_ERRORS.get(command, error.exit_code))
         raise
 

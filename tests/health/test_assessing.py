@@ -100,6 +100,14 @@ def test_a_stall_that_failed_nothing_is_critical_where_samples_prove_it(stall):
     )
 
 
+def test_the_sentence_goes_on_after_a_colon_and_ends_where_a_claim_does():
+    """A cause's own sentence is part of it: no capital in the middle, and no words cut off."""
+    found = analyze(INCIDENTS / "cpu-by-rocm-mismatch")
+    assert "; likely ROCm mismatch: the search for GPUs failed" in hour_to(found, found.newest_at).sentence
+    found = analyze(INCIDENTS / "reloads-two-models")
+    assert hour_to(found, found.newest_at).sentence.endswith("before its keep_alive had run out: big 4×, mid 4×.")
+
+
 def test_what_is_beside_the_failures_is_not_told_as_their_cause():
     """Retrieval one after the other makes questions slow; it lets no request be given up."""
     found = analyze(INCIDENTS / "silent-hangs-memlock")
@@ -163,8 +171,9 @@ def test_what_still_holds_from_before_is_no_sign_of_life(tmp_path):
 def test_an_idle_hour_says_that_requests_that_hang_leave_no_line(tmp_path, busy):
     written(tmp_path, "box/server.log", LOG)
     at = AT.strftime("%Y-%m-%dT%H:%M:%SZ")
-    rows = {"slots": [{"slot": 0, "processing": busy}], "resident_models": [{"model": "llama3.1:8b"}]}
-    written(tmp_path, "box/samples-0001.jsonl", json.dumps({"at": at, "rows": rows}) + "\n")
+    body = [{"id": 0, "n_ctx": 4096, "is_processing": busy}]
+    look = {"at": at, "endpoint": "http://127.0.0.1:40001/slots", "status": 200, "body": body}
+    written(tmp_path, "box/slots.jsonl", json.dumps(look) + "\n")
     report = hour_to(analyze(tmp_path), AT + timedelta(minutes=1))
     (told,) = (text for text in report.not_observed if "one that hangs leaves no line" in text)
     assert ("At 12:00:00 UTC a slot was at work" in told) == busy

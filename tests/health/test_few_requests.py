@@ -5,6 +5,7 @@ Judged by `assess`, kept by `conclude`, read again by `prepare`: as the hours of
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,12 +13,15 @@ import pytest
 
 from health.calls import case
 from hypotheses.example import NOON, ServerLog
+from warmstall.errors import InputError
+from warmstall.health import history
 from warmstall.health.conclusion import conclude, read_verdict
 from warmstall.health.history import read
 from warmstall.health.preparing import prepare
 from warmstall.health.records import HealthReport
 
 HOURS = 5
+MONTH, YEAR = timedelta(days=30), timedelta(days=365)
 
 
 def served(failing: bool) -> ServerLog:
@@ -85,3 +89,31 @@ def busy() -> ServerLog:
     for number in range(HOURS * 360):
         log.request(10 + 10 * number, 2.0, 200, "/api/generate")
     return log
+
+
+def test_what_no_part_of_a_report_looks_at_again_is_not_read(tmp_path: Path) -> None:
+    """A history of years is not read through by each report: only its kinds and times that are compared."""
+    case(tmp_path / "case", served(failing=False))
+    old = reported(tmp_path / "out", 0, tmp_path / "case")
+    history.append(tmp_path / "out" / "history", replace(old, from_at=old.from_at - YEAR, to_at=old.to_at - YEAR))
+    near = replace(old, from_at=old.from_at - MONTH, to_at=old.to_at - MONTH)
+    history.append(tmp_path / "out" / "history", near)
+    now = NOON + timedelta(hours=2)
+    prepared = prepare(str(tmp_path / "case"), str(tmp_path / "out"), run_folder=str(tmp_path), now=now)
+    assert set(prepared.history["report_from"]) == {old.from_at, near.from_at}
+    assert set(prepared.history["kind"]) <= {"sli", "objective", "memory"}
+
+
+def test_a_watch_that_has_not_begun_is_noted_beside_what_was_collected(tmp_path: Path) -> None:
+    """And without a collection it is an error: of a log that was moved nobody would hear."""
+    collected = tmp_path / "out" / "cases" / "2026-03-14T130000Z"
+    case(collected, served(failing=False))
+    watch = tmp_path / "out" / "watch"
+    at = NOON + timedelta(hours=1)
+    paths = f"{watch}\n{collected}"
+    prepared = prepare(paths, str(tmp_path / "out"), until=at.isoformat(), run_folder=str(tmp_path / "run"), now=at)
+    report = prepared.assessed()
+    assert report.status == "healthy"
+    assert any(str(watch) in note and "goes without it" in note for note in report.notes)
+    with pytest.raises(InputError, match="there is no such file or folder"):
+        prepare(str(watch), str(tmp_path / "out"), run_folder=str(tmp_path / "run"), now=at)

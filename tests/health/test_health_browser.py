@@ -10,6 +10,8 @@ import pytest
 
 from browser import page_of
 from health.made_report import everything, made_report, page_of_outputs
+from warmstall.health import tables
+from warmstall.health.records import Reason, Sli
 
 WORDS = {
     "healthy": (26, 107, 60),
@@ -76,6 +78,44 @@ def test_the_colour_is_that_of_the_status_and_can_be_read(tmp_path: Path) -> Non
             assert numbers_of(ground) == WORDS[status]
             assert contrast(numbers_of(ground), numbers_of(ink)) >= 4.5
             assert head.locator(".status").inner_text() == status.upper()
+
+
+@pytest.mark.parametrize(
+    ("status", "sentence", "word", "shown"),
+    [
+        ("critical", "Critical: memory will be gone.", "CRITICAL", "Memory will be gone."),
+        ("healthy", "Healthy again: 40 requests, all answered.", "HEALTHY AGAIN", "40 requests, all answered."),
+        ("could not tell", "Could not tell: nothing shows it.", "COULD NOT TELL", "Nothing shows it."),
+        ("degraded", "Wall time: too long.", "DEGRADED", "Wall time: too long."),
+    ],
+)  # fmt: skip
+def test_the_word_for_the_status_stands_there_once(
+    tmp_path: Path, status: str, sentence: str, word: str, shown: str
+) -> None:
+    made = replace(made_report(), status=status, sentence=sentence)
+    with page_of(page_of_outputs(tmp_path, everything(made)[:1]), 360) as page:
+        assert page.locator("header.outcome .status").inner_text() == word
+        assert page.locator("header.outcome h1").inner_text() == shown
+
+
+def test_the_axis_of_a_rate_has_whole_percents_even_of_nothing(tmp_path: Path) -> None:
+    """0 % at every hour is a line at the foot of 0 to 1 %; and that some could not be told is said beside it."""
+    stalls = Sli("warm_stall_rate", "", 0.0, "share", 0, 985, "71 more cannot be told: their client left")
+    answered = Sli("availability", "", 0.9328, "share", 985, 1056)
+    made = replace(made_report(), slis=(answered, stalls), comparisons=())
+    with page_of(page_of_outputs(tmp_path, everything(made)[:2]), 360) as page:
+        page.wait_for_selector("html[data-figures-drawn='1']", state="attached")
+        ticks = [page.locator(f".figure .{axis}tick text").all_text_contents() for axis in ("y", "y2")]
+        assert ticks == [["95 %", "100 %"], ["0 %", "1 %"]]
+        told = page.locator(".figure .annotation-text").all_text_contents()
+        assert any("0 %; 71 more cannot be told" in text for text in told)
+
+
+def test_sentences_of_a_table_are_as_wide_as_a_phone(tmp_path: Path) -> None:
+    reason = Reason("memory:box", "critical", "A sentence of a cause that is rather long. " * 8)
+    made = replace(made_report(), reasons=(reason,))
+    with page_of(page_of_outputs(tmp_path, [("Reasons", tables.why(made))]), 360) as page:
+        assert page.locator("td").first.bounding_box()["width"] <= 360 * 0.75
 
 
 def numbers_of(colour: str) -> tuple[int, ...]:

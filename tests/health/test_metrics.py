@@ -37,7 +37,7 @@ VERDICT: dict[str, Any] = {
     ],
     "memory": [
         {"host": "box", "what": "memory", "state": "falling", "left_s": 2400.0, "available_bytes": 3e9},
-        {"host": "box", "what": "memory", "group": "/ollama", "state": "falling", "left_s": 60.0, "available_bytes": 1e9},
+        {"host": "box", "what": "memory", "group": "/ollama", "state": "falling", "left_s": 60.0},
         {"host": "box", "what": "swap", "state": "steady", "left_s": 9e9, "available_bytes": 0},
     ],
     "causes": [
@@ -79,7 +79,7 @@ def test_both_formats_read_back_what_the_verdict_says(tmp_path: Path) -> None:
     assert of("error_budget_burn_rate", target="0.99", **objective) == 2.5
     assert of("memory_exhaustion_seconds", host="box", what="memory", group="") == 2400
     assert of("memory_exhaustion_seconds", host="box", what="memory", group="/ollama") == 60
-    assert of("memory_available_bytes", host="box", what="swap") == 0
+    assert of("memory_available_bytes", host="box", what="swap", group="") == 0
     assert of("cause", id="warm_stall", state="confirmed", severity="critical") == 1
     assert of("delivery_failed_channels") == 1
 

@@ -309,6 +309,6 @@ def test_every_objective_of_calls_allows_a_share_of_them() -> None:
 
 def test_a_period_that_overlaps_an_earlier_one_counts_once() -> None:
     """A report begun anew, half an hour after the last one: what both tell of is told by this one."""
-    past = history([(0.5, 1, 3), (1, 0, 3)])
+    past = history([(0.5, 1, 3), (1.5, 1, 3)])
     assert judged(AVAILABLE, answers(2, 1), past).judged == "not sure"
     assert judged(AVAILABLE, answers(2, 1), history([(1, 1, 3), (2, 1, 3)])).judged == "missed"

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import signal
 import subprocess
 import sys
+import urllib.request
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import nbformat
 import pytest
+import typer
 
 from conftest import INCIDENTS, ROOT
 from health.made_report import made_report
+from warmstall import health_commands
 from warmstall import report as page_maker
-from warmstall.errors import InputError
+from warmstall.errors import InputError, OutputError
 from warmstall.health import folder as folders
 from warmstall.health.asked import period_asked, seconds_of
 from warmstall.health.conclusion import conclude, read_verdict, save
 from warmstall.health.folder import Held, ReportFolder
+from warmstall.health.freshness import check
 from warmstall.health.run import Wanted, report
 
 LOG = str(INCIDENTS / "queue-one-slot")
@@ -182,6 +189,129 @@ def test_alerts_that_cannot_be_read_are_no_healthy_report(tmp_path: Path, monkey
     outcome = report(Wanted((LOG,), folder=tmp_path / "out", alerts=tmp_path / "alerts.toml"))
     assert outcome.exit_code == 3
     assert outcome.verdict["error"].startswith("nothing was sent")
+
+
+def test_objectives_that_cannot_be_read_are_a_verdict_that_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Real notebook: its metrics say that the report failed, and the channel is told so."""
+    (tmp_path / "objectives.toml").write_text("[[objectives]]\nmetric = 'speed'")
+    (tmp_path / "alerts.toml").write_text(
+        "metrics_file = 'health.prom'\n[[channels]]\nname = 'ops'\nurl_variable = 'WARMSTALL_TEST_IS_NOT_SET'"
+    )
+    wanted = Wanted(
+        (LOG,), folder=tmp_path / "out", objectives=tmp_path / "objectives.toml", alerts=tmp_path / "alerts.toml"
+    )
+    outcome = report(wanted)
+    assert outcome.exit_code == 3
+    assert "metric" in outcome.verdict["error"]
+    assert outcome.verdict["delivery"]["failed"][0]["keys"] == ["report:error"]
+    assert 'warmstall_report_status{status="could not tell"} 1.0' in (tmp_path / "out" / "health.prom").read_text()
+    assert "The newest report failed" in check(tmp_path / "out", datetime.now(UTC)).sentence
+
+
+def test_alerts_that_cannot_be_read_are_said_where_the_command_was_called(tmp_path: Path) -> None:
+    done = command("report", str(tmp_path / "gone.log"), "--out", str(tmp_path), "--alerts", str(tmp_path / "no.toml"))
+    assert done.returncode == 3
+    assert "gone.log" in done.stderr
+    assert "nothing was sent" in done.stderr
+    assert "no.toml: cannot be read" in done.stderr
+
+
+def full(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    "what",
+    ["folder.ReportFolder.begin", "folder.ReportFolder.finish", "run._page", "run._put_latest", "run._execute",
+     "history._write", "run.read_assessment", "folder.ReportFolder.note_begun"],
+)  # fmt: skip
+def test_whatever_fails_leaves_the_verdict_of_this_report(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stub(monkeypatch)
+    save_verdict_of_an_hour_ago(tmp_path)
+    before = read_verdict(tmp_path)
+    monkeypatch.setattr(f"warmstall.health.{what}", full)
+    outcome = report(Wanted((LOG,), folder=tmp_path))
+    verdict = read_verdict(tmp_path)
+    assert verdict == outcome.verdict
+    assert verdict["to"] != before["to"]
+    if what in ("history._write", "folder.ReportFolder.note_begun"):  # the report itself is whole
+        assert (outcome.exit_code, verdict["error"]) == (1, "")
+        return
+    assert outcome.exit_code == 3
+    assert "No space left on device" in verdict["error"]
+    assert period_asked(verdict, datetime.now(UTC), 3600, "", None).from_at == datetime.fromisoformat(before["to"])
+    assert not (tmp_path / "latest.html").exists() or "incomplete" in (tmp_path / "latest.html").read_text()
+
+
+def test_a_disk_that_is_full_keeps_the_last_verdict_and_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing can be written, not even a verdict: exit code 3, and the channel is told by what needs no disk."""
+    stub(monkeypatch)
+    save_verdict_of_an_hour_ago(tmp_path)
+    before = (tmp_path / "verdict.json").read_bytes()
+    told: list[Mapping[str, object]] = []
+    monkeypatch.setattr("warmstall.health.delivery.deliver", lambda verdict, *_: told.append(verdict) or {})
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OutputError, match="cannot be written"):
+        report(Wanted((LOG,), folder=tmp_path))
+    assert (tmp_path / "verdict.json").read_bytes() == before
+    assert [one["key"] for one in told[-1]["reasons"]] == ["report:error"]
+
+
+def test_what_cannot_be_removed_afterwards_takes_no_verdict_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stub(monkeypatch)
+    monkeypatch.setattr(ReportFolder, "prune", full)
+    assert report(Wanted((LOG,), folder=tmp_path)).verdict["error"] == ""
+
+
+@pytest.mark.parametrize("fault", [ValueError("odd"), OSError(5, "Input/output error"), RecursionError("deep")])
+def test_no_fault_of_ours_looks_like_a_degraded_server(
+    fault: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A traceback ends with 1."""
+
+    def fail(*_: object) -> None:
+        raise fault
+
+    monkeypatch.setattr("warmstall.health.run.report", fail)
+    with pytest.raises(typer.Exit) as ended:
+        health_commands.report([LOG], out=tmp_path)
+    assert ended.value.exit_code == 3
+    assert capsys.readouterr().err.startswith("warmstall: ")
+
+
+def test_a_wrong_option_never_looks_critical() -> None:
+    words = [sys.executable, "-W", "ignore", "-m", "warmstall.cli", "report"]
+    for wrong in (["--bogus"], ["--out"], ["--serve-metrics", "x"]):
+        assert subprocess.run([*words, *wrong], capture_output=True, timeout=60, check=False).returncode == 3, wrong
+
+
+def test_metrics_are_served_until_ctrl_c(tmp_path: Path) -> None:
+    conclude(tmp_path, made_report())
+    words = [sys.executable, "-W", "ignore", "-m", "warmstall.cli", "report", "--serve-metrics", "0"]
+    words += ["--out", str(tmp_path)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        address = child.stdout.readline().split()[0]
+        assert address.startswith("http://127.0.0.1:")
+        text = urllib.request.urlopen(address, timeout=30).read().decode()
+        child.send_signal(signal.SIGINT)
+        assert (child.wait(30), child.stderr.read()) == (0, "")
+    assert 'warmstall_report_status{status="critical"} 1.0' in text
+
+
+@pytest.mark.parametrize(
+    "words", [["--every", "99999999d"], ["--since", "40000d"], ["--until", "0001-01-01T00:00:00+01:00"]]
+)
+def test_times_that_nobody_means_are_refused(words: list[str], tmp_path: Path) -> None:
+    done = command("report", LOG, *words, "--out", str(tmp_path / "new"))
+    assert done.returncode == 3
+    assert "expected" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_room_stays_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ kill, finds a report twice and counts it once. A file that cannot be read is lef
 | --- | --- | --- | --- | --- |
 | sli | the SLI's | its value, in its unit | as measured | why there is no value |
 | objective | the SLI's | the SLI's value | bad requests of all | the target: `at most 30` |
-| memory | memory, swap, `memory|group` | bytes available | -, bytes in all | when that was looked at, and the models in memory then |
+| memory | memory, swap, `memory|group` | bytes available | -, bytes in all | when it was looked at; the models |
 | cause | the hypothesis | - | - | its state |
 | configuration | `kind|name` | - | - | the value |
 | status | the report's status | its exit code | - | its sentence |

@@ -211,7 +211,7 @@ def _verdict(counts: _Counts, allowed: float, past: _Past, least: bool) -> tuple
     every = of + unknown
     # What cannot be told may all have been good, or all bad.
     if _beyond(bad, every, allowed):
-        return "missed", f"by chance p = {chance(bad, every, allowed):.2g}"
+        return "missed", f"by chance {_chance_text(bad, every, allowed)}"
     if bad <= allowed * of + _ROUNDED:
         if least:
             return "not sure", "there may be more that nothing shows"
@@ -223,7 +223,7 @@ def _verdict(counts: _Counts, allowed: float, past: _Past, least: bool) -> tuple
         if _beyond(all_bad, all_of + unknown, allowed) and all_bad >= fastest * allowed * all_of:
             hours = span.total_seconds() / 3600
             return "missed", f"in the last {hours:.0f} hours {all_bad:,} of {all_of:,}, which chance does not explain"
-    return "not sure", f"as many may come by chance (p = {chance(bad, every, allowed):.2g})"
+    return "not sure", f"as many may come by chance ({_chance_text(bad, every, allowed)})"
 
 
 def _beyond(bad: int, of: int, allowed: float) -> bool:
@@ -232,6 +232,12 @@ def _beyond(bad: int, of: int, allowed: float) -> bool:
     Wilson's interval is short where few are counted and fewer allowed: so the chance itself must be rare.
     """
     return bad >= _FEWEST_BAD and wilson(bad, of)[0] > allowed and chance(bad, of, allowed) < _CHANCE
+
+
+def _chance_text(bad: int, of: int, share: float) -> str:
+    """A chance as readers know it; how much smaller than one in ten thousand it is tells nobody anything."""
+    p = chance(bad, of, share)
+    return f"p = {p:.2g}" if p >= 1e-4 else "p < 0.0001"
 
 
 def chance(bad: int, of: int, share: float) -> float:
@@ -285,7 +291,7 @@ def _sentence(
         shown = f" {100 * value:.4g} %," if kind.is_rate else f" {value:.3g} {kind.unit},"
     told = (
         f"{kind.label}:{shown} {wanted} is wanted; {counts.bad:,} of {counts.of:,} {bad} ({percent}, "
-        f"{100 * allowed:.3g} % are allowed)"
+        f"{100 * allowed:.3g} % is allowed)"
     )
     if burn is not None and burn > 1:
         told += f", {burn:.3g} times the budget"

@@ -82,8 +82,9 @@ def trends(report: HealthReport, history: pd.DataFrame) -> go.Figure | Sentence:
 
 def memory(report: HealthReport, looks: Iterable[Looks]) -> go.Figure | Sentence:
     """What is left of each host's memory and swap, and where a fall leads: the line, and its 95 % interval as a fan."""
-    known = {(one.host, one.what): one for one in report.memory}
-    shown = [(one, known[one.host, one.what]) for one in looks if len(one.at_s) and (one.host, one.what) in known]
+    known = {(one.host, one.what, one.group): one for one in report.memory}
+    found = [(one, known.get((one.host, one.what, one.group))) for one in looks if len(one.at_s)]
+    shown = [(seen, judged) for seen, judged in found if judged]
     if not shown:
         return Sentence("Nothing in this period shows how much memory was left.")
     figure = _panels(len(shown), _MEMORY_PX)
@@ -100,8 +101,8 @@ def memory(report: HealthReport, looks: Iterable[Looks]) -> go.Figure | Sentence
         if judged.state == "falling" and judged.left_s is not None and judged.at is not None:
             begins = pd.Timestamp(judged.at), float(judged.available_bytes or last)
             _project(figure, row, *begins, judged.left_s, judged.left_low_s, judged.left_high_s)
-        of = " ".join(part for part in (judged.what, seen.group) if part)
-        _name_panel(figure, row, f"<b>{escaped(of)} of {escaped(seen.host)}</b><br>{amount(last)} left, {judged.state}")
+        of = f"{judged.what} of {f'{shortened(seen.group, 30)} on ' if seen.group else ''}{seen.host}"
+        _name_panel(figure, row, f"<b>{escaped(of)}</b><br>{amount(last)} left, {judged.state}")
         highest = max(float(kept_bytes.max(initial=0.0)), seen.total) / _GIB
         figure.update_yaxes(range=[0, highest * 1.05 or 1], nticks=4, ticksuffix=" GiB", row=row, col=1)
     return _finished(figure, len(shown), _MEMORY_PX)

@@ -83,7 +83,7 @@ class Prepared:
         settings = read_settings(Path(alerts)) if alerts else None
         with ReportFolder(self.folder).locked():
             verdict = conclude(self.folder, report, self.run_folder, "", settings)
-        return f"{verdict['status']}: {verdict['sentence']}"
+        return str(verdict["sentence"])
 
 
 def prepare(

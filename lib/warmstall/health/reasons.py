@@ -10,7 +10,7 @@ from ..parse.plain_text import printable
 from .records import Comparison, Exhaustion, ObjectiveResult, Reason, Status
 from .seen_causes import SeenCause
 from .signs import Signs
-from .words import about, amount
+from .words import about, amount, continued
 
 # At 14.4 times the pace allowed, two percent of thirty days' budget are gone in one hour: the SRE workbook's pace at
 # which somebody is woken.
@@ -104,7 +104,7 @@ def by_causes(seen: Iterable[SeenCause], failing: bool) -> Iterator[Reason]:
             sure = "" if one.cause.state == "confirmed" else "likely "
             for host in one.hosts:
                 yield Reason(f"cause:{one.cause.id}:{host}", status, f"{sure}{one.judgement.page.name}: "
-                             f"{one.cause.sentence.rstrip('.')}")  # fmt: skip
+                             f"{continued(one.cause.sentence)}")  # fmt: skip
 
 
 def status_of_cause(state: str, severity: str, failing: bool) -> Status:

@@ -69,7 +69,8 @@ def _row(
 def _share(stays: pd.DataFrame, from_at: datetime, to_at: datetime) -> float:
     """The share of the period in which one of the spans lay; they may overlap."""
     begin, end = pd.Timestamp(from_at), pd.Timestamp(to_at)
-    spans = zip(stays["loaded_at"], stays["unloaded_at"].fillna(end), strict=True)
+    unloaded_at = stays["unloaded_at"].astype("datetime64[us, UTC]")  # looks tell seconds, and `end` may be finer
+    spans = zip(stays["loaded_at"], unloaded_at.fillna(end), strict=True)
     total, until = pd.Timedelta(0), begin
     for first, last in sorted((max(first, begin), min(last, end)) for first, last in spans):
         if last > max(first, until):

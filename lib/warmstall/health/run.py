@@ -98,7 +98,7 @@ def report(wanted: Wanted, say: Progress = lambda _: None) -> Outcome:
     folder = ReportFolder(wanted.folder)
     with folder.locked():
         began = datetime.now(UTC)
-        with contextlib.suppress(OutputError):
+        with contextlib.suppress(OSError, OutputError):
             folder.note_begun(began)
         try:
             outcome = _made(wanted, folder, began, say)
@@ -192,7 +192,7 @@ def _concluded(
     """Page, history, delivery; the verdict last."""
     settings, problem = _settings(wanted)
     assessed = read_assessment(run)
-    error = error or problem or ("" if assessed else "the notebook left no assessment")
+    error = "; ".join(filter(None, (error, problem))) or ("" if assessed else "the notebook left no assessment")
     say("writing the page …")
     page = None
     try:

@@ -55,7 +55,7 @@ def objectives(report: HealthReport) -> Table:
             "measured": measured_text(sli) if sli and one.value is not None else "not measured", "judged": one.judged,
             "bad": "" if one.bad is None else f"{one.bad:,} of {one.of:,}",
             "burn": "" if one.burn_rate is None else f"{one.burn_rate:.2g} ×",
-            "spent": "" if one.budget_spent is None else f"{one.budget_spent:.0%}",
+            "spent": "" if one.budget_spent is None else f"{100 * one.budget_spent:.0f} %",
         })  # fmt: skip
     return _table(rows)
 

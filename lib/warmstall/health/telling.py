@@ -109,8 +109,8 @@ def _clause(told: Told, reason: Reason) -> str:
     if kind == "objective" and result and result.judged == "missed":
         wanted = f"{result.objective.direction} {_value(what, result.objective.target)}"
         return f"{SLIS[what].label.lower()}: {_value(what, result.value)} (objective: {wanted})"
-    name, colon, told = _MOMENT.sub(r"\1 UTC", _INTERVAL.sub("", reason.sentence)).partition(": ")
-    return shortened(continued(name) + colon + continued(told))
+    name, colon, claim = _MOMENT.sub(r"\1 UTC", _INTERVAL.sub("", reason.sentence)).partition(": ")
+    return shortened(continued(name) + colon + continued(claim))
 
 
 def _value(sli: str, value: float | None) -> str:
@@ -176,11 +176,11 @@ def _third(told: Told) -> Number:
         one = min(falling, key=lambda one: one.left_s if one.left_s is not None else math.inf)
         left_s = left_at(one, told.to_at)
         text = amount(one.available_bytes) if one.available_bytes is not None else "falling"
-        if one.at and one.at <= told.from_at:
-            return Number(f"{one.what} left", f"{text} at {one.at:%H:%M} UTC")
-        if left_s is not None and left_s <= 0 and one.at:
-            return Number(f"{one.what} left", f"{text} at {one.at:%H:%M} UTC")
-        return Number(f"{one.what} left", f"{text}, gone in {about(left_s)}" if left_s else text)
+        label = f"{one.what} of {printable(one.group)} left" if one.group else f"{one.what} left"
+        # What was looked at before this period, or should be gone by now, was so much then.
+        if one.at and (one.at <= told.from_at or (left_s is not None and left_s <= 0)):
+            return Number(label, f"{text} at {one.at:%H:%M} UTC")
+        return Number(label, f"{text}, gone in {about(left_s)}" if left_s else text)
     known = [(one.available_bytes, one.total_bytes or one.available_bytes, one.state)
              for one in told.memory if one.what == "memory" and one.available_bytes is not None]  # fmt: skip
     if known:

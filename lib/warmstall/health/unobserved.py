@@ -11,6 +11,7 @@ from ..causes import to_collect
 from ..hypotheses import judge
 from ..parse.plain_text import printable
 from .records import Sli
+from .slis import SLIS
 from .words import sentence
 
 # The orders that decide most causes; the rest is in the postmortem of the same evidence.
@@ -33,7 +34,7 @@ def unobserved(period: Analysis, from_at: datetime, slis: Sequence[Sli]) -> list
     unmeasured: dict[str, list[str]] = {}
     for one in slis:
         if one.value is None and one.why and not one.host:
-            unmeasured.setdefault(one.why, []).append(one.name)
+            unmeasured.setdefault(one.why, []).append(SLIS[one.name].label)
     for why, names in unmeasured.items():
         items.append(f"Not measured: {', '.join(names)}. {sentence(why)}")
     orders = to_collect(judge(period))
