@@ -1,4 +1,4 @@
-"""Kills a report at each of its file operations, and looks at what each leaves: `killed_runs.py FOLDER`.
+"""Kills a report at each of its file operations, and looks at what each leaves: `python -m health.killed_runs FOLDER`.
 
 Every run is a process of its own (a fork of this one, which has imported and not begun anything), and is killed by
 SIGKILL as it is about to open, rename, remove or make something in its folder. Prints how many were killed, and what
@@ -17,8 +17,8 @@ from pathlib import Path
 
 import nbformat
 import pyarrow.parquet  # noqa: F401  imported before the forks, not in each
-from made_report import made_report
 
+from health.made_report import made_report
 from warmstall import report as page_maker
 from warmstall.health import history
 from warmstall.health.asked import period_asked

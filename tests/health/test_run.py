@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -368,7 +369,8 @@ def test_durations_and_spans() -> None:
 def test_a_run_killed_at_any_file_operation_is_as_if_it_had_not_been(tmp_path: Path) -> None:
     """Every one of them, each in a process of its own that is killed there; the next run covers what it did not."""
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(ROOT / "tests" / "health" / "killed_runs.py"), str(tmp_path)],
+        [sys.executable, "-W", "ignore", "-m", "health.killed_runs", str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "tests")},
         capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

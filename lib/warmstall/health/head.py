@@ -13,7 +13,7 @@ from .records import HealthReport, Status
 from .words import sentence as sentence_of
 
 # The kind of output that the report's template makes the head of the page.
-OUTCOME = "application/vnd.warmstall.outcome+json"
+OUTCOME = "application/vnd.warmstall.health+json"
 # In a notebook; on the page the style sheet's own. White on it, or black on the amber, is read at 4.5:1 and more.
 _COLOURS: Mapping[Status, tuple[str, str]] = {
     "healthy": ("#1a6b3c", "#fff"),
