@@ -1,6 +1,6 @@
 """Makes the recordings of the month anew: `PYTHONPATH=tests python -m health.record [NAME …]`, ten minutes for all.
 
-Each is a run of a drill: seventeen real runs, one after the other, so that nothing but what is planted disturbs them.
+Each is a run of a drill: eighteen real runs, one after the other, so that nothing but what is planted disturbs them.
 """
 
 from __future__ import annotations
