@@ -328,7 +328,7 @@ class Analysis:
         return frame
 
     @cached_property
-    def ended_loads(self) -> list[Load]:
+    def loads_of_period(self) -> list[Load]:
         """The loads, without those that had ended before the period that the case is narrowed to."""
         loads = [load for timeline in self.timelines.values() for load in timeline.loads]
         period = self.case.period
@@ -336,7 +336,7 @@ class Analysis:
 
     def loads(self) -> pd.DataFrame:
         """Every model load: when, how long, how it ended, and whether the model had been there before."""
-        rows = [self._load_row(load) for load in self.ended_loads]
+        rows = [self._load_row(load) for load in self.loads_of_period]
         columns = ["host", "source", "line", "model", "spawned_at", "ready_at", "load_s", "outcome", "reload",
                    "reason", "parallel", "context_length"]  # fmt: skip
         return _utc(pd.DataFrame(rows, columns=columns), "spawned_at", "ready_at")

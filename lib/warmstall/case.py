@@ -196,8 +196,7 @@ def _narrow(connection: duckdb.DuckDBPyConnection, period: Period) -> None:
             within = f'({within}) OR (host, origin, "at") IN ({before})'
         elif table == "events":
             within = f"({within}) OR EXISTS (FROM kept_lines AS kept WHERE kept.source = every_events.source "
-            within += "AND line BETWEEN first_line AND last_line)"
-            within = within.replace("AND line", "AND every_events.line")
+            within += "AND every_events.line BETWEEN first_line AND last_line)"
         kind = connection.execute("SELECT table_type FROM information_schema.tables WHERE table_name = ?", [table])
         kind_name = "VIEW" if (kind.fetchone() or [""])[0] == "VIEW" else "TABLE"
         connection.execute(f"ALTER {kind_name} {table} RENAME TO every_{table}")

@@ -141,7 +141,7 @@ def _stays(found: Analysis, host: str) -> list[tuple[str, pd.Timestamp, pd.Times
         residencies = residencies.assign(loaded_at=residencies["loaded_at"].where(residencies["loaded_at"] > first))
     stays = [(row.model, _edge(row.loaded_at, pd.Timestamp.min), _edge(row.unloaded_at, pd.Timestamp.max))
              for row in residencies.itertuples()]  # fmt: skip
-    for number, load in enumerate(found.ended_loads):
+    for number, load in enumerate(found.loads_of_period):
         if load.host in (host, ""):
             began = min(load.began_at, load.spawned_at)
             stays.append((f"load {number}", pd.Timestamp(began), _edge(load.ended_at, pd.Timestamp(began))))

@@ -94,7 +94,7 @@ class Facts:
         """Columns of Analysis.loads(), and ended_at (UTC, when the load came to its outcome) and embedding."""
         rows = [
             vars(load) | {"model": self.found.names.get(load.model, load.model), "ready_at": load.ready_at}
-            for load in self.found.ended_loads
+            for load in self.found.loads_of_period
         ]
         columns = ["host", "source", "line", "model", "spawned_at", "began_at", "ready_at", "ended_at", "load_s",
                    "outcome", "reload", "reason", "parallel", "context_length", "embedding", "evicted"]  # fmt: skip
