@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import OutputError
+from .event_fields import fields_in
 from .evidence import JOURNAL_KIND, Evidence, discover
 from .ingest import ingest
 from .schema import TABLES
@@ -203,6 +204,12 @@ def _narrow(connection: duckdb.DuckDBPyConnection, period: Period) -> None:
         connection.execute(f"CREATE VIEW {table} AS FROM every_{table} WHERE {known_at} IS NULL OR {within}")
 
 
+def _as_stored(table: str) -> str:
+    """The rows of a table as its files have them, or what makes up for the columns that they leave out."""
+    query = files("warmstall") / "sql" / f"stored_{table}.sql"
+    return f"({query.read_text().strip()})" if query.is_file() else "{parts}"
+
+
 class Case:
     """One incident's tables, and what is computed from them. Made by `open_case`."""
 
@@ -224,6 +231,7 @@ class Case:
 
         connection = duckdb.connect()
         connection.execute("SET TimeZone = 'UTC'")
+        connection.create_function("fields_in", fields_in, ["VARCHAR", "VARCHAR"], "VARCHAR", type="arrow")  # type: ignore[arg-type]
         connection.execute("CREATE TABLE zones (host VARCHAR, offset_s INTEGER)")
         connection.executemany(
             "INSERT INTO zones VALUES (?, ?)", [list(zone) for zone in self.zones().items()] or [[None, 0]]
@@ -234,7 +242,7 @@ class Case:
                 # The folder's own name may hold what DuckDB takes for a pattern.
                 folder = re.sub(r"([*?\[])", r"[\1]", str(self.tables))
                 quoted = f"{folder}/{table}-*.parquet".replace("'", "''")
-                rows = f"read_parquet('{quoted}', union_by_name = true)"
+                rows = _as_stored(table).replace("{parts}", f"read_parquet('{quoted}', union_by_name = true)")
                 if "local_at" in columns:
                     # What a capture shows in its host's own time.
                     moment = 'coalesce("at", local_at - to_seconds(coalesce(zones.offset_s, 0)))'

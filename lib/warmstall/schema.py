@@ -130,3 +130,7 @@ TABLES: dict[str, dict[str, str]] = {
         "returned_rows": "BIGINT", "kept": "BIGINT", "attributes": "VARCHAR",
     },
 }  # fmt: skip
+
+# Columns of the Parquet files that the views use up: an event's anchor, and its line where `text` is cut. Its fields
+# are read from them where they are empty (`case.py`), and so is the text of an access line from its columns.
+STORED: dict[str, dict[str, str]] = {"events": {"anchor": "VARCHAR", "whole_text": "VARCHAR"}}

@@ -870,8 +870,8 @@ EVENTS: tuple[LogEvent, ...] = (
         f"BatchSize:512 "
         'FlashAttention:Auto KvSize:4096 KvCacheType: NumThreads:1 GPULayers:[] MultiUserCache:false}"',
         "v0.11.5–v0.24.0",
-        r'msg=load request="\{Operation:(?P<operation>\w+)(?:[^"]*? Parallel:(?P<parallel>\d+))?(?:[^"]*? '
-        r"KvSize:(?P<kv_size>\d+))?",
+        r'msg=load request="\{Operation:(?P<operation>[A-Za-z0-9_]+)(?:[^"]*? Parallel:(?P<parallel>[0-9]+))?(?:[^"]*? '
+        r"KvSize:(?P<kv_size>[0-9]+))?",
     ),
     _slog(
         "loading_model",
@@ -887,7 +887,7 @@ EVENTS: tuple[LogEvent, ...] = (
         "/usr/share/ollama/.ollama/models/blobs/"
         "sha256-ff9088351f6c15786e2807b384d5a942ebed486de8ae03e6468428e6ebd86c57 (version GGUF V3 (latest))",
         "v0.1.18 →",
-        r"llama_model_loader: loaded meta data with \d+ key-value pairs and \d+ tensors from "
+        r"llama_model_loader: loaded meta data with [0-9]+ key-value pairs and [0-9]+ tensors from "
         r"(?P<path>.{1,1000}) \(version",
     ),
     _slog(
@@ -1153,49 +1153,49 @@ EVENTS: tuple[LogEvent, ...] = (
         " model buffer size = ",
         "load_tensors:          CPU model buffer size =    97.20 MiB",
         "v0.5.2 →",
-        r"^\.*\w{1,60}: +(?P<device>\w{1,40}) (?P<kind>model) buffer size = +(?P<mib>[0-9.]+) MiB",
+        r"^\.*[A-Za-z0-9_]{1,60}: +(?P<device>[A-Za-z0-9_]{1,40}) (?P<kind>model) buffer size = +(?P<mib>[0-9.]+) MiB",
     ),
     LogEvent(
         "buffers",
         " KV buffer size = ",
         "llama_kv_cache:        CPU KV buffer size =    64.00 MiB",
         "v0.3.13 →",
-        r"^\.*\w{1,60}: +(?P<device>\w{1,40}) (?P<kind>KV) buffer size = +(?P<mib>[0-9.]+) MiB",
+        r"^\.*[A-Za-z0-9_]{1,60}: +(?P<device>[A-Za-z0-9_]{1,40}) (?P<kind>KV) buffer size = +(?P<mib>[0-9.]+) MiB",
     ),
     LogEvent(
         "buffers",
         " compute buffer size = ",
         "llama_context:        CPU compute buffer size =    30.51 MiB",
         "v0.3.13 →",
-        r"^\.*\w{1,60}: +(?P<device>\w{1,40}) (?P<kind>compute) buffer size = +(?P<mib>[0-9.]+) MiB",
+        r"^\.*[A-Za-z0-9_]{1,60}: +(?P<device>[A-Za-z0-9_]{1,40}) (?P<kind>compute) buffer size = +(?P<mib>[0-9.]+) MiB",
     ),
     LogEvent(
         "buffers",
         " output buffer size = ",
         "llama_context:        CPU  output buffer size =     0.01 MiB",
         "v0.3.13 →",
-        r"^\.*\w{1,60}: +(?P<device>\w{1,40}) +(?P<kind>output) buffer size = +(?P<mib>[0-9.]+) MiB",
+        r"^\.*[A-Za-z0-9_]{1,60}: +(?P<device>[A-Za-z0-9_]{1,40}) +(?P<kind>output) buffer size = +(?P<mib>[0-9.]+) MiB",
     ),
     LogEvent(
         "buffers",
         " RS buffer size = ",
         "llama_memory_recurrent:        CPU RS buffer size =    19.07 MiB",
         "v0.5.2 →",
-        r"^\.*\w{1,60}: +(?P<device>\w{1,40}) (?P<kind>RS) buffer size = +(?P<mib>[0-9.]+) MiB",
+        r"^\.*[A-Za-z0-9_]{1,60}: +(?P<device>[A-Za-z0-9_]{1,40}) (?P<kind>RS) buffer size = +(?P<mib>[0-9.]+) MiB",
     ),
     LogEvent(
         "buffers",
         "llm_load_tensors: ",
         "llm_load_tensors:        CPU buffer size =    97.20 MiB",
         "v0.3.14",
-        r"^\.*llm_load_tensors: +(?P<device>\w{1,40}) buffer size = +(?P<mib>[0-9.]+) MiB",
+        r"^\.*llm_load_tensors: +(?P<device>[A-Za-z0-9_]{1,40}) buffer size = +(?P<mib>[0-9.]+) MiB",
     ),
     LogEvent(
         "kv_total",
         "KV self size  = ",
         "llama_new_context_with_model: KV self size  =  128.00 MiB, K (f16):   64.00 MiB, V (f16):   64.00 MiB",
         "v0.3.13–v0.11.4",
-        r"KV self size  = +(?P<mib>[0-9.]+) MiB, K \((?P<type_k>\w+)\)",
+        r"KV self size  = +(?P<mib>[0-9.]+) MiB, K \((?P<type_k>[A-Za-z0-9_]+)\)",
     ),
     LogEvent(
         "kv_total",
@@ -1204,14 +1204,14 @@ EVENTS: tuple[LogEvent, ...] = (
         "32.00 MiB",
         "v0.9.0 →",
         r": size = +(?P<mib>[0-9.]+) MiB \( *(?P<cells>[0-9]+) cells, +[0-9]+ layers, +[0-9/ ]+seqs\), K "
-        r"\((?P<type_k>\w+)\)",
+        r"\((?P<type_k>[A-Za-z0-9_]+)\)",
     ),
     LogEvent(
         "device_free",
         "using device ",
         "llama_model_load_from_file_impl: using device CUDA0 (NVIDIA GeForce RTX 4090) (0000:01:00.0) - 23000 MiB free",
         "v0.5.2 →",
-        r"using device (?P<device>\w+) .{1,200}? - (?P<mib>[0-9]+) MiB free",
+        r"using device (?P<device>[A-Za-z0-9_]+) .{1,200}? - (?P<mib>[0-9]+) MiB free",
     ),
     LogEvent(
         "fit_report",
@@ -1521,7 +1521,7 @@ EVENTS: tuple[LogEvent, ...] = (
         "slot   operator(): id  0 | task 51 | slot context shift, n_keep = 5, n_left = 506, n_discard = 253",
         "v0.30.0 →",
         _SLOT
-        + r"slot context shift, n_keep = (?P<n_keep>\d+), n_left = (?P<n_left>\d+), n_discard = (?P<n_discard>\d+)",
+        + r"slot context shift, n_keep = (?P<n_keep>[0-9]+), n_left = (?P<n_left>[0-9]+), n_discard = (?P<n_discard>[0-9]+)",
     ),
     LogEvent(
         "ctx_overflow_400",
@@ -1531,7 +1531,7 @@ EVENTS: tuple[LogEvent, ...] = (
         "try increasing it",
         "v0.30.0 →",
         _SRV
-        + r"task id = (?P<task>\d+), error: request \((?P<n_tokens>\d+) tokens\) exceeds the available context size",
+        + r"task id = (?P<task>[0-9]+), error: request \((?P<n_tokens>[0-9]+) tokens\) exceeds the available context size",
     ),
     LogEvent(
         "ctx_overflow_400",
@@ -1569,14 +1569,15 @@ EVENTS: tuple[LogEvent, ...] = (
         "new prompt, n_ctx_slot = ",
         "slot   operator(): id  0 | task 0 | new prompt, n_ctx_slot = 4096, n_keep = 4, task.n_tokens = 50",
         "v0.30.0 →",
-        _SLOT + r"new prompt, n_ctx_slot = (?P<n_ctx_slot>\d+), n_keep = -?\d+, task\.n_tokens = (?P<n_tokens>\d+)",
+        _SLOT
+        + r"new prompt, n_ctx_slot = (?P<n_ctx_slot>[0-9]+), n_keep = -?[0-9]+, task\.n_tokens = (?P<n_tokens>[0-9]+)",
     ),
     LogEvent(
         "ls_prompt_cached",
         "cached n_tokens = ",
         "slot   operator(): id  0 | task 0 | cached n_tokens = 0, memory_seq_rm [0, end)",
         "v0.30.0 →",
-        _SLOT + r"cached n_tokens = (?P<n_cached>\d+)",
+        _SLOT + r"cached n_tokens = (?P<n_cached>[0-9]+)",
     ),
     LogEvent(
         "ls_prompt_progress",
@@ -1585,22 +1586,22 @@ EVENTS: tuple[LogEvent, ...] = (
         "128.00 tokens per second",
         "v0.30.0 →",
         _SLOT
-        + r"prompt processing, n_tokens = +(?P<n_tokens>\d+), progress = +(?P<progress>[\d.]+)"
-        + r"(?:, t = +[\d.]+ s / +(?P<tokens_per_s>[\d.]+) tokens per second)?",
+        + r"prompt processing, n_tokens = +(?P<n_tokens>[0-9]+), progress = +(?P<progress>[0-9.]+)"
+        + r"(?:, t = +[0-9.]+ s / +(?P<tokens_per_s>[0-9.]+) tokens per second)?",
     ),
     LogEvent(
         "ls_gen_progress",
         "| n_decoded = ",
         "slot print_timing: id  0 | task 20 | n_decoded =    100, tg =  12.50 t/s",
         "v0.30.0–v0.32.13",
-        _SLOT + r"n_decoded = +(?P<n_decoded>\d+), tg = +(?P<tokens_per_s>[\d.]+) t/s",
+        _SLOT + r"n_decoded = +(?P<n_decoded>[0-9]+), tg = +(?P<tokens_per_s>[0-9.]+) t/s",
     ),
     LogEvent(
         "ls_gen_progress",
         "| n_gen = ",
         "slot print_timing: id  0 | task 0 | n_gen =    177, tg =  58.59 t/s, tg_3s =  58.91 t/s",
         "v0.32.15",
-        _SLOT + r"n_gen = +(?P<n_decoded>\d+), tg = +(?P<tokens_per_s>[\d.]+) t/s",
+        _SLOT + r"n_gen = +(?P<n_decoded>[0-9]+), tg = +(?P<tokens_per_s>[0-9.]+) t/s",
     ),
     LogEvent(
         "ls_prompt_timing",
@@ -1608,7 +1609,7 @@ EVENTS: tuple[LogEvent, ...] = (
         "slot print_timing: id  0 | task 0 | prompt eval time =      85.70 ms /    50 tokens (    1.71 ms per token,   "
         "583.40 tokens per second)",
         "v0.30.0 →",
-        _SLOT + r"prompt eval time = +(?P<ms>[\d.]+) ms / +(?P<tokens>\d+) tokens",
+        _SLOT + r"prompt eval time = +(?P<ms>[0-9.]+) ms / +(?P<tokens>[0-9]+) tokens",
     ),
     LogEvent(
         "ls_eval_timing",
@@ -1616,28 +1617,28 @@ EVENTS: tuple[LogEvent, ...] = (
         "slot print_timing: id  0 | task 0 |        eval time =     102.84 ms /    24 tokens (    4.47 ms per token,   "
         "223.65 tokens per second)",
         "v0.30.0 →",
-        _SLOT + r" +eval time = +(?P<ms>[\d.]+) ms / +(?P<tokens>\d+) tokens",
+        _SLOT + r" +eval time = +(?P<ms>[0-9.]+) ms / +(?P<tokens>[0-9]+) tokens",
     ),
     LogEvent(
         "ls_total_timing",
         "  total time = ",
         "slot print_timing: id  0 | task 0 |       total time =     188.54 ms /    74 tokens",
         "v0.30.0 →",
-        _SLOT + r" +total time = +(?P<ms>[\d.]+) ms / +(?P<tokens>\d+) tokens",
+        _SLOT + r" +total time = +(?P<ms>[0-9.]+) ms / +(?P<tokens>[0-9]+) tokens",
     ),
     LogEvent(
         "ls_task_end",
         "stop processing: n_tokens = ",
         "slot      release: id  0 | task 0 | stop processing: n_tokens = 73, truncated = 0",
         "v0.30.0 →",
-        _SLOT + r"stop processing: n_tokens = +(?P<n_tokens>\d+), truncated = (?P<truncated>\d)",
+        _SLOT + r"stop processing: n_tokens = +(?P<n_tokens>[0-9]+), truncated = (?P<truncated>[0-9])",
     ),
     LogEvent(
         "ls_cancel",
         "cancel task, id_task = ",
         "srv          stop: cancel task, id_task = 3",
         "v0.30.0 →",
-        _SRV + r"cancel task, id_task = (?P<task>\d+)",
+        _SRV + r"cancel task, id_task = (?P<task>[0-9]+)",
     ),
     LogEvent(
         "ls_idle",
@@ -1651,7 +1652,7 @@ EVENTS: tuple[LogEvent, ...] = (
         "done request: ",
         "srv  log_server_r: done request: POST /completion 127.0.0.1 200",
         "v0.30.5–v0.30.8",
-        _SRV + r"done request: (?P<method>[A-Z]+) (?P<path>\S+) \S+ (?P<status>\d+)",
+        _SRV + r"done request: (?P<method>[A-Z]+) (?P<path>\S+) \S+ (?P<status>[0-9]+)",
     ),
     # --- old C++ engine: v0.1.x in process, then ollama_llama_server ----------------------------------------
     LogEvent(
@@ -1724,7 +1725,7 @@ EVENTS: tuple[LogEvent, ...] = (
         '"slot_id":0,"t_prompt_processing":100.00,"t_token":4.00,"task_id":12,"tid":"140244164268032",'
         '"timestamp":1795293004}',
         "v0.1.30–v0.1.34",
-        rf'"msg":"(?P<kind>prompt eval) time +=+ +(?P<ms>[\d.]+) ms / +(?P<tokens>\d+) tokens{_JSON_IDS}',
+        rf'"msg":"(?P<kind>prompt eval) time +=+ +(?P<ms>[0-9.]+) ms / +(?P<tokens>[0-9]+) tokens{_JSON_IDS}',
     ),
     LogEvent(
         "old_timing",
@@ -1734,7 +1735,7 @@ EVENTS: tuple[LogEvent, ...] = (
         '(   20.00 ms per token,    50.00 tokens per second)","n_decoded":250,"n_tokens_second":50.00,"slot_id":0,'
         '"t_token":20.00,"t_token_generation":5000.00,"task_id":12,"tid":"140244164268032","timestamp":1795293004}',
         "v0.1.30–v0.1.34",
-        rf'"msg":"(?P<kind>generation eval) time +=+ +(?P<ms>[\d.]+) ms / +(?P<tokens>\d+) runs{_JSON_IDS}',
+        rf'"msg":"(?P<kind>generation eval) time +=+ +(?P<ms>[0-9.]+) ms / +(?P<tokens>[0-9]+) runs{_JSON_IDS}',
     ),
     LogEvent(
         "old_timing",
@@ -1744,7 +1745,7 @@ EVENTS: tuple[LogEvent, ...] = (
         '"t_prompt_processing":100.00,"t_token_generation":5000.00,"t_total":5100.00,"task_id":12,'
         '"tid":"140244164268032","timestamp":1795293004}',
         "v0.1.30–v0.1.34",
-        rf'"msg":" +(?P<kind>total) time +=+ +(?P<ms>[\d.]+) ms{_JSON_IDS}',
+        rf'"msg":" +(?P<kind>total) time +=+ +(?P<ms>[0-9.]+) ms{_JSON_IDS}',
     ),
     LogEvent(
         "old_timing",
@@ -1755,7 +1756,7 @@ EVENTS: tuple[LogEvent, ...] = (
         "t_token=4.00 "
         'task_id=12 tid="140244164268032" timestamp=1795293004',
         "v0.1.32–v0.3.14",
-        rf"{_CPP}(?P<kind>prompt eval) time +=+ +(?P<ms>[\d.]+) ms / +(?P<tokens>\d+) tokens[^|]{{0,100}}{_CPP_IDS}",
+        rf"{_CPP}(?P<kind>prompt eval) time +=+ +(?P<ms>[0-9.]+) ms / +(?P<tokens>[0-9]+) tokens[^|]{{0,100}}{_CPP_IDS}",
     ),
     LogEvent(
         "old_timing",
@@ -1766,7 +1767,7 @@ EVENTS: tuple[LogEvent, ...] = (
         "task_id=12 "
         'tid="140244164268032" timestamp=1795293004',
         "v0.1.32–v0.3.14",
-        rf"{_CPP}(?P<kind>generation eval) time +=+ +(?P<ms>[\d.]+) ms / +(?P<tokens>\d+) runs[^|]{{0,100}}{_CPP_IDS}",
+        rf"{_CPP}(?P<kind>generation eval) time +=+ +(?P<ms>[0-9.]+) ms / +(?P<tokens>[0-9]+) runs[^|]{{0,100}}{_CPP_IDS}",
     ),
     LogEvent(
         "old_timing",
@@ -1774,7 +1775,7 @@ EVENTS: tuple[LogEvent, ...] = (
         "DEBUG [print_timings]           total time =    5100.00 ms | slot_id=0 t_prompt_processing=100.00 "
         't_token_generation=5000.00 t_total=5100.00 task_id=12 tid="140244164268032" timestamp=1795293004',
         "v0.1.32–v0.3.14",
-        rf"{_CPP}(?P<kind>total) time +=+ +(?P<ms>[\d.]+) ms{_CPP_IDS}",
+        rf"{_CPP}(?P<kind>total) time +=+ +(?P<ms>[0-9.]+) ms{_CPP_IDS}",
     ),
     LogEvent(
         "cpp_model_loaded",
@@ -1836,35 +1837,35 @@ EVENTS: tuple[LogEvent, ...] = (
         "ggml_backend_cuda_buffer_type_alloc_buffer: allocating 4096.00 MiB on device 0: cudaMalloc failed: out of "
         "memory",
         "v0.5.2 →",
-        r"^\.*\w{1,80}: allocating (?P<mib>[\d.]+) MiB on device \d+: cudaMalloc failed: out of memory",
+        r"^\.*[A-Za-z0-9_]{1,80}: allocating (?P<mib>[0-9.]+) MiB on device [0-9]+: cudaMalloc failed: out of memory",
     ),
     LogEvent(
         "alloc_failed",
         "failed to allocate buffer of size ",
         "ggml_backend_cpu_buffer_type_alloc_buffer: failed to allocate buffer of size 1767809024",
         "v0.5.2 →",
-        r"^\.*\w{1,80}: failed to allocate buffer of size (?P<bytes>\d+)",
+        r"^\.*[A-Za-z0-9_]{1,80}: failed to allocate buffer of size (?P<bytes>[0-9]+)",
     ),
     LogEvent(
         "alloc_failed",
         " buffer of size ",
         "alloc_tensor_range: failed to allocate CPU buffer of size 1767809024",
         "v0.13.5 →",
-        r"^\.*\w{1,80}: failed to allocate (?P<device>\w{1,40}) buffer of size (?P<bytes>\d+)",
+        r"^\.*[A-Za-z0-9_]{1,80}: failed to allocate (?P<device>[A-Za-z0-9_]{1,40}) buffer of size (?P<bytes>[0-9]+)",
     ),
     LogEvent(
         "alloc_failed",
         "failed to allocate compute ",
         "graph_reserve: failed to allocate compute buffers",
         "v0.5.2 →",
-        r"^\.*\w{1,80}: failed to allocate compute (?:pp )?buffers",
+        r"^\.*[A-Za-z0-9_]{1,80}: failed to allocate compute (?:pp )?buffers",
     ),
     LogEvent(
         "alloc_failed",
         "insufficient memory (attempted to allocate ",
         "ggml_aligned_malloc: insufficient memory (attempted to allocate 1685.91 MB)",
         "v0.13.5 →",
-        r"^\.*\w{1,80}: insufficient memory \(attempted to allocate +(?P<mb>[\d.]+) MB\)",
+        r"^\.*[A-Za-z0-9_]{1,80}: insufficient memory \(attempted to allocate +(?P<mb>[0-9.]+) MB\)",
     ),
     # The allocation falls back to pageable memory: slower, not fatal.
     LogEvent(
@@ -1872,7 +1873,7 @@ EVENTS: tuple[LogEvent, ...] = (
         " of pinned memory: out of memory",
         "ggml_cuda_host_malloc: failed to allocate 4096.00 MiB of pinned memory: out of memory",
         "v0.3.6",
-        r"^\.*ggml_cuda_host_malloc: failed to allocate (?P<mib>[\d.]+) MiB of pinned memory",
+        r"^\.*ggml_cuda_host_malloc: failed to allocate (?P<mib>[0-9.]+) MiB of pinned memory",
     ),
     LogEvent(
         "pipeline_retry",
@@ -1885,7 +1886,7 @@ EVENTS: tuple[LogEvent, ...] = (
         "ggml_vulkan: Device memory allocation of size ",
         "ggml_vulkan: Device memory allocation of size 1073741824 failed.",
         "v0.12.6 →",
-        r"^\.*ggml_vulkan: Device memory allocation of size (?P<bytes>\d+) failed",
+        r"^\.*ggml_vulkan: Device memory allocation of size (?P<bytes>[0-9]+) failed",
     ),
     LogEvent(
         "device_oom",
@@ -1900,7 +1901,7 @@ EVENTS: tuple[LogEvent, ...] = (
         "command buffer ",
         "ggml_metal_graph_compute: command buffer 0 failed with status 5",
         "v0.5.2 →",
-        r"^\.*\w{1,80}: command buffer \d+ failed with status (?P<status>\d+)",
+        r"^\.*[A-Za-z0-9_]{1,80}: command buffer [0-9]+ failed with status (?P<status>[0-9]+)",
     ),
     LogEvent(
         "device_oom",
@@ -1921,7 +1922,7 @@ EVENTS: tuple[LogEvent, ...] = (
         "failed to find a memory slot for batch of size ",
         "decode: failed to find a memory slot for batch of size 512",
         "v0.9.0 →",
-        r"failed to find a memory slot for batch of size (?P<tokens>\d+)",
+        r"failed to find a memory slot for batch of size (?P<tokens>[0-9]+)",
     ),
     LogEvent(
         "kv_full",
@@ -2023,7 +2024,7 @@ EVENTS: tuple[LogEvent, ...] = (
         "ain process exited, code=",
         "ollama.service: Main process exited, code=killed, status=9/KILL",
         "systemd",
-        r"\.service: [Mm]ain process exited, code=(?P<code>\w+), status=(?P<status>\S+)",
+        r"\.service: [Mm]ain process exited, code=(?P<code>[A-Za-z0-9_]+), status=(?P<status>\S+)",
     ),
     LogEvent(
         "service_failed",
@@ -2043,7 +2044,7 @@ EVENTS: tuple[LogEvent, ...] = (
         ".service: Scheduled restart job",
         "ollama.service: Scheduled restart job, restart counter is at 3.",
         "systemd",
-        r"\.service: Scheduled restart job, restart counter is at (?P<count>\d+)",
+        r"\.service: Scheduled restart job, restart counter is at (?P<count>[0-9]+)",
     ),
     LogEvent(
         "service_oom",
@@ -2056,14 +2057,14 @@ EVENTS: tuple[LogEvent, ...] = (
         "emory: Killed process ",
         "Out of memory: Killed process 31289 (ollama) total-vm:43251232kB, anon-rss:22345678kB",
         "Linux",
-        r"(?:O|o)ut of memory: Killed process (?P<pid>\d+) \((?P<process>[^)]{1,40})\)",
+        r"(?:O|o)ut of memory: Killed process (?P<pid>[0-9]+) \((?P<process>[^)]{1,40})\)",
     ),
     LogEvent(
         "kernel_oom",
         "oom-kill:constraint=",
         "oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),task=ollama,pid=31289,uid=997",
         "Linux",
-        r"^oom-kill:constraint=(?:.{0,600}?task=(?P<process>[^,]{1,40}),pid=(?P<pid>\d+))?",
+        r"^oom-kill:constraint=(?:.{0,600}?task=(?P<process>[^,]{1,40}),pid=(?P<pid>[0-9]+))?",
     ),
     LogEvent(
         "host_boot", "-- Boot ", "-- Boot 0f2c4a6e8b0d4f1a9c3e5d7b1a2c4e6f --", "journald", r"^-- Boot [0-9a-f]+ --"
@@ -2090,8 +2091,13 @@ def _by_anchor() -> dict[str, list[LogEvent]]:
 
 _ROWS_BY_ANCHOR = _by_anchor()
 # Longest first, so that an anchor which begins like another is preferred to it.
-ANCHOR_PATTERN = "|".join(re.escape(anchor) for anchor in sorted(_ROWS_BY_ANCHOR, key=len, reverse=True))
-_ANCHORS = re.compile(ANCHOR_PATTERN)
+ANCHORS = tuple(sorted(_ROWS_BY_ANCHOR, key=len, reverse=True))
+_ANCHOR = re.compile("|".join(re.escape(anchor) for anchor in ANCHORS))
+
+
+def rows_of(anchor: str) -> list[LogEvent]:
+    """The rows to try, in order, where this anchor is the first in a line."""
+    return _ROWS_BY_ANCHOR[anchor]
 
 
 def event_in(text: str, anchor: str = "") -> FoundEvent | None:
@@ -2104,7 +2110,7 @@ def event_in(text: str, anchor: str = "") -> FoundEvent | None:
         if match := row.regex.search(text):
             return FoundEvent(row.key, _fields(text, match))
     tried = {anchor}  # a row is searched in the whole line, so once is enough
-    hit = _ANCHORS.search(text)
+    hit = _ANCHOR.search(text)
     while hit:
         if hit[0] not in tried:
             tried.add(hit[0])
@@ -2112,7 +2118,7 @@ def event_in(text: str, anchor: str = "") -> FoundEvent | None:
                 if match := row.regex.search(text):
                     return FoundEvent(row.key, _fields(text, match))
         # One step on, not behind the anchor: the next one may begin inside it.
-        hit = _ANCHORS.search(text, hit.start() + 1)
+        hit = _ANCHOR.search(text, hit.start() + 1)
     return None
 
 

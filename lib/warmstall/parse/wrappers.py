@@ -31,6 +31,11 @@ class Wrapper:
     pattern: str
     sample: str
 
+    @property
+    def is_timed(self) -> bool:
+        """Whether it begins with a time that tells its zone."""
+        return self.pattern.startswith(f"^{_ISO} ")
+
 
 # Month names are whatever the locale says ("Mar", "3月", "mars", "Thg 3"), so any word may stand there.
 WRAPPERS: tuple[Wrapper, ...] = (

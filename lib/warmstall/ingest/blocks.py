@@ -1,0 +1,95 @@
+"""A log in pieces: blocks of whole lines, read one after the other and parsed side by side."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from ..evidence import Evidence
+from ..parse.encodings import decode
+from ..parse.wrappers import end_of_whole_lines
+from .counts import Counts
+from .manifest import part_name
+from .parts import Staging
+
+BLOCK_BYTES = 8 * 1024 * 1024
+LONGEST_LINE_BYTES = 64 * 1024 * 1024
+_AHEAD = 4
+
+
+@dataclass(frozen=True)
+class Block:
+    """Whole lines of one file: their bytes, the number of the first, and the wrappers at the head of the file."""
+
+    evidence: Evidence
+    part: str
+    first_line: int
+    data: bytes
+    encoding: str
+    wrappers: list[str]
+
+
+def one_block(
+    item: Evidence, handle: IO[bytes], head: bytes, account: dict[str, Any]
+) -> Iterator[tuple[Block, int, bool]]:
+    """The whole of a capture that cannot be cut at its newlines."""
+    data = decode(head + handle.read(), account["encoding"]).encode()
+    if data:
+        yield Block(item, part_name(item, "0"), 1, data, "utf-8", account["wrappers"]), len(data), True
+
+
+def blocks_of(
+    item: Evidence, handle: IO[bytes], head: bytes, account: dict[str, Any]
+) -> Iterator[tuple[Block, int, bool]]:
+    """Blocks with the offset where each ends and whether it ends with a complete line."""
+    offset, lines = account["whole"]["offset"], account["whole"]["lines"]
+
+    def block(part: str, data: bytes) -> Block:
+        return Block(item, part_name(item, part), lines + 1, data, account["encoding"], account["wrappers"])
+
+    carry, fresh = b"", b"-"
+    while fresh:
+        fresh, head = head[:BLOCK_BYTES] or handle.read(BLOCK_BYTES), head[BLOCK_BYTES:]
+        data = carry + fresh
+        cut = end_of_whole_lines(data)
+        if not cut and len(data) >= LONGEST_LINE_BYTES:
+            cut = data.rfind(b"\n") + 1 or len(data)
+        if cut and (len(data) >= BLOCK_BYTES or not fresh):
+            whole = data[:cut]
+            yield block(str(offset), whole), offset + cut, True
+            offset += cut
+            lines += whole.count(b"\n") or 1
+            carry = data[cut:]
+        else:
+            carry = data
+    if carry:
+        yield block("tail", carry), offset + len(carry), False
+
+
+def in_order(
+    pool: Executor, blocks: Iterator[tuple[Block, int, bool]], staging: Staging
+) -> Iterator[tuple[Block, int, bool, Counts]]:
+    """Parse blocks side by side, a few at a time, and give them back in the order of the file."""
+    from .block import parse_block
+
+    waiting: deque[tuple[Block, int, bool, Future[tuple[Counts, list[Path]]]]] = deque()
+
+    def first() -> tuple[Block, int, bool, Counts]:
+        block, end, complete, future = waiting.popleft()
+        counts, written = future.result()
+        staging.add(*written)
+        return block, end, complete, counts
+
+    try:
+        for block, end, complete in blocks:
+            waiting.append((block, end, complete, pool.submit(parse_block, block, staging.tables)))
+            if len(waiting) > _AHEAD:
+                yield first()
+        while waiting:
+            yield first()
+    finally:  # nothing may still be written when the run is given up
+        wait([future for *_, future in waiting if not future.cancel()])

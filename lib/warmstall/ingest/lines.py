@@ -1,0 +1,77 @@
+"""The lines of a block: bytes to text, without what a journal, a container or a terminal wrote around them."""
+
+from __future__ import annotations
+
+import codecs
+
+import polars as pl
+
+from ..parse.encodings import decode
+from ..parse.wrappers import (
+    ANSI,
+    WRAPPERS,
+    Wrapper,
+    is_json_wrapped,
+    is_powershell_capture,
+    join_cri_lines,
+    join_powershell_lines,
+    prefixes_in,
+    unwrap_json_lines,
+)
+from .blocks import Block
+from .moments import moments
+
+_HEAD_LINES = 50
+_SAMPLED_LINES = 2000
+_SAMPLED_CHARACTERS = 400
+_ANY_WRAPPER = "|".join(wrapper.pattern for wrapper in WRAPPERS)
+
+
+def read_lines(block: Block) -> pl.DataFrame:
+    """The lines of a block as `line` (its number), `text`, and `wrapper_at`, the time (UTC) of what stood around it."""
+    texts, times = _texts(block)
+    at = moments(times)["at"] if times is not None else pl.lit(None, dtype=pl.Datetime("us"))
+    lines = pl.DataFrame({"text": texts}).with_columns(wrapper_at=at)
+    if b"\x1b" in block.data or times is not None:
+        # Colours come off first: compose paints its prefix.
+        lines = lines.with_columns(pl.col("text").str.replace_all(ANSI, ""))
+    # A block may hold no line whose content is known; it is then wrapped as the head of its file.
+    wrappers = wrappers_of(lines["text"]) or [wrapper for wrapper in WRAPPERS if wrapper.name in block.wrappers]
+    if any(wrapper.name == "cri" for wrapper in wrappers):
+        lines = lines.with_columns(text=pl.Series(join_cri_lines(lines["text"].to_list()), dtype=pl.String))
+    for wrapper in wrappers:
+        lines = _without(wrapper, lines)
+    return lines.with_row_index("line", block.first_line).with_columns(pl.col("line").cast(pl.Int64))
+
+
+def wrappers_of(texts: pl.Series) -> list[Wrapper]:
+    """The wrappers of a log, outermost first, judged by a sample of its lines."""
+    sample = texts.gather_every(max(1, len(texts) // _SAMPLED_LINES)).str.head(_SAMPLED_CHARACTERS)
+    return prefixes_in(sample.filter(sample.str.contains(_ANY_WRAPPER)).to_list())
+
+
+def _without(wrapper: Wrapper, lines: pl.DataFrame) -> pl.DataFrame:
+    rest = lines["text"].str.replace(wrapper.pattern, "")
+    if wrapper.is_timed:
+        stamp = lines["text"].str.split_exact(" ", 1).struct[0]
+        at = moments(stamp.zip_with(rest != lines["text"], pl.Series([None], dtype=pl.String)))["at"]
+        lines = lines.with_columns(wrapper_at=pl.coalesce(pl.col("wrapper_at"), at))
+    return lines.with_columns(text=rest)
+
+
+def _texts(block: Block) -> tuple[pl.Series, pl.Series | None]:
+    """The text of every line, and the times of lines that were wrapped in JSON."""
+    # The last newline goes first: a line of nothing but zeros is empty once it is decoded.
+    data = block.data.removesuffix(b"\n").removeprefix(codecs.BOM_UTF8)
+    texts = pl.Series([data.replace(b"\0", b"")], dtype=pl.Binary).cast(pl.String, strict=False)
+    if texts.has_nulls():  # bytes that are not UTF-8
+        texts = pl.Series([decode(block.data.removesuffix(b"\n"), block.encoding)])
+    texts = texts.str.split("\n").explode()
+    if is_json_wrapped(texts.head(_HEAD_LINES).to_list()):
+        unwrapped, times = unwrap_json_lines(texts.to_list())
+        return pl.Series(unwrapped, dtype=pl.String).str.strip_chars_end("\r"), pl.Series(times, dtype=pl.String)
+    if b"\r" in data:
+        texts = texts.str.strip_chars_end("\r")
+    if (b"+ CategoryInfo" in data or b"+ FullyQualifiedErrorId" in data) and is_powershell_capture(texts.to_list()):
+        texts = pl.Series(join_powershell_lines(texts.to_list()), dtype=pl.String)
+    return texts, None
