@@ -2,50 +2,73 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import polars as pl
 
-# An access line as GIN lays it out, every field at its own width: it needs no `text` of its own, because its columns
-# can be written as it was (`sql/access_line_text.sql`). No event's anchor can stand in one, as a test holds.
-_DURATION = (
-    r"(?:[1-9][0-9]{0,2}(?:\.[0-9]{0,2}[1-9])?µ|[1-9][0-9]{0,2}(?:\.[0-9]{0,5}[1-9])?m|"
-    r"[1-5]?[1-9](?:\.[0-9]{0,8}[1-9])?|[1-5]0(?:\.[0-9]{0,8}[1-9])?|[1-5]?[1-9]m(?:[1-5]?[0-9])|[1-5]0m[1-5]?[0-9])s"
+# An access line as GIN lays it out: every piece at its place. Such a line needs no `text` of its own, because its
+# columns can be written as it was (`sql/stored_requests.sql`). No event's anchor fits into one, as a test holds.
+_STAMP = r"^[0-9]{4}/[0-9]{2}/[0-9]{2} - [0-9]{2}:[0-9]{2}:[0-9]{2}$"
+_STATUS = r"^ \| ([1-5][0-9]{2}) \| $"
+_WALL = (
+    r"^(?:[1-9][0-9]{0,2}(?:\.[0-9]{0,2}[1-9])?µ|[1-9][0-9]{0,2}(?:\.[0-9]{0,5}[1-9])?m|"
+    r"(?:[1-9]|[1-5][0-9])(?:\.[0-9]{0,8}[1-9])?|(?:[1-9]|[1-5][0-9])m[1-5]?[0-9])s$"
 )
-PLAIN = (
-    r"^\[GIN\] [0-9]{4}/[0-9]{2}/[0-9]{2} - [0-9]{2}:[0-9]{2}:[0-9]{2} \| [1-5][0-9]{2} \| +"
-    + _DURATION
-    + r' \| +[0-9.]{7,15} \| [A-Z]{3,7} {2,6}"[a-z0-9/_.:-]{1,99}"$'
-)
+_TARGET = r'^ \| +(?<client>[0-9a-f.:]{1,15}) \| (?<method>[A-Z]{3,7}) +"(?<path>[a-z0-9/_.:-]{1,99})"$'
 ACCESS_MARK = "[GIN] 2"
 _CENTURY_S = 3e9
 
 
-def is_plain(text: pl.Expr) -> pl.Expr:
-    """Whether a line is an access line with every field in its place."""
-    in_place = (text.str.slice(49, 3) == " | ") & (text.str.slice(67, 3) == " | ") & (text.str.slice(77, 3) == '  "')
-    return text.str.contains(PLAIN) & in_place
+def plain_requests(lines: pl.DataFrame, recurring: pl.Categorical) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The access lines that are laid out as GIN does, as requests (`line`, `wrapper_at` and the columns of their table),
+    and the lines that are not.
 
-
-def plain_requests(lines: pl.DataFrame) -> pl.DataFrame:
-    """The columns of plain access lines, each cut out at its place."""
+    Stamps, statuses and targets recur, so each is looked at once; their texts are `recurring` ones, by number.
+    """
     text, wall = pl.col("text"), pl.col("wall")
-    found = lines.select(
+    pieces = lines.select(
         "line",
         "wrapper_at",
-        _moment(text.str.slice(6, 21)).alias("ended_local"),
-        text.str.slice(30, 3).alias("status"),
+        text.str.starts_with(ACCESS_MARK).alias("at_head"),
+        text.str.slice(6, 21).alias("stamp"),
+        text.str.slice(27, 9).alias("status"),
         text.str.slice(36, 13).str.strip_chars_start(" ").alias("wall"),
-        text.str.slice(52, 15).str.strip_chars_start(" ").alias("client"),
-        text.str.slice(70, 7).str.strip_chars_end(" ").alias("method"),
-        text.str.slice(80).str.strip_suffix('"').alias("path"),
+        text.str.slice(49).alias("target"),
         pl.lit(None, dtype=pl.String).alias("text"),
     )
+    stamps = _each_once(pieces["stamp"], recurring, lambda stamps: stamps.to_frame().select(
+        pl.when(pl.col("stamp").str.contains(_STAMP)).then(_moment(pl.col("stamp"))).alias("ended_local")
+    ))  # fmt: skip
+    statuses = _each_once(pieces["status"], recurring, lambda parts: parts.str.extract(_STATUS).to_frame())
+    targets = _each_once(pieces["target"], recurring, _of_target)
     divisor = pl.when(wall.str.ends_with("ms")).then(1e3).when(wall.str.ends_with("µs")).then(1e6).otherwise(1.0)
-    found = found.with_columns((_number(wall.str.strip_chars_end("mµs")) / divisor).alias("wall_s"))
+    number = wall.str.strip_chars_end("mµs").cast(pl.Float64, strict=False)
+    found = pieces.select(
+        "line", "wrapper_at", "text", "wall", (number / divisor).alias("wall_s"),
+        (pl.col("at_head") & wall.str.contains(_WALL)).alias("is_plain"),
+    ).hstack([*stamps, *statuses, *targets])
+    parsed = pl.all_horizontal(pl.col("ended_local", "status", "path").is_not_null())
+    is_plain = found.select(pl.col("is_plain") & parsed).to_series()
+    found = found.filter(is_plain).drop("is_plain")
     if found["wall_s"].has_nulls():  # of a minute or more
-        found = found.with_columns(
-            pl.when(pl.col("wall_s").is_null()).then(_seconds(wall)).otherwise("wall_s").alias("wall_s")
-        )
-    return found.drop("wall")
+        found = found.with_columns(pl.when(pl.col("wall_s").is_null()).then(_seconds(wall)).otherwise("wall_s"))
+    return found.drop("wall"), lines.filter(~is_plain)
+
+
+def _each_once(
+    values: pl.Series, recurring: pl.Categorical, parse: Callable[[pl.Series], pl.DataFrame]
+) -> pl.DataFrame:
+    """What `parse` makes of a column, called with each of its values once; texts are then written once as well."""
+    distinct = values.unique()
+    parsed = parse(distinct).with_columns(pl.col(pl.String).cast(recurring))
+    return parsed[values.cast(pl.Enum(distinct)).to_physical()]
+
+
+def _of_target(targets: pl.Series) -> pl.DataFrame:
+    """Client, method and path, where each stands in its own columns of the line."""
+    pieces = targets.to_frame().select(pl.col("target").str.extract_groups(_TARGET).struct.unnest(), "target")
+    in_place = (pl.col("target").str.slice(18, 3) == " | ") & (pl.col("target").str.slice(28, 3) == '  "')
+    return pieces.select(pl.when(in_place).then(name).alias(name) for name in ("client", "method", "path"))
 
 
 def other_requests(lines: pl.DataFrame) -> pl.DataFrame:
@@ -72,22 +95,19 @@ def _moment(text: pl.Expr) -> pl.Expr:
     return text.str.to_datetime("%Y/%m/%d - %H:%M:%S", time_unit="us", strict=False)
 
 
-def _number(text: pl.Expr) -> pl.Expr:
-    return text.cast(pl.Float64, strict=False)
-
-
 def _seconds(wall: pl.Expr) -> pl.Expr:
     """Seconds of Go's Duration: 560.083µs, 17.1ms, 4.2s, 1m2s, 1h2m3s. Go prints no unit but µs that starts with
     something other than m, n or a digit, so a micro sign broken by an encoding is still one."""
 
-    def part(pattern: str) -> pl.Expr:
-        return _number(wall.str.extract(pattern, 1)).fill_null(0)
+    def number(pattern: str) -> pl.Expr:
+        return wall.str.extract(pattern, 1).cast(pl.Float64, strict=False)
 
+    # Divided by a column, because a literal is multiplied by its reciprocal: half a bit less exact.
+    divisor = pl.when(wall.str.ends_with("ms")).then(1e3).when(wall.str.ends_with("ns")).then(1e9).otherwise(1.0)
+    parts = 3600 * number("([0-9]+)h").fill_null(0) + 60 * number("([0-9]+)m").fill_null(0)
     return (
-        pl.when(wall.str.contains(r"^[0-9.]+s$")).then(_number(wall.str.head(-1)))
-        .when(wall.str.contains(r"^[0-9.]+ms$")).then(_number(wall.str.head(-2)) / 1e3)
-        .when(wall.str.contains(r"^[0-9.]+ns$")).then(_number(wall.str.head(-2)) / 1e9)
+        pl.when(wall.str.contains(r"^[0-9.]+[mn]?s$")).then(number(r"^([0-9.]+)") / divisor)
         .when(wall.str.contains(r"^(?:[0-9]+h)?(?:[0-9]+m)?(?:[0-9.]+s)?$") & (wall != ""))
-        .then(3600 * part("([0-9]+)h") + 60 * part("([0-9]+)m") + part("([0-9.]+)s"))
-        .when(wall.str.contains(r"^[0-9.]+[^0-9.]{1,4}s$")).then(_number(wall.str.extract("^([0-9.]+)", 1)) / 1e6)
+        .then(parts + number("([0-9.]+)s").fill_null(0))
+        .when(wall.str.contains(r"^[0-9.]+[^0-9.]{1,4}s$")).then(number(r"^([0-9.]+)") / pl.when(wall != "").then(1e6))
     )  # fmt: skip

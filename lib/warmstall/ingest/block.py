@@ -9,7 +9,7 @@ import polars as pl
 
 from ..parse.log_events import FAMILIES
 from ..schema import STORED, TABLES
-from .access import ACCESS_MARK, is_plain, other_requests, plain_requests
+from .access import ACCESS_MARK, other_requests, plain_requests
 from .blocks import Block
 from .counts import Counts, iso
 from .events import found_events
@@ -34,12 +34,12 @@ def parse_block(block: Block, tables: Path) -> tuple[Counts, list[Path]]:
     text = pl.col("text")
     marked = lines["text"].str.contains(ACCESS_MARK, literal=True)
     access, others = lines.filter(marked), lines.filter(~marked)
-    plain = access.select(is_plain(text)).to_series()
-    odd = access.filter(~plain)
+    recurring = pl.Categorical(pl.Categories.random())  # of this block, and gone with it
+    requests, odd = plain_requests(access, recurring)
     is_access = odd["text"].str.contains(_ACCESS.pattern)
-    requests = plain_requests(access.filter(plain))
     if is_access.any():
-        requests = pl.concat([requests, other_requests(odd.filter(is_access)).select(requests.columns)]).sort("line")
+        more = other_requests(odd.filter(is_access)).select(requests.columns).cast(dict(requests.schema))
+        requests = pl.concat([requests, more]).sort("line")
     searched = pl.concat([others, odd]).sort("line") if len(odd) else others  # where an event or a time may stand
     slog = _slog_times(searched)
     stamps = _stamps(lines, slog)
@@ -58,7 +58,7 @@ def parse_block(block: Block, tables: Path) -> tuple[Counts, list[Path]]:
         "offsets_s": sorted(slog["offset_s"].drop_nulls().unique()),
     }
     rows = {"requests": requests, "events": events}
-    return counts, [write_part(tables, table, block.part, _rows(table, rows[table], block)) for table in rows]
+    return counts, [write_part(tables, table, block.part, _rows(table, rows[table], block, recurring)) for table in rows]
 
 
 def _slog_times(lines: pl.DataFrame) -> pl.DataFrame:
@@ -87,13 +87,17 @@ def _between(rows: pl.DataFrame, stamps: pl.DataFrame) -> pl.DataFrame:
 
 def _without_family(texts: pl.Series) -> pl.Series:
     for family in _OTHERS:
+        if texts.is_empty():
+            break
         texts = texts.filter(~texts.str.contains(family.pattern))
     return texts
 
 
-def _rows(table: str, rows: pl.DataFrame, block: Block) -> pl.DataFrame:
+def _rows(table: str, rows: pl.DataFrame, block: Block, recurring: pl.Categorical) -> pl.DataFrame:
     """Rows with the columns and types of their table."""
-    rows = rows.with_columns(host=pl.lit(block.evidence.host), source=pl.lit(block.evidence.name))
+    named = {"host": block.evidence.host, "source": block.evidence.name}
     columns = TABLES[table] | STORED.get(table, {})
-    missing = [pl.lit(None).alias(name) for name in columns if name not in rows.columns]
-    return rows.with_columns(missing).select(pl.col(name).cast(_TYPES[kind]) for name, kind in columns.items())
+    missing = {name: pl.lit(None, dtype=_TYPES[kind]) for name, kind in columns.items() if name not in rows.columns}
+    constants = {name: pl.lit(value).cast(recurring) for name, value in named.items()}
+    rows = rows.with_columns(**missing | constants).select(*columns)
+    return rows.cast({name: _TYPES[kind] for name, kind in columns.items() if rows.schema[name] != recurring})

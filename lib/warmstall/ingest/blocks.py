@@ -11,14 +11,14 @@ from typing import IO, Any
 
 from ..evidence import Evidence
 from ..parse.encodings import decode
-from ..parse.wrappers import end_of_whole_lines
+from ..parse.wrappers import end_of_whole_lines, is_powershell_capture, join_powershell_lines
 from .counts import Counts
 from .manifest import part_name
 from .parts import Staging
 
-BLOCK_BYTES = 8 * 1024 * 1024
+BLOCK_BYTES = 16 * 1024 * 1024
 LONGEST_LINE_BYTES = 64 * 1024 * 1024
-_AHEAD = 4
+_AHEAD = 1
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,9 @@ def one_block(
     item: Evidence, handle: IO[bytes], head: bytes, account: dict[str, Any]
 ) -> Iterator[tuple[Block, int, bool]]:
     """The whole of a capture that cannot be cut at its newlines."""
-    data = decode(head + handle.read(), account["encoding"]).encode()
+    text = decode(head + handle.read(), account["encoding"])
+    lines = [line.rstrip("\r") for line in text.removesuffix("\n").split("\n")]
+    data = "\n".join(join_powershell_lines(lines) if is_powershell_capture(lines) else lines).encode()
     if data:
         yield Block(item, part_name(item, "0"), 1, data, "utf-8", account["wrappers"]), len(data), True
 

@@ -18,10 +18,9 @@ def found_events(lines: pl.DataFrame) -> pl.DataFrame:
 
     `whole_text` is null where `text` is the whole line. Fields are read from it when someone asks for them.
     """
-    marked = lines.select("line", "text").filter(pl.col("text").str.contains_any(list(ANCHORS)))
-    marked = marked.with_columns(pl.col("text").str.head(_REACH))
-    anchors = marked["text"].str.extract_many(list(ANCHORS), leftmost=True).list.first()
-    marked = marked.with_columns(anchor=anchors).filter(pl.col("anchor").is_not_null())
+    reach = pl.col("text").str.head(_REACH)
+    anchor = reach.str.extract_many(list(ANCHORS), leftmost=True).list.first().alias("anchor")
+    marked = lines.select("line", reach, anchor).filter(pl.col("anchor").is_not_null())
     found = [_of_anchor(str(anchor), rows) for (anchor,), rows in marked.partition_by("anchor", as_dict=True).items()]
     columns = ("line", "key", "anchor", "text")
     empty = pl.DataFrame(schema={"line": pl.Int64, **dict.fromkeys(columns[1:], pl.String)})

@@ -12,9 +12,7 @@ from ..parse.wrappers import (
     WRAPPERS,
     Wrapper,
     is_json_wrapped,
-    is_powershell_capture,
     join_cri_lines,
-    join_powershell_lines,
     prefixes_in,
     unwrap_json_lines,
 )
@@ -22,6 +20,7 @@ from .blocks import Block
 from .moments import moments
 
 _HEAD_LINES = 50
+_NO_TEXT = "\x01"  # a character that logs do not hold
 _SAMPLED_LINES = 2000
 _SAMPLED_CHARACTERS = 400
 _ANY_WRAPPER = "|".join(wrapper.pattern for wrapper in WRAPPERS)
@@ -47,6 +46,8 @@ def read_lines(block: Block) -> pl.DataFrame:
 def wrappers_of(texts: pl.Series) -> list[Wrapper]:
     """The wrappers of a log, outermost first, judged by a sample of its lines."""
     sample = texts.gather_every(max(1, len(texts) // _SAMPLED_LINES)).str.head(_SAMPLED_CHARACTERS)
+    bare = sample.str.starts_with("[GIN] ") | sample.str.starts_with("time=")
+    sample = sample.filter(~bare)
     return prefixes_in(sample.filter(sample.str.contains(_ANY_WRAPPER)).to_list())
 
 
@@ -61,17 +62,31 @@ def _without(wrapper: Wrapper, lines: pl.DataFrame) -> pl.DataFrame:
 
 def _texts(block: Block) -> tuple[pl.Series, pl.Series | None]:
     """The text of every line, and the times of lines that were wrapped in JSON."""
-    # The last newline goes first: a line of nothing but zeros is empty once it is decoded.
-    data = block.data.removesuffix(b"\n").removeprefix(codecs.BOM_UTF8)
-    texts = pl.Series([data.replace(b"\0", b"")], dtype=pl.Binary).cast(pl.String, strict=False)
-    if texts.has_nulls():  # bytes that are not UTF-8
-        texts = pl.Series([decode(block.data.removesuffix(b"\n"), block.encoding)])
-    texts = texts.str.split("\n").explode()
+    texts = _split(block)
     if is_json_wrapped(texts.head(_HEAD_LINES).to_list()):
         unwrapped, times = unwrap_json_lines(texts.to_list())
         return pl.Series(unwrapped, dtype=pl.String).str.strip_chars_end("\r"), pl.Series(times, dtype=pl.String)
-    if b"\r" in data:
+    if b"\r" in block.data:
         texts = texts.str.strip_chars_end("\r")
-    if (b"+ CategoryInfo" in data or b"+ FullyQualifiedErrorId" in data) and is_powershell_capture(texts.to_list()):
-        texts = pl.Series(join_powershell_lines(texts.to_list()), dtype=pl.String)
     return texts, None
+
+
+def _split(block: Block) -> pl.Series:
+    """The text between newlines; zeros vanish, and bytes that mean nothing become U+FFFD."""
+    data = block.data.removeprefix(codecs.BOM_UTF8) if block.first_line == 1 else block.data
+    if b"\0" in data:
+        data = data.replace(b"\0", b"")
+    if not data.endswith(b"\n"):
+        data += b"\n"
+    if _NO_TEXT.encode() not in data:
+        try:
+            # A table of one column is read in half the time that it takes to split one long text.
+            table = pl.read_csv(
+                data, has_header=False, new_columns=["text"], infer_schema=False, separator=_NO_TEXT,
+                quote_char=None, eol_char="\n",
+            )  # fmt: skip
+        except pl.exceptions.ComputeError:  # not UTF-8
+            pass
+        else:
+            return table["text"].fill_null("").rechunk()
+    return pl.Series([decode(block.data.removesuffix(b"\n"), block.encoding)]).str.split("\n").explode()
