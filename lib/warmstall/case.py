@@ -228,10 +228,11 @@ class Case:
     def connection(self) -> duckdb.DuckDBPyConnection:
         """An in-memory DuckDB with a view per table: read-only, and no lock on the files."""
         import duckdb
+        from duckdb.func import ARROW
 
         connection = duckdb.connect()
         connection.execute("SET TimeZone = 'UTC'")
-        connection.create_function("fields_in", fields_in, ["VARCHAR", "VARCHAR"], "VARCHAR", type="arrow")  # type: ignore[arg-type]
+        connection.create_function("fields_in", fields_in, ["VARCHAR", "VARCHAR"], "VARCHAR", type=ARROW)
         connection.execute("CREATE TABLE zones (host VARCHAR, offset_s INTEGER)")
         connection.executemany(
             "INSERT INTO zones VALUES (?, ?)", [list(zone) for zone in self.zones().items()] or [[None, 0]]

@@ -45,7 +45,9 @@ def ingest(
     try:
         own = ThreadPoolExecutor(workers or min(4, os.cpu_count() or 1)) if pool is None else nullcontext(pool)
         with own as executor:
-            after = {item.name: _ingest_one(item, before.get(item.name), columns, executor, staging) for item in evidence}
+            after = {
+                item.name: _ingest_one(item, before.get(item.name), columns, executor, staging) for item in evidence
+            }
         if staging.written or after != before:
             staging.commit(after, columns)
     except BaseException:

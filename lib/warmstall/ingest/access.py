@@ -44,14 +44,20 @@ def plain_requests(lines: pl.DataFrame, recurring: pl.Categorical) -> tuple[pl.D
     divisor = pl.when(wall.str.ends_with("ms")).then(1e3).when(wall.str.ends_with("µs")).then(1e6).otherwise(1.0)
     number = wall.str.strip_chars_end("mµs").cast(pl.Float64, strict=False)
     found = pieces.select(
-        "line", "wrapper_at", "text", "wall", (number / divisor).alias("wall_s"),
+        "line",
+        "wrapper_at",
+        "text",
+        "wall",
+        (number / divisor).alias("wall_s"),
         (pl.col("at_head") & wall.str.contains(_WALL)).alias("is_plain"),
     ).hstack([*stamps, *statuses, *targets])
     parsed = pl.all_horizontal(pl.col("ended_local", "status", "path").is_not_null())
     is_plain = found.select(pl.col("is_plain") & parsed).to_series()
     found = found.filter(is_plain).drop("is_plain")
     if found["wall_s"].has_nulls():  # of a minute or more
-        found = found.with_columns(pl.when(pl.col("wall_s").is_null()).then(_seconds(wall)).otherwise("wall_s"))
+        found = found.with_columns(
+            pl.when(pl.col("wall_s").is_null()).then(_seconds(wall)).otherwise("wall_s").alias("wall_s")
+        )
     return found.drop("wall"), lines.filter(~is_plain)
 
 
@@ -73,14 +79,14 @@ def _of_target(targets: pl.Series) -> pl.DataFrame:
 
 def other_requests(lines: pl.DataFrame) -> pl.DataFrame:
     """The columns of all other access lines. The path is what is left, because it may hold a `|` itself."""
-    after_mark = pl.col("text").str.splitn("[GIN] ", 2).struct[1]
+    after_mark = pl.col("text").str.splitn(ACCESS_MARK, 2).struct[1]
     parts = lines.select("line", "wrapper_at", "text", after_mark.str.splitn("|", 5).struct.unnest())
     stamp, status, wall, client, target = (pl.col(f"field_{n}").str.strip_chars(" ") for n in range(5))
     wall_s = _seconds(wall)
     return parts.select(
         "line",
         "wrapper_at",
-        _moment(stamp).alias("ended_local"),
+        _moment("2" + stamp).alias("ended_local"),
         status.alias("status"),
         client.fill_null("").alias("client"),
         target.fill_null("").str.split(" ").list.first().alias("method"),
@@ -102,12 +108,11 @@ def _seconds(wall: pl.Expr) -> pl.Expr:
     def number(pattern: str) -> pl.Expr:
         return wall.str.extract(pattern, 1).cast(pl.Float64, strict=False)
 
-    # Divided by a column, because a literal is multiplied by its reciprocal: half a bit less exact.
     divisor = pl.when(wall.str.ends_with("ms")).then(1e3).when(wall.str.ends_with("ns")).then(1e9).otherwise(1.0)
     parts = 3600 * number("([0-9]+)h").fill_null(0) + 60 * number("([0-9]+)m").fill_null(0)
     return (
         pl.when(wall.str.contains(r"^[0-9.]+[mn]?s$")).then(number(r"^([0-9.]+)") / divisor)
         .when(wall.str.contains(r"^(?:[0-9]+h)?(?:[0-9]+m)?(?:[0-9.]+s)?$") & (wall != ""))
         .then(parts + number("([0-9.]+)s").fill_null(0))
-        .when(wall.str.contains(r"^[0-9.]+[^0-9.]{1,4}s$")).then(number(r"^([0-9.]+)") / pl.when(wall != "").then(1e6))
+        .when(wall.str.contains(r"^[0-9.]+[^0-9.]{1,4}s$")).then(number(r"^([0-9.]+)") / 1e6)
     )  # fmt: skip

@@ -38,7 +38,7 @@ def parse_block(block: Block, tables: Path) -> tuple[Counts, list[Path]]:
     requests, odd = plain_requests(access, recurring)
     is_access = odd["text"].str.contains(_ACCESS.pattern)
     if is_access.any():
-        more = other_requests(odd.filter(is_access)).select(requests.columns).cast(dict(requests.schema))
+        more = other_requests(odd.filter(is_access)).select(requests.columns).cast(requests.schema)
         requests = pl.concat([requests, more]).sort("line")
     searched = pl.concat([others, odd]).sort("line") if len(odd) else others  # where an event or a time may stand
     slog = _slog_times(searched)
@@ -48,17 +48,20 @@ def parse_block(block: Block, tables: Path) -> tuple[Counts, list[Path]]:
     events = _between(found_events(searched), stamps).join(stamps.rename({"stamp_at": "at"}), on="line", how="left")
     nameless = _without_family(pl.concat([others, odd.filter(~is_access)])["text"])
     undecodable = int(nameless.str.contains("\ufffd", literal=True).sum())
+    first_at, last_at = stamps.select(pl.min("stamp_at").alias("first"), pl.max("stamp_at").alias("last")).row(0)
     counts = {
         "lines": len(lines),
         "recognized": len(lines) - len(nameless),
         "unrecognized": len(nameless) - undecodable,
         "undecodable": undecodable,
-        "first_at": iso(stamps["stamp_at"].min()),
-        "last_at": iso(stamps["stamp_at"].max()),
+        "first_at": iso(first_at),
+        "last_at": iso(last_at),
         "offsets_s": sorted(slog["offset_s"].drop_nulls().unique()),
     }
     rows = {"requests": requests, "events": events}
-    return counts, [write_part(tables, table, block.part, _rows(table, rows[table], block, recurring)) for table in rows]
+    return counts, [
+        write_part(tables, table, block.part, _rows(table, rows[table], block, recurring)) for table in rows
+    ]
 
 
 def _slog_times(lines: pl.DataFrame) -> pl.DataFrame:

@@ -18,7 +18,7 @@ from .parts import Staging
 
 BLOCK_BYTES = 16 * 1024 * 1024
 LONGEST_LINE_BYTES = 64 * 1024 * 1024
-_AHEAD = 1
+_AHEAD = 2
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,10 @@ def one_block(
 ) -> Iterator[tuple[Block, int, bool]]:
     """The whole of a capture that cannot be cut at its newlines."""
     text = decode(head + handle.read(), account["encoding"])
-    lines = [line.rstrip("\r") for line in text.removesuffix("\n").split("\n")]
-    data = "\n".join(join_powershell_lines(lines) if is_powershell_capture(lines) else lines).encode()
-    if data:
+    if text:
+        lines = [line.rstrip("\r") for line in text.removesuffix("\n").split("\n")]
+        joined = join_powershell_lines(lines) if is_powershell_capture(lines) else lines
+        data = "".join(line + "\n" for line in joined).encode()
         yield Block(item, part_name(item, "0"), 1, data, "utf-8", account["wrappers"]), len(data), True
 
 

@@ -20,9 +20,7 @@ from .parts import Staging, write_part
 _MIXING = {"compose", "kubectl"}
 
 
-def ingest_log(
-    item: Evidence, before: dict[str, Any] | None, pool: Executor, staging: Staging
-) -> dict[str, Any]:
+def ingest_log(item: Evidence, before: dict[str, Any] | None, pool: Executor, staging: Staging) -> dict[str, Any]:
     account: dict[str, Any] = dict(before) if before else {
         "path": item.name, "kind": item.kind, "host": item.host, "stream": item.stream, "age": item.age,
         "encoding": "", "wrappers": [], "appendable": False, "parts": [], "size": 0, "stat": [], "fingerprint": "",
