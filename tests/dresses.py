@@ -9,8 +9,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pyarrow.parquet
 import zstandard
+
+from warmstall.case import Case
 
 INCIDENTS = Path(__file__).resolve().parents[1] / "data" / "incidents"
 STARTED_AT = datetime(2026, 11, 20, 21, 9, 31, 145607, tzinfo=UTC)
@@ -128,8 +129,8 @@ DRESSES: dict[str, Callable[[str], bytes]] = {
 
 
 def rows(tables: Path, table: str) -> list[dict[str, object]]:
-    found = [row for part in tables.glob(f"{table}-*.parquet") for row in pyarrow.parquet.read_table(part).to_pylist()]
-    return sorted(found, key=lambda row: (str(row["source"]), row["line"]))
+    view = Case(tables, []).connection.sql(f"FROM {'access_lines' if table == 'requests' else table}")
+    return sorted(view.to_arrow_table().to_pylist(), key=lambda row: (str(row["source"]), row["line"]))
 
 
 def requests_and_keys(tables: Path) -> tuple[list[tuple[object, ...]], list[object]]:

@@ -19,10 +19,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from dresses import DRESSES, requests_and_keys, rows, sample
-from warmstall import ingest as module
 from warmstall.errors import InputError, OutputError
 from warmstall.evidence import Evidence, discover
-from warmstall.ingest import ingest
+from warmstall.ingest import block, blocks, ingest, manifest, parts
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 REAL_LOGS = sorted(SHARED.glob("corpus/server-log/*.log"))[::5]
@@ -57,20 +56,20 @@ def tables(tmp_path):
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(module, "BLOCK_BYTES", 4096)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 4096)
 
 
 @pytest.fixture
 def blocks_read(monkeypatch):
     """The blocks that were parsed: first line and bytes of each."""
     seen: list[tuple[int, int]] = []
-    original = module.parse_block
+    original = block.parse_block
 
-    def observed(block, *rest):
-        seen.append((block.first_line, len(block.data)))
-        return original(block, *rest)
+    def observed(read, *rest):
+        seen.append((read.first_line, len(read.data)))
+        return original(read, *rest)
 
-    monkeypatch.setattr(module, "parse_block", observed)
+    monkeypatch.setattr(block, "parse_block", observed)
     return seen
 
 
@@ -206,7 +205,7 @@ def test_fragments_of_logs_are_accounted_for_in_small_blocks(tmp_path_factory, f
     data = "".join([GIN.format(2), *fragments]).encode()
     (folder / "server.log").write_bytes(data)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "BLOCK_BYTES", 1024)
+        patch.setattr(blocks, "BLOCK_BYTES", 1024)
         (account,) = ingest([log_of(folder / "server.log")], folder / "tables")
     assert is_accounted_for(account)
     assert account["lines"] == count_lines(data)
@@ -233,7 +232,7 @@ def test_a_line_of_5_mb_is_one_line(log, tables):
 
 
 def test_a_line_longer_than_a_block_can_be_is_cut_but_counted(log, tables, monkeypatch, small_blocks):
-    monkeypatch.setattr(module, "LONGEST_LINE_BYTES", 8192)
+    monkeypatch.setattr(blocks, "LONGEST_LINE_BYTES", 8192)
     log.write_bytes(GIN.format(1).encode() + b"x" * 20_000 + b"\n" + GIN.format(2).encode())
     (account,) = ingest(discover([log]), tables)
     assert is_accounted_for(account)
@@ -257,7 +256,7 @@ def test_small_blocks_make_the_tables_of_one_big_block(name, size, log, tables, 
     log.write_text(sample(name), encoding="utf-8")
     big = result(ingest(discover([log]), tables), tables)
     assert len(blocks_read) == 1
-    monkeypatch.setattr(module, "BLOCK_BYTES", size)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", size)
     small = fresh([log], tmp_path / "small")
     assert len(blocks_read) > 10
     assert small == big
@@ -328,7 +327,7 @@ def test_an_incomplete_last_line_is_counted_once_when_it_is_completed(log, table
 
 def test_bytes_written_while_a_log_is_read_are_read_next_time(log, tables, monkeypatch):
     log.write_text(GIN.format(1))
-    original = module.parse_block
+    original = block.parse_block
 
     def append_meanwhile(*arguments):
         if log.stat().st_size == len(GIN.format(1)):
@@ -336,7 +335,7 @@ def test_bytes_written_while_a_log_is_read_are_read_next_time(log, tables, monke
                 handle.write(GIN.format(2))
         return original(*arguments)
 
-    monkeypatch.setattr(module, "parse_block", append_meanwhile)
+    monkeypatch.setattr(block, "parse_block", append_meanwhile)
     ingest(discover([log]), tables)
     (account,) = ingest(discover([log]), tables)
     assert account["lines"] == 2
@@ -450,7 +449,7 @@ def test_a_run_that_fails_leaves_the_tables_as_they_were(log, tables, monkeypatc
     told = result(ingest(discover([log]), tables), tables)
     files = {path.name: path.read_bytes() for path in tables.iterdir()}
     log.write_text(sample()[::-1] + GIN.format(1), encoding="utf-8")
-    original, calls = module.parse_block, []
+    original, calls = block.parse_block, []
 
     def fail_later(*arguments):
         calls.append(1)
@@ -458,7 +457,7 @@ def test_a_run_that_fails_leaves_the_tables_as_they_were(log, tables, monkeypatc
             raise RuntimeError("on purpose")
         return original(*arguments)
 
-    monkeypatch.setattr(module, "parse_block", fail_later)
+    monkeypatch.setattr(block, "parse_block", fail_later)
     with pytest.raises(RuntimeError, match="on purpose"):
         ingest(discover([log]), tables)
     assert {path.name: path.read_bytes() for path in tables.iterdir()} == files
@@ -468,12 +467,12 @@ def test_a_run_that_fails_leaves_the_tables_as_they_were(log, tables, monkeypatc
 DRIVER = """
 import os, signal, sys
 from pathlib import Path
-from warmstall import ingest as module
 from warmstall.evidence import discover
+from warmstall.ingest import block, blocks, ingest
 
 log, tables, owner, name, count = sys.argv[1:]
-module.BLOCK_BYTES = 4096
-owner = {"module": module, "staging": module._Staging, "path": Path}[owner]
+blocks.BLOCK_BYTES = 4096
+owner = {"block": block, "path": Path}[owner]
 original, calls = getattr(owner, name), []
 
 def killed_at(*arguments, **options):
@@ -483,12 +482,12 @@ def killed_at(*arguments, **options):
     return original(*arguments, **options)
 
 setattr(owner, name, killed_at)
-module.ingest(discover([Path(log)]), Path(tables))
+ingest(discover([Path(log)]), Path(tables))
 """
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
-@pytest.mark.parametrize(("moment", "grown"), [("staging write 3", True), ("path replace 4", False)])
+@pytest.mark.parametrize(("moment", "grown"), [("block write_part 3", True), ("path replace 4", False)])
 def test_a_killed_run_is_put_right_by_the_next(moment, grown, log, tables, tmp_path):
     text = sample()
     log.write_text(text[:9000], encoding="utf-8")
@@ -503,7 +502,7 @@ def test_a_killed_run_is_put_right_by_the_next(moment, grown, log, tables, tmp_p
 
 @pytest.mark.parametrize(
     ("owner", "name", "count", "grown"),
-    [(module, "parse_block", 2, True), (module._Staging, "commit", 1, True), (Path, "unlink", 2, False),
+    [(block, "parse_block", 2, True), (parts.Staging, "commit", 1, True), (Path, "unlink", 2, False),
      (Path, "replace", 1, True)],
 )  # fmt: skip
 def test_a_run_that_could_not_even_clean_up_is_put_right_by_the_next(owner, name, count, grown, log, tables, tmp_path):
@@ -520,8 +519,8 @@ def test_a_run_that_could_not_even_clean_up_is_put_right_by_the_next(owner, name
         return original(*arguments, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "BLOCK_BYTES", 4096)
-        patch.setattr(module._Staging, "discard", lambda staging: None)
+        patch.setattr(blocks, "BLOCK_BYTES", 4096)
+        patch.setattr(parts.Staging, "discard", lambda staging: None)
         patch.setattr(owner, name, dies)
         with pytest.raises(SystemExit):
             ingest(discover([log]), tables)
@@ -550,7 +549,7 @@ def test_tables_of_another_log_table_are_made_anew(log, tables):
     log.write_text(sample(), encoding="utf-8")
     ingest(discover([log]), tables)
     saved = json.loads((tables / "ingest.json").read_text())
-    assert saved["rows"] == module._table_digest({})
+    assert saved["rows"] == manifest.table_digest({})
     (tables / "ingest.json").write_text(json.dumps(saved | {"rows": "0"}))
     (tables / "events-000000000000-0.parquet").write_bytes(b"of another version")
     ingest(discover([log]), tables)
@@ -563,7 +562,7 @@ def test_a_write_that_fails_is_an_output_error_and_leaves_nothing(log, tables, m
     def no_space(*arguments, **options):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pyarrow.parquet.write_table", no_space)
+    monkeypatch.setattr("polars.DataFrame.write_parquet", no_space)
     with pytest.raises(OutputError, match="No space left on device"):
         ingest(discover([log]), tables)
     assert list(tables.iterdir()) == []

@@ -12,7 +12,8 @@ def fields_in(anchors: Any, texts: Any) -> Any:  # DuckDB reads the annotations;
     """The fields of the event in each line, as JSON objects: Arrow arrays of lines and of the anchors first in them.
 
     >>> import pyarrow
-    >>> fields_in(pyarrow.array(["Listening on "]), pyarrow.array(["Listening on [::]:11434 (version 0.13.5)"]))[0].as_py()
+    >>> line = "Listening on [::]:11434 (version 0.13.5)"
+    >>> fields_in(pyarrow.array(["Listening on "]), pyarrow.array([line]))[0].as_py()
     '{"address": "[::]:11434", "version": "0.13.5"}'
     """
     import pyarrow

@@ -1,18 +1,22 @@
-"""The table of log lines holds what it promises: each sample finds its own row, and RE2 and Python agree."""
+"""The table of log lines holds what it promises: each sample finds its own row, and Polars and Python agree."""
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import time
+from itertools import pairwise
 from pathlib import Path
 
-import duckdb
+import polars
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from warmstall.parse.log_events import ANCHOR_PATTERN, EVENTS, FAMILIES, event_in
+from warmstall.event_fields import fields_in
+from warmstall.ingest.events import found_events
+from warmstall.parse.log_events import ANCHORS, EVENTS, FAMILIES, event_in
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 REAL_LOGS = sorted(SHARED.glob("real-ollama/*/*/server.log"))
@@ -58,6 +62,9 @@ WITHOUT_FIELDS = {
 }  # fmt: skip
 
 
+_LINE_TYPES = {"line": polars.Int64, "text": polars.String}
+
+
 def family_of(line: str) -> str | None:
     return next((name for name, pattern in FAMILY_PATTERNS if pattern.search(line)), None)
 
@@ -78,7 +85,7 @@ def test_sample_finds_its_own_row_and_no_other(row):
     assert event is not None
     assert event.key == row.key
     assert FIELDS.get(row.key, set()) <= event.fields.keys()
-    assert re.search(ANCHOR_PATTERN, row.sample)
+    assert any(anchor in row.sample for anchor in ANCHORS)
     assert family_of(row.sample)
 
 
@@ -188,7 +195,7 @@ def test_random_bytes_have_no_family():
         assert family_of(line) in (None, "blank")
 
 
-# RE2 runs over lines, so no line breaks; pieces of samples reach deeper into the patterns than plain text.
+# Polars runs over lines, so no line breaks; pieces of samples reach deeper into the patterns than plain text.
 _PIECES = sorted({piece for sample in SAMPLES for piece in re.findall(r"\W+|\w+", sample)})
 _TEXT = st.text(
     st.characters(exclude_categories=("Cs",), exclude_characters="\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029\x00")
@@ -201,53 +208,49 @@ _LINES = st.one_of(
 )
 
 
-@pytest.fixture(scope="module")
-def duck():
-    with duckdb.connect() as connection:
-        yield connection
+def polars_answers(lines):
+    """Which families Polars finds in which lines."""
+    texts = polars.Series(lines, dtype=polars.String)
+    return {(number, family.name): found for family in FAMILIES
+            for number, found in enumerate(texts.str.contains(family.pattern))}  # fmt: skip
 
 
-def re2_answers(connection, lines):
-    patterns = [family.pattern for family in FAMILIES]
-    rows = connection.execute(
-        "select l.i, p.i, regexp_matches(line, pattern)"
-        " from (select unnest(?::varchar[]) as line, unnest(range(?)) as i) l,"
-        " (select unnest(?::varchar[]) as pattern, unnest(range(?)) as i) p",
-        [lines, len(lines), patterns, len(patterns)],
-    ).fetchall()
-    return {(line, FAMILIES[family].name): found for line, family, found in rows}
-
-
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
-def test_family_pattern_compiles_in_re2(duck, family):
-    found = duck.execute("select regexp_matches(?, ?)", [family.sample, family.pattern]).fetchone()
-    assert found == (True,)
-    # As a constant the pattern takes another path through DuckDB's optimizer.
-    literal = family.pattern.replace("'", "''")
-    found = duck.execute(f"select regexp_matches(s, '{literal}') from (select ? as s)", [family.sample]).fetchone()
-    assert found == (True,)
-
-
-def test_anchor_pattern_means_the_same_in_re2(duck):
-    rows = duck.execute(
-        "select bool_and(regexp_matches(line, ?)) from (select unnest(?::varchar[]) as line)",
-        [ANCHOR_PATTERN, [row.sample for row in EVENTS]],
-    ).fetchone()
-    assert rows == (True,)
-
-
-def test_re2_and_python_agree_on_samples(duck):
+def test_polars_and_python_agree_on_samples():
     lines = SAMPLES + FOREIGN_LINES
-    for (line, name), found in re2_answers(duck, lines).items():
+    for (line, name), found in polars_answers(lines).items():
         assert found == bool(dict(FAMILY_PATTERNS)[name].search(lines[line])), (name, lines[line])
 
 
 @settings(max_examples=40, deadline=None)
 @given(lines=st.lists(_LINES, min_size=1, max_size=40))
-def test_re2_and_python_agree_on_generated_lines(lines):
-    with duckdb.connect() as connection:
-        for (line, name), found in re2_answers(connection, lines).items():
-            assert found == bool(dict(FAMILY_PATTERNS)[name].search(lines[line])), (name, lines[line])
+def test_polars_and_python_agree_on_generated_lines(lines):
+    for (line, name), found in polars_answers(lines).items():
+        assert found == bool(dict(FAMILY_PATTERNS)[name].search(lines[line])), (name, lines[line])
+
+
+def events_of(lines):
+    """The key of the event in each line, and its fields, as those of many lines are found."""
+    found = found_events(polars.DataFrame({"line": range(len(lines)), "text": lines}, schema_overrides=_LINE_TYPES))
+    whole = found["whole_text"].fill_null(found["text"])
+    fields = [json.loads(read) for read in fields_in(found["anchor"].to_arrow(), whole.to_arrow()).to_pylist()]
+    return {line: (key, read) for line, key, read in zip(found["line"], found["key"], fields, strict=True)}
+
+
+def events_one_by_one(lines):
+    found = {number: event_in(line) for number, line in enumerate(lines)}
+    return {number: (event.key, event.fields) for number, event in found.items() if event}
+
+
+def test_events_of_many_lines_are_those_of_each():
+    lines = [*SAMPLES, *FOREIGN_LINES, *(f"glued {one}{two}" for one, two in pairwise(SAMPLES))]
+    assert events_of(lines) == events_one_by_one(lines)
+    assert len(events_of(lines)) > len(EVENTS)
+
+
+@settings(max_examples=40, deadline=None)
+@given(lines=st.lists(_LINES, min_size=1, max_size=40))
+def test_events_of_many_generated_lines_are_those_of_each(lines):
+    assert events_of(lines) == events_one_by_one(lines)
 
 
 @settings(max_examples=300, deadline=None)

@@ -20,8 +20,7 @@ _CENTURY_S = 3e9
 
 
 def plain_requests(lines: pl.DataFrame, recurring: pl.Categorical) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The access lines that are laid out as GIN does, as requests (`line`, `wrapper_at` and the columns of their table),
-    and the lines that are not.
+    """The access lines that are laid out as GIN does, as requests, and the lines that are not.
 
     Stamps, statuses and targets recur, so each is looked at once; their texts are `recurring` ones, by number.
     """
@@ -41,14 +40,14 @@ def plain_requests(lines: pl.DataFrame, recurring: pl.Categorical) -> tuple[pl.D
     ))  # fmt: skip
     statuses = _each_once(pieces["status"], recurring, lambda parts: parts.str.extract(_STATUS).to_frame())
     targets = _each_once(pieces["target"], recurring, _of_target)
-    divisor = pl.when(wall.str.ends_with("ms")).then(1e3).when(wall.str.ends_with("µs")).then(1e6).otherwise(1.0)
+    unit_s = pl.when(wall.str.ends_with("ms")).then(1e-3).when(wall.str.ends_with("µs")).then(1e-6).otherwise(1.0)
     number = wall.str.strip_chars_end("mµs").cast(pl.Float64, strict=False)
     found = pieces.select(
         "line",
         "wrapper_at",
         "text",
         "wall",
-        (number / divisor).alias("wall_s"),
+        (number * unit_s).alias("wall_s"),
         (pl.col("at_head") & wall.str.contains(_WALL)).alias("is_plain"),
     ).hstack([*stamps, *statuses, *targets])
     parsed = pl.all_horizontal(pl.col("ended_local", "status", "path").is_not_null())
@@ -108,11 +107,13 @@ def _seconds(wall: pl.Expr) -> pl.Expr:
     def number(pattern: str) -> pl.Expr:
         return wall.str.extract(pattern, 1).cast(pl.Float64, strict=False)
 
-    divisor = pl.when(wall.str.ends_with("ms")).then(1e3).when(wall.str.ends_with("ns")).then(1e9).otherwise(1.0)
+    unit_s = (
+        pl.when(wall.str.ends_with("ms")).then(1e-3).when(wall.str.ends_with("ns")).then(1e-9)
+        .when(wall.str.contains(r"[0-9.]s$")).then(1.0).otherwise(1e-6)
+    )  # fmt: skip
     parts = 3600 * number("([0-9]+)h").fill_null(0) + 60 * number("([0-9]+)m").fill_null(0)
     return (
-        pl.when(wall.str.contains(r"^[0-9.]+[mn]?s$")).then(number(r"^([0-9.]+)") / divisor)
+        pl.when(wall.str.contains(r"^[0-9.]+[^0-9.]{0,4}s$")).then(number(r"^([0-9.]+)") * unit_s)
         .when(wall.str.contains(r"^(?:[0-9]+h)?(?:[0-9]+m)?(?:[0-9.]+s)?$") & (wall != ""))
         .then(parts + number("([0-9.]+)s").fill_null(0))
-        .when(wall.str.contains(r"^[0-9.]+[^0-9.]{1,4}s$")).then(number(r"^([0-9.]+)") / 1e6)
     )  # fmt: skip

@@ -31,7 +31,6 @@ def parse_block(block: Block, tables: Path) -> tuple[Counts, list[Path]]:
     Depends on nothing but its arguments, so that threads, processes or other machines can run it.
     """
     lines = read_lines(block)
-    text = pl.col("text")
     marked = lines["text"].str.contains(ACCESS_MARK, literal=True)
     access, others = lines.filter(marked), lines.filter(~marked)
     recurring = pl.Categorical(pl.Categories.random())  # of this block, and gone with it

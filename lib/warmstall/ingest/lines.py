@@ -74,10 +74,10 @@ def _texts(block: Block) -> tuple[pl.Series, pl.Series | None]:
 def _split(block: Block) -> pl.Series:
     """The text between newlines; zeros vanish, and bytes that mean nothing become U+FFFD."""
     data = block.data.removeprefix(codecs.BOM_UTF8) if block.first_line == 1 else block.data
+    if not data.endswith(b"\n"):  # before the zeros go: a line of nothing else is empty then
+        data += b"\n"
     if b"\0" in data:
         data = data.replace(b"\0", b"")
-    if not data.endswith(b"\n"):
-        data += b"\n"
     if _NO_TEXT.encode() not in data:
         try:
             # A table of one column is read in half the time that it takes to split one long text.

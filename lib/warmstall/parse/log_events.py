@@ -276,6 +276,9 @@ _CPP_IDS = (
     r"timestamp=(?P<epoch>[0-9]+)"
 )
 _CPP_EPOCH = r" +\| .{0,400}?timestamp=(?P<epoch>[0-9]+)"
+# `load_tensors:   CPU model buffer size = 97.20 MiB`: a function, a device, a kind.
+_BUFFER = r"^\.*[A-Za-z0-9_]{1,60}: +(?P<device>[A-Za-z0-9_]{1,40}) +(?P<kind>"
+_BUFFER_SIZE = r") buffer size = +(?P<mib>[0-9.]+) MiB"
 _MODEL_PORT = r'"[^"]*?--model (?P<model>(?:[^"\\ ]|\\.| (?!--))+)(?:[^"]*? --port (?P<port>[0-9]+))?'
 # These errors have keys of their own; the failure record that carries one takes that key.
 _OTHER = r'(?!"(?:timed out waiting for llama|llama runner process has terminated|llama-server process has terminated))'
@@ -1153,35 +1156,35 @@ EVENTS: tuple[LogEvent, ...] = (
         " model buffer size = ",
         "load_tensors:          CPU model buffer size =    97.20 MiB",
         "v0.5.2 →",
-        r"^\.*[A-Za-z0-9_]{1,60}: +(?P<device>[A-Za-z0-9_]{1,40}) (?P<kind>model) buffer size = +(?P<mib>[0-9.]+) MiB",
+        f"{_BUFFER}model{_BUFFER_SIZE}",
     ),
     LogEvent(
         "buffers",
         " KV buffer size = ",
         "llama_kv_cache:        CPU KV buffer size =    64.00 MiB",
         "v0.3.13 →",
-        r"^\.*[A-Za-z0-9_]{1,60}: +(?P<device>[A-Za-z0-9_]{1,40}) (?P<kind>KV) buffer size = +(?P<mib>[0-9.]+) MiB",
+        f"{_BUFFER}KV{_BUFFER_SIZE}",
     ),
     LogEvent(
         "buffers",
         " compute buffer size = ",
         "llama_context:        CPU compute buffer size =    30.51 MiB",
         "v0.3.13 →",
-        r"^\.*[A-Za-z0-9_]{1,60}: +(?P<device>[A-Za-z0-9_]{1,40}) (?P<kind>compute) buffer size = +(?P<mib>[0-9.]+) MiB",
+        f"{_BUFFER}compute{_BUFFER_SIZE}",
     ),
     LogEvent(
         "buffers",
         " output buffer size = ",
         "llama_context:        CPU  output buffer size =     0.01 MiB",
         "v0.3.13 →",
-        r"^\.*[A-Za-z0-9_]{1,60}: +(?P<device>[A-Za-z0-9_]{1,40}) +(?P<kind>output) buffer size = +(?P<mib>[0-9.]+) MiB",
+        f"{_BUFFER}output{_BUFFER_SIZE}",
     ),
     LogEvent(
         "buffers",
         " RS buffer size = ",
         "llama_memory_recurrent:        CPU RS buffer size =    19.07 MiB",
         "v0.5.2 →",
-        r"^\.*[A-Za-z0-9_]{1,60}: +(?P<device>[A-Za-z0-9_]{1,40}) (?P<kind>RS) buffer size = +(?P<mib>[0-9.]+) MiB",
+        f"{_BUFFER}RS{_BUFFER_SIZE}",
     ),
     LogEvent(
         "buffers",
@@ -1521,7 +1524,8 @@ EVENTS: tuple[LogEvent, ...] = (
         "slot   operator(): id  0 | task 51 | slot context shift, n_keep = 5, n_left = 506, n_discard = 253",
         "v0.30.0 →",
         _SLOT
-        + r"slot context shift, n_keep = (?P<n_keep>[0-9]+), n_left = (?P<n_left>[0-9]+), n_discard = (?P<n_discard>[0-9]+)",
+        + r"slot context shift, n_keep = (?P<n_keep>[0-9]+), n_left = (?P<n_left>[0-9]+), "
+        + r"n_discard = (?P<n_discard>[0-9]+)",
     ),
     LogEvent(
         "ctx_overflow_400",
@@ -1531,7 +1535,8 @@ EVENTS: tuple[LogEvent, ...] = (
         "try increasing it",
         "v0.30.0 →",
         _SRV
-        + r"task id = (?P<task>[0-9]+), error: request \((?P<n_tokens>[0-9]+) tokens\) exceeds the available context size",
+        + r"task id = (?P<task>[0-9]+), error: request \((?P<n_tokens>[0-9]+) tokens\) exceeds the available "
+        + r"context size",
     ),
     LogEvent(
         "ctx_overflow_400",
@@ -1756,7 +1761,8 @@ EVENTS: tuple[LogEvent, ...] = (
         "t_token=4.00 "
         'task_id=12 tid="140244164268032" timestamp=1795293004',
         "v0.1.32–v0.3.14",
-        rf"{_CPP}(?P<kind>prompt eval) time +=+ +(?P<ms>[0-9.]+) ms / +(?P<tokens>[0-9]+) tokens[^|]{{0,100}}{_CPP_IDS}",
+        rf"{_CPP}(?P<kind>prompt eval) time +=+ +(?P<ms>[0-9.]+) ms / +(?P<tokens>[0-9]+) tokens"
+        rf"[^|]{{0,100}}{_CPP_IDS}",
     ),
     LogEvent(
         "old_timing",
@@ -1767,7 +1773,8 @@ EVENTS: tuple[LogEvent, ...] = (
         "task_id=12 "
         'tid="140244164268032" timestamp=1795293004',
         "v0.1.32–v0.3.14",
-        rf"{_CPP}(?P<kind>generation eval) time +=+ +(?P<ms>[0-9.]+) ms / +(?P<tokens>[0-9]+) runs[^|]{{0,100}}{_CPP_IDS}",
+        rf"{_CPP}(?P<kind>generation eval) time +=+ +(?P<ms>[0-9.]+) ms / +(?P<tokens>[0-9]+) runs"
+        rf"[^|]{{0,100}}{_CPP_IDS}",
     ),
     LogEvent(
         "old_timing",
