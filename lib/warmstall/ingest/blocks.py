@@ -16,7 +16,7 @@ from .counts import Counts
 from .manifest import part_name
 from .parts import Staging
 
-BLOCK_BYTES = 16 * 1024 * 1024
+BLOCK_BYTES = 12 * 1024 * 1024
 LONGEST_LINE_BYTES = 64 * 1024 * 1024
 _AHEAD = 2
 

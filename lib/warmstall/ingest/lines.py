@@ -9,6 +9,7 @@ import polars as pl
 from ..parse.encodings import decode
 from ..parse.wrappers import (
     ANSI,
+    PIECE_LENGTH,
     WRAPPERS,
     Wrapper,
     is_json_wrapped,
@@ -20,6 +21,7 @@ from .blocks import Block
 from .moments import moments
 
 _HEAD_LINES = 50
+_HALF_CHARACTER = r"\\u[dD][89a-fA-F]"  # JSON can escape halves of characters
 _NO_TEXT = "\x01"  # a character that logs do not hold
 _SAMPLED_LINES = 2000
 _SAMPLED_CHARACTERS = 400
@@ -64,11 +66,26 @@ def _texts(block: Block) -> tuple[pl.Series, pl.Series | None]:
     """The text of every line, and the times of lines that were wrapped in JSON."""
     texts = _split(block)
     if is_json_wrapped(texts.head(_HEAD_LINES).to_list()):
-        unwrapped, times = unwrap_json_lines(texts.to_list())
-        return pl.Series(unwrapped, dtype=pl.String).str.strip_chars_end("\r"), pl.Series(times, dtype=pl.String)
+        if (unwrapped := _docker_lines(texts)) is not None:
+            return unwrapped
+        unwrapped_texts, times = unwrap_json_lines(texts.to_list())
+        return pl.Series(unwrapped_texts, dtype=pl.String).str.strip_chars_end("\r"), pl.Series(times, dtype=pl.String)
     if b"\r" in block.data:
         texts = texts.str.strip_chars_end("\r")
     return texts, None
+
+
+def _docker_lines(texts: pl.Series) -> tuple[pl.Series, pl.Series] | None:
+    """Texts and times of docker's JSON lines, where every line is a whole one; None where some need a closer look."""
+    whole = texts.str.starts_with('{"log":"') & (texts.str.len_bytes() < PIECE_LENGTH)
+    if not whole.all() or texts.str.contains(_HALF_CHARACTER).any():
+        return None
+    try:
+        found = texts.str.json_decode(pl.Struct({"log": pl.String, "time": pl.String})).struct
+    except pl.exceptions.ComputeError:
+        return None
+    log = found.field("log").str.strip_suffix("\n").str.replace_all("\0", "", literal=True)
+    return log.str.strip_chars_end("\r"), found.field("time")
 
 
 def _split(block: Block) -> pl.Series:

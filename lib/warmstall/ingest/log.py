@@ -57,7 +57,7 @@ def ingest_log(item: Evidence, before: dict[str, Any] | None, pool: Executor, st
     account["whole"] = {"offset": offset, "lines": lines, "counts": whole}
     account["parts"] = parts
     account |= add_counts(whole, counts_of_tail)
-    if not item.is_stdin and _MIXING & set(account["wrappers"]):
+    if not item.is_stdin and _MIXING & set(account["wrappers"]) and account["unrecognized"]:
         _ingest_neighbours(item, account, staging)
     if not item.is_stdin:
         account["fingerprint"] = fingerprint(item.path, account["size"])

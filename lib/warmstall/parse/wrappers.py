@@ -126,7 +126,7 @@ def unwrap_json(line: str) -> tuple[str, str | None]:
 
 # Docker and containerd break long lines into pieces of 16 KiB; those of the two streams may interleave.
 _CRI_PIECE = re.compile(rf"^{_ISO} (stdout|stderr) ([FP]) ")
-_PIECE_LENGTH = 16_000
+PIECE_LENGTH = 16_000
 
 
 def stream_of(line: str) -> tuple[str, bool]:
@@ -139,7 +139,7 @@ def stream_of(line: str) -> tuple[str, bool]:
     """
     if line.startswith('{"log":"'):
         stream = "stdout" if '"stream":"stdout"' in line[-400:] else "stderr"
-        return stream, len(line) > _PIECE_LENGTH and '\\n","' not in line
+        return stream, len(line) > PIECE_LENGTH and '\\n","' not in line
     match = _CRI_PIECE.match(line[:100])
     return (match[1], match[2] == "P") if match else ("", False)
 
