@@ -13,21 +13,12 @@ import tempfile
 from pathlib import Path
 
 import goals
-import nbformat
 import results
+from empty_notebook import empty_notebook
 from fresh_log import fresh_log
 from measuring import Measured, measure
 
 _PEERS = str(Path(__file__).with_name("peers.py"))
-
-
-def empty_notebook(folder: Path) -> list[str]:
-    """The command that runs a notebook in which nothing is done."""
-    kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("")], metadata=kernel)
-    nbformat.write(notebook, folder / "empty.ipynb")
-    executed = str(folder / "executed.ipynb")
-    return [sys.executable, "-m", "papermill", str(folder / "empty.ipynb"), executed, "--no-progress-bar"]
 
 
 def one_round(log: Path, folder: Path, number: int, run: str, megabytes: float) -> list[results.Result]:

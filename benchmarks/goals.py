@@ -1,7 +1,8 @@
 """The goals, each judged from results: met, not met, or not measured: python benchmarks/goals.py RESULTS [--markdown].
 
 A goal is a ratio of arms of one run, or a bound of memory. One that the results cannot decide (an arm is missing or was
-disqualified, the log was smaller than the goal says) is not measured, whatever the figures are.
+disqualified, the log was smaller than the goal says) is not measured, whatever the figures are. Of each arm the last
+run counts, in all its sizes.
 """
 
 from __future__ import annotations
@@ -65,8 +66,13 @@ def _good(found: Medians, arm: str, size: float) -> Median | None:
 
 
 def _sizes(found: Medians, *arms: str) -> list[float]:
-    """The sizes in which all of these took part and none failed."""
-    return sorted(size for arm, size in found if arm == arms[0] and all(_good(found, each, size) for each in arms))
+    """The sizes in which all of these took part in one run and none failed."""
+
+    def together(size: float) -> bool:
+        medians = [_good(found, arm, size) for arm in arms]
+        return all(medians) and len({median.run for median in medians if median}) == 1
+
+    return sorted(size for arm, size in found if arm == arms[0] and together(size))
 
 
 def _ratio(
@@ -138,7 +144,7 @@ def _memory_of_verdicts(found: Medians) -> Value | None:
 
 def _killed(found: Medians) -> Value | None:
     """Ours that failed under the bound of memory."""
-    ours = [median for median in found.values() if median.arm.startswith(OURS)]
+    ours = [median for median in found.values() if median.arm.startswith(OURS) and median.unit == "MB"]
     return Value(sum(bool(median.failed) for median in ours), f"{len(ours)} arms and sizes") if ours else None
 
 
@@ -173,16 +179,27 @@ GOALS = (
 
 def judged(found: Iterable[Result]) -> list[tuple[Goal, str, Value | None]]:
     """Every goal with its state."""
-    known = results.medians(found)
+    known = results.medians(results.of_last_runs(found))
     return [(goal, *goal.state(known)) for goal in GOALS]
+
+
+def figure(value: float, unit: str) -> str:
+    """A share as percent, anything else with its unit.
+
+    >>> figure(0.0826, ""), figure(12.34, "×"), figure(2202, "MB")
+    ('8.3 %', '12.3 ×', '2202 MB')
+    """
+    if not unit and 0 < value < 1:
+        return f"{100 * value:.2g} %"
+    return f"{value:.0f} {unit}".rstrip() if value >= 100 else f"{value:.3g} {unit}".rstrip()
 
 
 def as_text(found: Iterable[Result]) -> str:
     """The goals, a line each."""
     lines = []
     for goal, state, value in judged(found):
-        bound = f"{'≥' if goal.at_least else '≤'} {goal.bound:g} {goal.unit}".rstrip()
-        told = f"{value.value:.3g} {goal.unit}".rstrip() + f" on {value.on}" if value else "–"
+        told = f"{figure(value.value, goal.unit)} on {value.on}" if value else "–"
+        bound = f"{'≥' if goal.at_least else '≤'} {figure(goal.bound, goal.unit)}"
         lines.append(f"{state:12} {goal.name}: {told} (goal {bound})")
     return "\n".join(lines)
 
@@ -191,8 +208,8 @@ def page(found: Iterable[Result]) -> str:
     """docs/speed.md: the goals and all figures."""
     from speed_page import speed_page
 
-    found = list(found)
-    return speed_page(results.medians(found), judged(found))
+    last = results.of_last_runs(found)
+    return speed_page(results.medians(last), judged(last))
 
 
 def main() -> None:

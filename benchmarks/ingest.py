@@ -24,11 +24,11 @@ PAGE = HERE.parent / "docs" / "speed.md"
 
 
 def contenders(log: Path, folder: Path, whole: bool) -> list[Arm]:
-    """Everyone, or for a further size only ours and the measure."""
-    others = tools(log, folder)
+    """Everyone, or for a further size only ours and what it is a multiple of."""
+    arms = tools(log, folder) + ingests(log, folder)
     if not whole:
-        return [arm for arm in others if arm.name in (BASE, BASE_WITHOUT_RG)] + ingests(log, folder)
-    return others + ingests(log, folder) + compressed(log, folder) + appends(log, folder)
+        return [arm for arm in arms if arm.name in (BASE, BASE_WITHOUT_RG, goals.INGEST)]
+    return arms + compressed(log, folder) + appends(log, folder)
 
 
 def compete(arms: list[Arm], truth: dict[str, object], rounds: int, run: str, megabytes: float) -> list[results.Result]:

@@ -37,6 +37,7 @@ class Result:
 class Median:
     """An arm's rounds of one run in one size: medians of time, the most memory, and the first failure."""
 
+    run: str
     arm: str
     size: float
     unit: str
@@ -72,6 +73,15 @@ def read(path: Path) -> list[Result]:
     return found
 
 
+def of_last_runs(results: Iterable[Result]) -> list[Result]:
+    """What each arm did when it last took part: sizes of another run, perhaps of another commit, are left out."""
+    results = list(results)
+    last: dict[str, str] = {}
+    for result in results:
+        last[result.arm] = max(result.run, last.get(result.arm, ""))
+    return [result for result in results if result.run == last[result.arm]]
+
+
 def medians(results: Iterable[Result]) -> dict[tuple[str, float], Median]:
     """By arm and size, each from the last run in which it took part."""
     rounds: dict[tuple[str, float], dict[str, list[Result]]] = defaultdict(lambda: defaultdict(list))
@@ -81,7 +91,7 @@ def medians(results: Iterable[Result]) -> dict[tuple[str, float], Median]:
     for (arm, size), runs in rounds.items():
         last = runs[max(runs)]
         found[arm, size] = Median(
-            arm, size, last[0].unit, len(last),
+            last[0].run, arm, size, last[0].unit, len(last),
             statistics.median(each.wall_s for each in last), statistics.median(each.cpu_s for each in last),
             max(each.rss_bytes for each in last), next((each.failed for each in last if each.failed), ""),
             last[-1].commit, last[-1].machine,

@@ -39,20 +39,15 @@ def _machine(found: Mapping[tuple[str, float], Median]) -> str:
 
 
 def _goals(judged: Sequence[tuple[Goal, str, Value | None]]) -> list[str]:
+    from goals import figure
+
     rows = ["| goal | bound | measured | on | |", "|---|---:|---:|---|---|"]
     for goal, state, value in judged:
-        bound = f"{'≥' if goal.at_least else '≤'} {_figure(goal.bound, goal.unit)}"
-        measured, on = (_figure(value.value, goal.unit), value.on) if value else ("–", "")
+        bound = f"{'≥' if goal.at_least else '≤'} {figure(goal.bound, goal.unit)}"
+        measured, on = (figure(value.value, goal.unit), value.on) if value else ("–", "")
         shown = f"**{state}**" if state == "not met" else state
         rows.append(f"| {goal.name} | {bound} | {measured} | {on} | {shown} |")
     return rows
-
-
-def _figure(value: float, unit: str) -> str:
-    """A share as percent, anything else with its unit."""
-    if unit or value >= 1 or value == 0:
-        return f"{value:.0f} {unit}".rstrip() if value >= 100 else f"{value:.3g} {unit}".rstrip()
-    return f"{100 * value:.1f} %"
 
 
 def _figures(found: Mapping[tuple[str, float], Median]) -> list[str]:
