@@ -41,8 +41,8 @@ DRESSES: dict[str, Callable[[datetime], str]] = {
 
 @dataclass(frozen=True)
 class Shape:
-    """What kind of log. `slots` is how many a runner tells of, 0 for one that does not; `requests_per_load` 0 takes
-    as many as make the usual mixture."""
+    """What kind of log. `slots` is how many a runner tells of, 0 for one that does not; `requests_per_load` counts those
+    that run a model, and is 0 for as many as make the usual mixture."""
 
     megabytes: float
     seed: int = 1
@@ -96,14 +96,17 @@ class Server:
         tells = bool(shape.slots)
         asked, polled = requests(self.pool, rng, tells), polls(self.pool, rng)
         loaded, said = loads(self.pool, rng), chatter(self.pool, rng)
+        request_s, load_s = (float(np.mean([job.wall_ms for job in jobs])) / 1000 for jobs in (asked, loaded))
         lanes = shape.slots or _LANES
-        per_s = 1.25 * lanes / (_PAUSE_S + np.mean([job.wall_ms for job in asked]) / 1000)
+        if shape.requests_per_load:  # a server that loads more than half of the time has fewer requests
+            lanes = max(1, min(lanes, int(0.5 * shape.requests_per_load * (_PAUSE_S + request_s) / load_s)))
+        # Of five requests one is a poll.
+        per_s = 1.25 * lanes / (_PAUSE_S + request_s)
         self._lines_per_s = per_s / _ACCESS
         slog, raw = self._lines_of(loaded)
         loads_per_s = _RAW * self._lines_per_s / raw
         if shape.requests_per_load:
             loads_per_s = 0.8 * per_s / shape.requests_per_load
-        loads_pause_s = max(0.5, 1 / loads_per_s - np.mean([job.wall_ms for job in loaded]) / 1000)
         chatter_per_s = max(0.02 * self._lines_per_s, _SLOG * self._lines_per_s - slog * loads_per_s)
 
         def stream(jobs: list[Job], pause_s: float, lanes: int = 1) -> Stream:
@@ -113,7 +116,7 @@ class Server:
             stream(asked, _PAUSE_S, lanes),
             stream(polled, 5 / per_s),
             stream(said, 1 / chatter_per_s),
-            stream(loaded, loads_pause_s),
+            stream(loaded, max(0.5, 1 / loads_per_s - load_s)),
         ]
         if shape.hostile:
             self._streams.append(stream(hostile(self.pool, rng), 10 / self._lines_per_s))

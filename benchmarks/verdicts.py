@@ -1,6 +1,6 @@
 """What verdicts cost beside the ingest that produced them: python benchmarks/verdicts.py --requests 1000000.
 
-A log of so many requests, with a load for each hundred of them, is ingested as a case; then another process opens the
+A log of so many requests, with a load for each hundred lines of access, is ingested as a case; then another process opens the
 case and gives every request its verdict. Import counts on both sides.
 """
 
@@ -56,7 +56,7 @@ def one_round(
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, nargs="+", default=[100_000])
-    parser.add_argument("--requests-per-load", type=float, default=100)
+    parser.add_argument("--requests-per-load", type=float, default=80)
     parser.add_argument("--slots", type=int, default=0, help="runners tell of each request on this many slots")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
