@@ -41,8 +41,8 @@ DRESSES: dict[str, Callable[[datetime], str]] = {
 
 @dataclass(frozen=True)
 class Shape:
-    """What kind of log. `slots` is how many a runner tells of, 0 for one that does not; `requests_per_load` counts those
-    that run a model, and is 0 for as many as make the usual mixture."""
+    """What kind of log. `slots` is how many a runner tells of, 0 for one that does not; `requests_per_load` counts
+    those that run a model, and is 0 for as many as make the usual mixture."""
 
     megabytes: float
     seed: int = 1

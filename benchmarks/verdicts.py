@@ -1,7 +1,7 @@
 """What verdicts cost beside the ingest that produced them: python benchmarks/verdicts.py --requests 1000000.
 
-A log of so many requests, with a load for each hundred lines of access, is ingested as a case; then another process opens the
-case and gives every request its verdict. Import counts on both sides.
+A log of so many requests, polls among them, with a load for each hundred, is ingested as a case; then another process
+opens the case and gives every request its verdict. Import counts on both sides.
 """
 
 from __future__ import annotations
