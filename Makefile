@@ -14,7 +14,7 @@ help:
 	@echo "make test   everything that is tested"
 	@echo "make venv   only the environment; $(BIN)/warmstall is the command"
 	@echo "make lint   style, types and the direction of imports"
-	@echo "make bench  ingest, drills, retrieval, load, tracing and reports beside their peers, as ratios"
+	@echo "make bench  ingest, verdicts, drills, retrieval, load, tracing and reports beside their peers, as ratios"
 
 $(STAMP): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -50,9 +50,16 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The goals of docs/speed.md take MEGABYTES="1000 3000 10000" REQUESTS="1000000 10000000", and an hour or so. The page is
+# then made by: python benchmarks/goals.py benchmarks/results.jsonl --markdown > docs/speed.md
 MEGABYTES ?= 20
+REQUESTS ?= 100000
+RESULTS ?= benchmarks/results.jsonl
 bench: $(STAMP)
-	$(BIN)/python benchmarks/ingest.py $(MEGABYTES)
+	$(BIN)/python benchmarks/ingest.py --megabytes $(MEGABYTES) --results $(RESULTS)
+	$(BIN)/python benchmarks/verdicts.py --requests $(REQUESTS) --results $(RESULTS)
+	$(BIN)/python benchmarks/answer.py --results $(RESULTS)
+	$(BIN)/python benchmarks/goals.py $(RESULTS)
 	$(BIN)/python benchmarks/drill.py
 	$(BIN)/python benchmarks/retrieval.py
 	$(BIN)/python benchmarks/load.py

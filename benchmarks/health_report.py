@@ -11,19 +11,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
-import threading
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import nbformat
-import psutil
+from empty_notebook import empty_notebook
+from measuring import measure
 
 BOUND = 2.5
 MOST_BYTES = 6_000_000
@@ -61,30 +57,6 @@ def an_hour_of_log(path: Path, requests: int) -> None:
     path.write_text("\n".join(text) + "\n", encoding="utf-8")
 
 
-def run(words: list[str], folder: Path) -> tuple[float, float, int, str]:
-    """Wall and processor seconds of a command with its children, the most memory they held, and what it printed."""
-    before, began = os.times(), time.perf_counter()
-    with subprocess.Popen(words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as child:
-        most = [0]
-        watching = threading.Thread(target=_watch, args=(psutil.Process(child.pid), most))
-        watching.start()
-        printed, _ = child.communicate()
-        watching.join()
-    after = os.times()
-    cpu_s = after.children_user + after.children_system - before.children_user - before.children_system
-    return time.perf_counter() - began, cpu_s, most[0], printed
-
-
-def _watch(process: psutil.Process, most: list[int]) -> None:
-    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-        try:
-            family = [process, *process.children(recursive=True)]
-            most[0] = max(most[0], sum(one.memory_info().rss for one in family))
-        except psutil.NoSuchProcess:
-            pass
-        time.sleep(0.05)
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
@@ -96,26 +68,25 @@ def main() -> int:
         log = asked.log.absolute() if asked.log else folder / "server.log"
         if not asked.log:
             an_hour_of_log(log, asked.requests)
-        kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
-        empty = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("")], metadata=kernel)
-        nbformat.write(empty, folder / "empty.ipynb")
-        papermill = [sys.executable, "-m", "papermill", "empty.ipynb", "executed.ipynb", "--no-progress-bar"]
+        papermill = empty_notebook(folder)
         reporting = [sys.executable, "-W", "ignore", "-c", _TIMED, str(log), str(folder / "reports")]
         walls, shares, told = [], [], {}
         for number in range(asked.rounds + 1):
             shutil.rmtree(folder / "reports", ignore_errors=True)
-            empty_s, empty_cpu_s, _, _ = run(papermill, folder)
-            report_s, cpu_s, most, printed = run(reporting, folder)
-            told = json.loads(printed)
+            empty, reported = measure(papermill, folder), measure(reporting, folder)
+            if failed := empty.failed or reported.failed:
+                print(f"A process failed: {failed}")
+                return 1
+            told = json.loads(reported.output)
             if told["error"]:
                 print(f"The report failed: {told['error']}")
                 return 1
             if not number:
                 continue  # the first of each compiles modules and fills the page cache
-            walls.append(report_s / empty_s)
-            shares.append(cpu_s / empty_cpu_s)
-            print(f"round {number}: empty notebook {empty_s:.1f} s ({empty_cpu_s:.1f} s of a processor), report "
-                  f"{report_s:.1f} s ({cpu_s:.1f} s); {most / 1e6:.0f} MB at most; "
+            walls.append(reported.wall_s / empty.wall_s)
+            shares.append(reported.cpu_s / empty.cpu_s)
+            print(f"round {number}: empty notebook {empty.wall_s:.1f} s ({empty.cpu_s:.1f} s of a processor), report "
+                  f"{reported.wall_s:.1f} s ({reported.cpu_s:.1f} s); {reported.rss_bytes / 1e6:.0f} MB at most; "
                   f"page {told['page'] / 1e6:.2f} MB")  # fmt: skip
     print("the last report: " + ", ".join(f"{what.rstrip(' …')} at {at:.1f} s" for what, at in told["told"]))
     ratio = statistics.median(walls)

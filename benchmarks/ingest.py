@@ -1,109 +1,106 @@
-"""How ingest compares with its peers, in one run: `make bench` (MEGABYTES=200 for more).
+"""How ingest compares with its peers, in one run: python benchmarks/ingest.py --megabytes 100 --results FILE.
 
-Peers: a plain Python loop (a regular expression for access lines, and the log table for events), `wc -l`,
-and `rg -c` where it is installed. Each must count the same access lines. Ratios are to the loop that finds
-what ingest finds; seconds depend on the machine, ratios hardly do.
+A log is generated with its truth, and the contenders take turns on it, each a process of its own: `rg -c`, `wc -l`,
+`rg` with all anchors, gawk, lnav with the format that warmstall makes, a plain Python loop, and ingest: with one worker
+and two, of gzip and zstd, of one per cent that was appended. Times are told as multiples of `rg -c`. Who counts other
+access lines, or another sum of wall times, than were written is out. Further sizes are for `rg -c` and ingest alone.
 """
 
 from __future__ import annotations
 
-import random
-import re
-import resource
-import shutil
-import subprocess
+import argparse
 import sys
 import tempfile
-import time
-from collections.abc import Callable
-from datetime import datetime, timedelta
+from collections.abc import Iterable
 from pathlib import Path
 
-from warmstall.evidence import discover
-from warmstall.ingest import ingest
-from warmstall.parse.log_events import event_in
+import goals
+import results
+from arms import BASE, BASE_WITHOUT_RG, Arm, appends, compressed, disagreement, ingests, tools
+from fresh_log import fresh_log
 
-SLOG = 'time={at}.000Z level=INFO source=sched.go:517 msg="loaded runners" count=1'
-RAW = "llama_model_loader: - kv {n:3d}:                      tokenizer.ggml.model str              = gpt2"
-SLOT = "slot print_timing: id  0 | task {n} |        eval time =     711.00 ms /   150 tokens (    4.74 ms per token)"
-GIN = '[GIN] {at} | 200 | {wall:>12.6f}s |       127.0.0.1 | POST     "/api/chat"'
-ACCESS = re.compile(r'\[GIN\] (\S+ - \S+) \| (\d+) \| +(\S+) \| +(\S+) \| (\w+) +"([^"]*)"')
+HERE = Path(__file__).resolve().parent
+PAGE = HERE.parent / "docs" / "speed.md"
 
 
-def write_log(path: Path, megabytes: int, seed: int = 1) -> int:
-    """A log with the mixture of a busy server (six tenths access lines); returns how many those are."""
-    rng, at, written, access = random.Random(seed), datetime(2026, 1, 1), 0, 0
-    with path.open("w", encoding="utf-8") as handle:
-        while written < megabytes * 1_000_000:
-            lines = []
-            for n in range(10_000):
-                at += timedelta(seconds=rng.expovariate(5))
-                kind = rng.random()
-                if kind < 0.62:
-                    access += 1
-                    lines.append(GIN.format(at=f"{at:%Y/%m/%d - %H:%M:%S}", wall=rng.lognormvariate(0, 1)))
-                elif kind < 0.77:
-                    lines.append(SLOG.format(at=f"{at:%Y-%m-%dT%H:%M:%S}"))
-                else:
-                    lines.append((RAW if kind < 0.95 else SLOT).format(n=n))
-            written += handle.write("\n".join(lines) + "\n")
-    return access
+def contenders(log: Path, folder: Path, whole: bool) -> list[Arm]:
+    """Everyone, or for a further size only ours and what it is a multiple of."""
+    arms = tools(log, folder) + ingests(log, folder)
+    if not whole:
+        return [arm for arm in arms if arm.name in (BASE, BASE_WITHOUT_RG, goals.INGEST)]
+    return arms + compressed(log, folder) + appends(log, folder)
 
 
-def with_ingest(log: Path, workers: int) -> int:
-    with tempfile.TemporaryDirectory() as tables:
-        ingest(discover([log]), Path(tables), workers)
-        import duckdb
-
-        counted = duckdb.sql(f"SELECT count(*) FROM read_parquet('{tables}/requests-*.parquet')").fetchall()
-        return int(counted[0][0])
-
-
-def with_loop(log: Path, events: bool) -> int:
-    found, others = [], []
-    with log.open(encoding="utf-8") as handle:
-        for line in handle:
-            if match := ACCESS.search(line):
-                found.append(match.groups())
-            elif events and (event := event_in(line)):
-                others.append(event)
-    return len(found)
-
-
-def with_command(*command: str) -> int:
-    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0])
+def compete(arms: list[Arm], truth: dict[str, object], rounds: int, run: str, megabytes: float) -> list[results.Result]:
+    """All rounds of all arms; they take turns, every second round in the other order, but for what belongs together."""
+    found: list[results.Result] = []
+    told, machine, out = results.commit(), results.machine(), set()
+    for number in range(rounds):
+        for arm in _turn(arms, number):
+            if arm.name in out:
+                continue
+            took, answer = arm.run()
+            failed = took.failed or disagreement(answer, truth)
+            if failed:
+                out.add(arm.name)
+                print(f"{arm.name}: {failed}: disqualified", file=sys.stderr)
+            found.append(results.Result(run, arm.name, megabytes, "MB", took.wall_s, took.cpu_s, took.rss_bytes, failed,
+                                        number, told, machine))  # fmt: skip
+            print(f"  round {number + 1}: {arm.name}: {took.wall_s:.2f} s", file=sys.stderr)
+    return found
 
 
-def main(megabytes: int) -> int:
-    with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder) / "server.log"
-        access = write_log(log, megabytes)
-        contenders: dict[str, Callable[[], int]] = {
-            "python loop, access lines only": lambda: with_loop(log, events=False),
-            "python loop, access lines and events": lambda: with_loop(log, events=True),
-            "ingest, 1 worker: every line accounted for, to Parquet": lambda: with_ingest(log, 1),
-            "ingest, 2 workers: the same": lambda: with_ingest(log, 2),
-            "wc -l": lambda: with_command("wc", "-l", str(log)) and access,
-        }
-        if shutil.which("rg"):
-            contenders["rg -c"] = lambda: with_command("rg", "-c", r"\[GIN\] 2", str(log))
-        best: dict[str, float] = {}
-        for _ in range(3):  # interleaved, so that a busy moment hits them all
-            for name, run in contenders.items():
-                began = time.perf_counter()
-                counted = run()
-                took = time.perf_counter() - began
-                if counted != access:
-                    print(f"{name}: counted {counted}, the log holds {access}: disqualified", file=sys.stderr)
-                    return 1
-                best[name] = min(took, best.get(name, took))
-    loop = best["python loop, access lines and events"]
-    print(f"{megabytes} MB, {access:,} access lines, best of 3; times as a multiple of the loop's")
-    for name, seconds in sorted(best.items(), key=lambda item: item[1]):
-        print(f"{seconds / loop:6.2f}  {name}")
-    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
-    return 0
+def _turn(arms: list[Arm], number: int) -> list[Arm]:
+    """The order of one round. A run with nothing new follows the append."""
+    turned = arms if number % 2 == 0 else arms[::-1]
+    behind = [arm for arm in turned if arm.name == "nothing new"]
+    return [arm for arm in turned if arm not in behind] + behind
+
+
+def show(found: Iterable[results.Result], other: Iterable[results.Result] = ()) -> None:
+    """A table on standard output, as multiples; beside each what it was in other results."""
+    mine, theirs = results.medians(found), results.medians(other)
+    for size in sorted({size for _, size in mine}):
+        base = goals.base_of(mine, size)
+        unit = "" if base is None else f"× {base.arm} of {base.wall_s:.3f} s"
+        print(f"{size:g} MB; {unit}\n{'wall ×':>8} {'CPU ×':>8} {'wall s':>8} {'CPU s':>8} {'RSS MB':>8}")
+        for each in sorted((each for each in mine.values() if each.size == size), key=lambda each: each.wall_s):
+            ratio = (
+                f"{each.wall_s / base.wall_s:8.1f} {each.cpu_s / max(base.cpu_s, 1e-3):8.1f}" if base else f"{'':17}"
+            )
+            was = theirs.get((each.arm, size))
+            beside = f" (CPU {each.cpu_s / was.cpu_s:.2f} × that of {was.commit})" if was and was.cpu_s else ""
+            print(f"{ratio} {each.wall_s:8.2f} {each.cpu_s:8.2f} {each.rss_bytes / 1e6:8.0f} {each.arm}"
+                  f"{': disqualified: ' + each.failed if each.failed else ''}{beside}")  # fmt: skip
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--megabytes", type=float, nargs="+", default=[20], help="the first for everyone")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--results", type=Path, help="results are appended here, a JSON object a line")
+    parser.add_argument("--compare", type=Path, metavar="FILE", help="results of before, to stand beside these")
+    parser.add_argument("--folder", type=Path, help="where logs and tables lie meanwhile")
+    parser.add_argument("--markdown", action="store_true", help=f"write {PAGE.relative_to(HERE.parent)} of --results")
+    asked = parser.parse_args()
+    other = results.read(asked.compare) if asked.compare else []
+    run, found = results.new_run(), []
+    for number, megabytes in enumerate(asked.megabytes):
+        with tempfile.TemporaryDirectory(dir=asked.folder, prefix="warmstall-bench-") as name:
+            log = Path(name) / "server.log"
+            truth = fresh_log(log, "--megabytes", str(megabytes), "--seed", str(asked.seed))
+            arms = contenders(log, Path(name), whole=not number)
+            found += compete(arms, truth, asked.rounds, run, megabytes)
+    if asked.results:
+        results.append(asked.results, found)
+    show(found, other)
+    everything = results.read(asked.results) if asked.results else found
+    print(goals.as_text(everything))
+    if asked.markdown:
+        PAGE.write_text(goals.page(everything), encoding="utf-8")
+    return int(any(result.failed for result in found if result.arm.startswith(("ingest", "append", "nothing"))))
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 20))
+    sys.exit(main())
