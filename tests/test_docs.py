@@ -165,7 +165,7 @@ def test_the_commands_for_clocks_columns_and_a_short_watch(tmp_path: Path) -> No
     assert (found["offset_s"], found["source"]) == (37.0, "stated")
 
     done = run(".venv/bin/warmstall watch watched --every 0.2s --for 0.6s", tmp_path)
-    assert re.match(r"[1-3] samples in watched\.\n\nNext: warmstall analyze watched", done.stdout), done.stderr
+    assert re.match(r"[1-4] samples in watched\.\n\nNext: warmstall analyze watched", done.stdout), done.stderr
 
 
 def test_a_drill_is_run_and_analyzed(tmp_path: Path) -> None:

@@ -562,7 +562,7 @@ def test_a_write_that_fails_is_an_output_error_and_leaves_nothing(log, tables, m
     def no_space(*arguments, **options):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("polars.DataFrame.write_parquet", no_space)
+    monkeypatch.setattr(Path, "write_bytes", no_space)
     with pytest.raises(OutputError, match="No space left on device"):
         ingest(discover([log]), tables)
     assert list(tables.iterdir()) == []

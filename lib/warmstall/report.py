@@ -82,6 +82,8 @@ def execute(
     from nbclient.exceptions import CellControlSignal, DeadKernelError
     from papermill.exceptions import PapermillException, PapermillExecutionError
 
+    from warmstall.notebook_engine import ENGINE
+
     # Overwriting in place, papermill would leave an old result behind if its kernel never started.
     executed.unlink(missing_ok=True)
     try:
@@ -90,6 +92,7 @@ def execute(
                 str(notebook),
                 str(executed),
                 parameters,
+                engine_name=ENGINE,
                 kernel_name="python3",
                 language="python",
                 kernel_manager_class=_this_interpreters_kernel(pids),

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +22,10 @@ _PROVISIONAL = ".partial"
 def write_part(tables: Path, table: str, part: str, rows: polars.DataFrame) -> Path:
     """Write one part of a table and return its provisional name. Raises OutputError when it cannot be written."""
     provisional = tables / f"{table}-{part}{_PROVISIONAL}"
-    with writing(tables), provisional.open("wb") as handle:
-        rows.write_parquet(handle, compression="zstd", compression_level=1)
+    buffer = BytesIO()
+    rows.write_parquet(buffer, compression="zstd", compression_level=1)
+    with writing(tables):
+        provisional.write_bytes(buffer.getbuffer())
     return provisional
 
 
