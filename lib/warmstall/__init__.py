@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Where it finds this, jsonschema (which nbformat brings, and plotly that) spends a second of every start on a grammar of
-# internationalised web addresses; no notebook's schema asks for one.
+# Where it finds this, jsonschema (which nbformat brings, and plotly that) spends a second of every start on a grammar
+# of internationalised web addresses; no notebook's schema asks for one.
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 

@@ -12,8 +12,10 @@ _SAVED_EVERY_S = 2.0
 
 
 class SparingEngine(NBClientEngine):  # type: ignore[misc]
-    """Saves the notebook every other second and at its end: papermill does at the start and the end of every cell, which
-    takes a quarter of the time of a notebook of many figures."""
+    """Saves the notebook every other second and at its end.
+
+    papermill does at the start and the end of every cell: a quarter of the time of a notebook of many figures.
+    """
 
     @classmethod
     def execute_managed_notebook(cls, nb_man: NotebookExecutionManager, kernel_name: str, **options: Any) -> Any:
