@@ -22,6 +22,7 @@ _TYPES: dict[str, Any] = {
     "TIMESTAMP": pl.Datetime("us"), "BOOLEAN": pl.Boolean,
 }  # fmt: skip
 _ACCESS, *_OTHERS = FAMILIES
+_OTHERS.sort(key=lambda family: family.name not in ("slog", "runner", "runner_short"))  # most lines are of these
 _SLOG_TIME = "time=([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[0-9.]*(?:Z|[+-][0-9]{2}:[0-9]{2}))"
 
 
