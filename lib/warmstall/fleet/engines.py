@@ -12,9 +12,12 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from multiprocessing import get_context
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import InputError
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -104,6 +107,7 @@ def _on_dask(function: Callable[[Task], Result], tasks: Iterable[Task], address:
             client.wait_for_workers(1, timeout=_CONNECT_S)
         except TimeoutError:
             raise InputError(f"{address}: this scheduler has no worker; start some with: dask worker.") from None
+        _check_installed(client, address)
         under_way: dict[object, Task] = {}
 
         def submitted(most: int) -> Iterator[object]:
@@ -119,3 +123,13 @@ def _on_dask(function: Callable[[Task], Result], tasks: Iterable[Task], address:
             future.release()
             for another in submitted(1):
                 ended.add(another)
+
+
+def _check_installed(client: Client, address: str) -> None:
+    """Refuse a cluster without warmstall in one sentence, before each of its hosts is a row with a long one."""
+    found: Any = client.get_versions(packages=["warmstall"])
+    told = {f"the scheduler {address}": found["scheduler"]} | {
+        f"worker {at}": own for at, own in found["workers"].items()
+    }
+    if without := [name for name, own in told.items() if not own["packages"].get("warmstall")]:
+        raise InputError(f"{without[0]} has no warmstall; install the same on the scheduler and on all workers.")

@@ -127,7 +127,7 @@ def _write_hosts(folder: Path) -> None:
     with duckdb.connect(config={"threads": 1}) as connection, whole_file(folder / "hosts.parquet") as partial:
         connection.execute(
             "COPY (SELECT * EXCLUDE (n) FROM (SELECT *, row_number() OVER () AS n FROM read_json($journal, "
-            "format = 'newline_delimited', columns = $columns, ignore_errors = true)) "
+            "format = 'newline_delimited', columns = $columns, ignore_errors = true) WHERE host IS NOT NULL) "
             "QUALIFY row_number() OVER (PARTITION BY host ORDER BY n DESC) = 1 ORDER BY host) "
             f"TO {_quoted(str(partial))} (FORMAT parquet, COMPRESSION zstd)",
             {"journal": str(folder / "journal.jsonl"), "columns": columns},
