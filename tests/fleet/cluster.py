@@ -23,18 +23,20 @@ OWN = ["--host", "127.0.0.1", "--no-dashboard"]
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where the scheduler listens, and its workers' processes."""
+    """Where the scheduler listens, its process, and those of its workers."""
 
     address: str
+    scheduler: subprocess.Popen[str]
     workers: tuple[subprocess.Popen[str], ...]
 
     @property
     def engine(self) -> str:
         return self.address.replace("tcp://", "dask://")
 
-    def kill_worker(self, number: int) -> None:
-        os.kill(self.workers[number].pid, signal.SIGKILL)
-        assert self.workers[number].wait(20) == -signal.SIGKILL
+
+def killed(process: subprocess.Popen[str]) -> None:
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait(20) == -signal.SIGKILL
 
 
 @contextmanager
@@ -53,7 +55,7 @@ def started(folder: Path, workers: int = 2, **environment: str) -> Iterator[Clus
         if workers:
             with Client(address, set_as_default=False) as client:
                 client.wait_for_workers(workers, timeout=60)
-        yield Cluster(address, tuple(processes))
+        yield Cluster(address, scheduler, tuple(processes))
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fleet.cluster import Cluster, started
+from fleet.cluster import Cluster, killed, started
 from fleet.small_fleet import dies_at_two, tree, write_hosts
 from warmstall.errors import InputError
 from warmstall.fleet import engines
@@ -56,7 +56,7 @@ def test_a_worker_killed_in_the_middle_changes_nothing(hosts: Path, local: dict[
         def say(row: dict[str, object]) -> None:
             ended.append(str(row["host"]))
             if len(ended) == 2:
-                cluster.kill_worker(0)
+                killed(cluster.workers[0])
 
         done = analyze_fleet([hosts], tmp_path / "out", cluster.engine, say=say)
 
@@ -66,11 +66,29 @@ def test_a_worker_killed_in_the_middle_changes_nothing(hosts: Path, local: dict[
 
 
 def test_a_host_that_kills_its_workers_costs_no_other(tmp_path: Path) -> None:
-    with started(tmp_path, DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="0") as cluster:
+    with started(tmp_path, workers=3, DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="0") as cluster:
         found = dict(outcomes(dies_at_two, range(6), cluster.engine))
 
     assert isinstance(found.pop(2), TaskKilled)
     assert found == {number: 10 * number for number in (0, 1, 3, 4, 5)}
+
+
+def test_a_scheduler_that_goes_away_ends_the_run_in_one_sentence(hosts: Path, tmp_path: Path) -> None:
+    ended: list[dict[str, object]] = []
+
+    with started(tmp_path) as cluster:
+
+        def say(row: dict[str, object]) -> None:
+            if not ended:
+                killed(cluster.scheduler)
+            ended.append(row)
+
+        with pytest.raises(InputError, match="the Dask scheduler went away"):
+            analyze_fleet([hosts], tmp_path / "out", cluster.engine, say=say)
+    done = analyze_fleet([hosts], tmp_path / "out", workers=1)
+
+    assert done.as_before + done.analyzed == 6
+    assert done.as_before >= sum(row["outcome"] == "analyzed" for row in ended)
 
 
 def test_no_scheduler_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import islice
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -93,36 +94,61 @@ def _on_processes(function: Callable[[Task], Result], tasks: Iterable[Task], wor
 
 
 def _on_dask(function: Callable[[Task], Result], tasks: Iterable[Task], address: str) -> Outcomes[Task, Result]:
+    suspects: list[Task] = []
+    with _connected(address) as client:
+        for task, result in _by_workers(client, function, tasks, _UNDER_WAY):
+            if isinstance(result, TaskKilled):  # or it waited at a worker that another one killed
+                suspects.append(task)
+            else:
+                yield task, result
+        yield from _by_workers(client, function, suspects, 1)
+
+
+def _by_workers(
+    client: Client, function: Callable[[Task], Result], tasks: Iterable[Task], most: int
+) -> Outcomes[Task, Result]:
+    from distributed import KilledWorker, as_completed
+
+    waiting = iter(tasks)
+    under_way: dict[object, Task] = {}
+
+    def submitted(count: int) -> Iterator[object]:
+        for task in islice(waiting, count):
+            future = client.submit(function, task, pure=False)
+            under_way[future.key] = task
+            yield future
+
+    ended = as_completed(submitted(most), loop=client.loop)
+    for future in ended:
+        try:
+            task, wrong = under_way.pop(future.key), future.exception()
+            result = TaskKilled(_KILLED) if isinstance(wrong, KilledWorker) else wrong or future.result()
+        except (OSError, CancelledError) as error:
+            raise InputError(f"the Dask scheduler went away ({error}); run it again: what is done stays.") from error
+        yield task, result
+        future.release()
+        for another in submitted(1):
+            ended.add(another)
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[Client]:
+    """A scheduler that answers, has workers, and has warmstall on all of them."""
     try:
-        from distributed import Client, KilledWorker, as_completed
+        from distributed import Client
     except ImportError:
         raise InputError('a Dask cluster is asked with distributed: install "warmstall[fleet]".') from None
     try:
         client = Client(address, timeout=_CONNECT_S, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{address}: no Dask scheduler answers there ({error}).") from None
-    waiting = iter(tasks)
     with client:
         try:
             client.wait_for_workers(1, timeout=_CONNECT_S)
         except TimeoutError:
             raise InputError(f"{address}: this scheduler has no worker; start some with: dask worker.") from None
         _check_installed(client, address)
-        under_way: dict[object, Task] = {}
-
-        def submitted(most: int) -> Iterator[object]:
-            for task in islice(waiting, most):
-                future = client.submit(function, task, pure=False)
-                under_way[future.key] = task
-                yield future
-
-        ended = as_completed(submitted(_UNDER_WAY), loop=client.loop)
-        for future in ended:
-            task, wrong = under_way.pop(future.key), future.exception()
-            yield task, TaskKilled(_KILLED) if isinstance(wrong, KilledWorker) else wrong or future.result()
-            future.release()
-            for another in submitted(1):
-                ended.add(another)
+        yield client
 
 
 def _check_installed(client: Client, address: str) -> None:
