@@ -70,44 +70,43 @@ class Effect:
 
     @property
     def told(self) -> str:
-        """better, worse, no difference, or cannot tell."""
+        """better, worse, within chance, or cannot tell."""
         if not math.isfinite(self.high):
             return "cannot tell"
         none = 1.0 if self.outcome == _LABELS["log_wall"] else 0.0
-        return "worse" if self.low > none else "better" if self.high < none else "no difference"
-
-
-def changes(fleet: FleetTables) -> list[Change]:
-    """What changed at a start of some server, most servers first. Changes that always came together are one."""
-    by_name: dict[str, dict[Server, datetime]] = defaultdict(dict)
-    for row in fleet.sql(_sql("fleet_changes")).itertuples():
-        if row.name == "version" or not same(row.name, row.from_value, row.to_value):
-            name = f"{row.name} {_value(row.from_value)} → {_value(row.to_value)}"
-            by_name[printable(name)].setdefault((row.host, row.server), row.at.to_pydatetime())
-    together: dict[frozenset[tuple[Server, datetime]], list[str]] = defaultdict(list)
-    for name, at in by_name.items():
-        together[frozenset(at.items())].append(name)
-    found = [Change(_named(sorted(names, key=lambda name: not name.startswith("version "))), dict(sorted(at)))
-             for at, names in together.items()]  # fmt: skip
-    return sorted(found, key=lambda change: (-len(change.at), change.name))
+        return "worse" if self.low > none else "better" if self.high < none else "within chance"
 
 
 def effects(fleet: FleetTables, hours: int = 24) -> list[Effect]:
     """What went along with each change in as many hours before and after it; the hour of the change is left out.
 
-    Of an outcome that no server ever had, nothing is told.
+    A change that a server had several times counts with the first. Of an outcome that no server had, nothing is told.
     """
-    found = changes(fleet)
-    fleet.connection.execute(f"CREATE OR REPLACE TEMP TABLE fleet_hours AS {_sql('fleet_hours')}")
+    started = [(row.name, row.from_value, row.to_value, (row.host, row.server), row.at.to_pydatetime())
+               for row in fleet.sql(_sql("fleet_changes")).itertuples()
+               if row.name == "version" or not same(row.name, row.from_value, row.to_value)]  # fmt: skip
+    found = _changes(started)
     touched: dict[Server, list[datetime]] = defaultdict(list)
-    for change in found:
-        for server, at in change.at.items():
-            touched[server].append(at)
+    for *_, server, at in started:
+        touched[server].append(at)
+    fleet.connection.execute(f"CREATE OR REPLACE TEMP TABLE fleet_hours AS {_sql('fleet_hours')}")
+    seen = [name for name in _OUTCOMES if fleet.sql(f"FROM fleet_hours WHERE {name} <> 0 LIMIT 1").size]
     # All intervals together are wrong with that chance at most.
-    chance = CHANCE / max(1, len(found) * len(_OUTCOMES))
-    return [
-        effect for change in found for effect in _effects_of(fleet, change, touched, timedelta(hours=hours), chance)
-    ]
+    chance, span = CHANCE / max(1, len(found) * len(seen)), timedelta(hours=hours)
+    return [effect for change in found for effect in _effects_of(fleet, change, touched, span, seen, chance)]
+
+
+def _changes(started: Sequence[tuple[str, str, str, Server, datetime]]) -> list[Change]:
+    """What changed at a start of some server, most servers first. Changes that always came together are one."""
+    by_name: dict[str, dict[Server, datetime]] = defaultdict(dict)
+    for name, from_value, to_value, server, at in started:
+        by_name[printable(f"{name} {_value(from_value)} → {_value(to_value)}")].setdefault(server, at)
+    together: dict[frozenset[tuple[Server, datetime]], list[str]] = defaultdict(list)
+    for name, own in by_name.items():
+        together[frozenset(own.items())].append(name)
+    found = [Change(_named(sorted(names, key=lambda name: not name.startswith("version "))), dict(sorted(own)))
+             for own, names in together.items()]  # fmt: skip
+    return sorted(found, key=lambda change: (-len(change.at), change.name))
 
 
 class _Window(NamedTuple):
