@@ -114,6 +114,13 @@ def test_servers_with_few_requests_say_nothing(made: MadeUp) -> None:
     assert "no server that was changed had 20 requests" in failed.sentence
 
 
+def test_a_fleet_of_which_nobody_has_enough_requests_says_nothing(made: MadeUp) -> None:
+    fleet(made, 2, 3, lambda host: made.start(host, CHANGED_AT, "0.14.0"))
+    made.requests = made.requests[::20]
+
+    assert {effect.told for effect in made.effects()} == {"cannot tell"}
+
+
 def test_changes_that_came_together_are_one(made: MadeUp) -> None:
     fleet(made, 3, 5, lambda host: made.start(host, CHANGED_AT, "0.14.0", OLLAMA_NEW_ENGINE="true"))
     changes = {effect.change for effect in made.effects()}

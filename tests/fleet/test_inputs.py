@@ -52,6 +52,12 @@ def test_a_case_is_one_host(tmp_path: Path) -> None:
     assert names_in(tmp_path / "case") == names_in(tmp_path) == ["case"]
 
 
+def test_a_log_beside_other_captures_is_one_host(tmp_path: Path) -> None:
+    files(tmp_path / "box", "server.log", "server-1.log", "vm_stat.txt", "trials.csv")
+
+    assert names_in(tmp_path / "box") == names_in(tmp_path) == ["box"]
+
+
 def test_what_a_glob_leaves_open_is_the_name(tmp_path: Path) -> None:
     files(tmp_path, "day/a/server.log", "day/b/server.log", "day/b/notes.md", "day/c/x/server.log")
 

@@ -11,9 +11,8 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
-from importlib.resources import files
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..hypotheses.facts import counted, seconds_text
@@ -83,13 +82,13 @@ def effects(fleet: FleetTables, hours: int = 24) -> list[Effect]:
     A change that a server had several times counts with the first. Of an outcome that no server had, nothing is told.
     """
     started = [(row.name, row.from_value, row.to_value, (row.host, row.server), row.at.to_pydatetime())
-               for row in fleet.sql(_sql("fleet_changes")).itertuples()
+               for row in fleet.view("fleet_changes").itertuples()
                if row.name == "version" or not same(row.name, row.from_value, row.to_value)]  # fmt: skip
     found = _changes(started)
     touched: dict[Server, list[datetime]] = defaultdict(list)
     for *_, server, at in started:
         touched[server].append(at)
-    fleet.connection.execute(f"CREATE OR REPLACE TEMP TABLE fleet_hours AS {_sql('fleet_hours')}")
+    fleet.connection.register("fleet_hours", fleet.view("fleet_hours"))
     seen = [name for name in _OUTCOMES if fleet.sql(f"FROM fleet_hours WHERE {name} <> 0 LIMIT 1").size]
     # All intervals together are wrong with that chance at most.
     chance, span = CHANCE / max(1, len(found) * len(seen)), timedelta(hours=hours)
@@ -107,6 +106,14 @@ def _changes(started: Sequence[tuple[str, str, str, Server, datetime]]) -> list[
     found = [Change(_named(sorted(names, key=lambda name: not name.startswith("version "))), dict(sorted(own)))
              for own, names in together.items()]  # fmt: skip
     return sorted(found, key=lambda change: (-len(change.at), change.name))
+
+
+def effect_rows(found: Sequence[Effect]) -> pd.DataFrame:
+    """Effects as the rows of a table, without their sentences."""
+    import pandas as pd
+
+    columns = [*(field.name for field in fields(Effect) if field.name != "sentence"), "told"]
+    return pd.DataFrame([[getattr(effect, name) for name in columns] for effect in found], columns=columns)
 
 
 class _Window(NamedTuple):
@@ -137,7 +144,7 @@ def _effects_of(
         rates = {window: _rates(rows, outcome, _OUTCOMES[outcome]) for window, rows in around.items()}
         ours = [(rates[window].loc[server], window) for server, window in windows.items()
                 if server in rates[window].index]  # fmt: skip
-        usual = {window: _moved(rows[_is_untouched(rows, touched, window)]) for window, rows in rates.items()}
+        usual = {window: _moved(_untouched(rows, touched, window)) for window, rows in rates.items()}
         beyond = [float(row["after"] - row["before"] - usual[window].mean()) for row, window in ours
                   if len(usual[window])]  # fmt: skip
         others = list(_of_others(usual, [window for _, window in ours]))
@@ -161,8 +168,11 @@ def _rates(rows: pd.DataFrame, outcome: str, of: str) -> pd.DataFrame:
     return enough.assign(**times)[["before", "after"]]
 
 
-def _is_untouched(rows: pd.DataFrame, touched: Mapping[Server, Sequence[datetime]], window: _Window) -> list[bool]:
-    return [not any(window.first <= at < window.last for at in touched.get(server, ())) for server in rows.index]
+def _untouched(rows: pd.DataFrame, touched: Mapping[Server, Sequence[datetime]], window: _Window) -> pd.DataFrame:
+    """The rows of the servers that nothing was changed on within those hours."""
+    changed = [server for server in rows.index
+               if any(window.first <= at < window.last for at in touched.get(server, ()))]  # fmt: skip
+    return rows.drop(index=changed)
 
 
 def _moved(rows: pd.DataFrame) -> pd.Series:
@@ -230,7 +240,3 @@ def _value(text: str) -> str:
 def _named(names: list[str]) -> str:
     more = f" and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else ""
     return ", ".join(names[:_MOST_NAMES]) + more
-
-
-def _sql(name: str) -> str:
-    return (files("warmstall") / "sql" / f"{name}.sql").read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,7 +88,7 @@ def _hosts_under(given: str) -> Iterator[Host]:
             yield Host(_without_ending(told(posixpath.basename(path))), (system.unstrip_protocol(path),))
         else:
             inside = {posixpath.basename(one["name"].rstrip("/")): one for one in system.ls(path, detail=True)}
-            if inside.keys() & {"evidence", "case.json"}:
+            if inside.keys() & {"evidence", "case.json"} or _is_one_host(inside):
                 yield Host(told(posixpath.basename(path.rstrip("/"))), (system.unstrip_protocol(path),))
             else:
                 yield from _grouped(system, sorted(inside.items()))
@@ -96,6 +96,14 @@ def _hosts_under(given: str) -> Iterator[Host]:
         raise
     except Exception as error:  # every file system has its own
         raise InputError(f"{given}: cannot be listed ({type(error).__name__}: {error}).") from error
+
+
+def _is_one_host(inside: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether a folder holds one log and other captures beside it: the evidence of one host, without a case."""
+    files = [name for name, one in inside.items() if not name.startswith(".") and not name.endswith(_PROSE)]
+    logs = [rotated["stem"] for name in files if (rotated := _ROTATED.match(name))]
+    folders = any(one["type"] == "directory" for one in inside.values())
+    return not folders and len(set(logs)) == 1 and len(files) > len(logs)
 
 
 def _is_glob(path: str) -> bool:
