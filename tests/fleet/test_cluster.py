@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dask_cluster import Cluster, killed, started
+from fleet_tasks import tiny_hosts
 
-from fleet.cluster import Cluster, killed, started
 from fleet.small_fleet import dies_at_two, tree, write_hosts
 from warmstall.errors import InputError
 from warmstall.fleet import engines
@@ -116,11 +117,17 @@ def test_a_cluster_without_warmstall_is_one_sentence() -> None:
 
 
 @pytest.mark.skipif("WARMSTALL_WHOLE_FLEET" not in os.environ, reason="WARMSTALL_WHOLE_FLEET=1 asks for minutes")
-def test_twenty_thousand_tasks_cost_little_each(tmp_path: Path) -> None:
-    import fleet_tasks
-
+def test_twenty_thousand_hosts_cost_little_each(tmp_path: Path) -> None:
     with started(tmp_path) as cluster:
-        measured = fleet_tasks.many_tasks(cluster.engine, 20_000)
+        measured = tiny_hosts(20_000, tmp_path, cluster.engine)
 
-    assert measured["overhead_ms"] <= 10
-    assert measured["rss_last_bytes"] <= 1.1 * measured["rss_tenth_bytes"]
+    assert measured["failed"] == 0
+    assert measured["task_ms"] <= 10
+    assert measured["driver_bytes"][-1] <= 1.1 * measured["driver_bytes"][0]
+
+
+def test_a_thousand_tiny_hosts_land_and_are_counted(tmp_path: Path, cluster: Cluster) -> None:
+    measured = tiny_hosts(1100, tmp_path, cluster.engine)  # more than are under way at once
+
+    assert (measured["hosts"], measured["failed"]) == (1100, 0)
+    assert len(list((tmp_path / "tiny-out" / "hosts").iterdir())) == 1100

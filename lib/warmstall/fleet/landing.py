@@ -68,6 +68,7 @@ def land(out: Path, host: str, tables: Mapping[str, pd.DataFrame], row: dict[str
     aside = out / ASIDE / uuid4().hex
     try:
         with _writing(out):
+            aside.mkdir(parents=True)
             parts = {}
             for table, frame in tables.items():
                 for date, rows in _by_day(table, frame):
@@ -114,7 +115,12 @@ def _write(path: Path, rows: pyarrow.Table) -> int:
     import pyarrow.parquet
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    pyarrow.parquet.write_table(rows, path, compression="zstd", row_group_size=_ROWS_OF_A_GROUP)
+    # Lines and moments follow each other: as differences they are a third smaller, and faster to write.
+    steady = {one.name: "DELTA_BINARY_PACKED" for one in rows.schema if str(one.type) in ("int64", "timestamp[us]")}
+    pyarrow.parquet.write_table(
+        rows, path, compression="zstd", row_group_size=_ROWS_OF_A_GROUP, column_encoding=steady,
+        use_dictionary=[name for name in rows.schema.names if name not in steady],
+    )  # fmt: skip
     return os.stat(path).st_size
 
 

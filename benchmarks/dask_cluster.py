@@ -15,8 +15,7 @@ from pathlib import Path
 
 from distributed import Client
 
-from conftest import ROOT
-
+ROOT = Path(__file__).resolve().parents[1]
 DASK = [sys.executable, "-m", "dask"]
 OWN = ["--host", "127.0.0.1", "--no-dashboard"]
 
@@ -60,7 +59,7 @@ def started(folder: Path, workers: int = 2, **environment: str) -> Iterator[Clus
 
 @contextmanager
 def _process(words: list[str], folder: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
-    paths = [str(ROOT / "tests"), str(ROOT / "data"), os.environ.get("PYTHONPATH", "")]
+    paths = [*(str(ROOT / name) for name in ("lib", "tests", "data", "benchmarks")), os.environ.get("PYTHONPATH", "")]
     given = os.environ | environment | {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}
     process = subprocess.Popen(words, cwd=folder, env=given, stderr=subprocess.PIPE, text=True)
     try:
