@@ -10,14 +10,34 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from queue import SimpleQueue
 
 from distributed import Client
 
 ROOT = Path(__file__).resolve().parents[1]
-DASK = [sys.executable, "-m", "dask"]
-OWN = ["--host", "127.0.0.1", "--no-dashboard"]
+_DASK = [sys.executable, "-m", "dask"]
+_OWN = ["--host", "127.0.0.1", "--no-dashboard"]
+_READY_S = 60
+
+
+@dataclass(frozen=True)
+class Running:
+    """A process, and the lines of its log that were not asked for yet."""
+
+    process: subprocess.Popen[str]
+    lines: SimpleQueue[str] = field(default_factory=SimpleQueue)
+
+    def said(self, pattern: str) -> str:
+        """What the first line that matches says."""
+        while not (found := re.search(pattern, self.lines.get(timeout=_READY_S))):
+            pass
+        return found[1]
+
+    def kill(self) -> None:
+        os.kill(self.process.pid, signal.SIGKILL)
+        assert self.process.wait(20) == -signal.SIGKILL
 
 
 @dataclass(frozen=True)
@@ -25,49 +45,52 @@ class Cluster:
     """Where the scheduler listens, its process, and those of its workers."""
 
     address: str
-    scheduler: subprocess.Popen[str]
-    workers: tuple[subprocess.Popen[str], ...]
+    scheduler: Running
+    workers: tuple[Running, ...]
 
     @property
     def engine(self) -> str:
         return self.address.replace("tcp://", "dask://")
 
 
-def killed(process: subprocess.Popen[str]) -> None:
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait(20) == -signal.SIGKILL
-
-
 @contextmanager
 def started(folder: Path, workers: int = 2, **environment: str) -> Iterator[Cluster]:
     """A cluster that is ready; it ends with the block."""
-    words = [*DASK, "scheduler", "--port", "0", "--dashboard-address", "127.0.0.1:0", *OWN]
+    words = [*_DASK, "scheduler", "--port", "0", "--dashboard-address", "127.0.0.1:0", *_OWN]
     with ExitStack() as stack:
-        scheduler = stack.enter_context(_process(words, folder, environment))
-        assert scheduler.stderr
-        found = (re.search(r"Scheduler at:\s+(tcp://127\.0\.0\.1:\d+)", line) for line in scheduler.stderr)
-        address = next(line for line in found if line)[1]
-        words = [*DASK, "worker", address, "--nthreads", "1", "--no-nanny", "--death-timeout", "30", *OWN]
-        processes = [stack.enter_context(_process(words, folder, environment)) for _ in range(workers)]
-        for process in (scheduler, *processes):  # a pipe that nobody reads is full at some time
-            threading.Thread(target=lambda lines: [None for _ in lines], args=[process.stderr], daemon=True).start()
+        scheduler = stack.enter_context(running(words, folder, **environment))
+        address = scheduler.said(r"Scheduler at:\s+(tcp://127\.0\.0\.1:\d+)")
+        words = [*_DASK, "worker", address, "--nthreads", "1", "--no-nanny", "--death-timeout", str(_READY_S), *_OWN]
+        own = tuple(stack.enter_context(running(words, folder, **environment)) for _ in range(workers))
         if workers:
             with Client(address, set_as_default=False) as client:
-                client.wait_for_workers(workers, timeout=60)
-        yield Cluster(address, scheduler, tuple(processes))
+                client.wait_for_workers(workers, timeout=_READY_S)
+        yield Cluster(address, scheduler, own)
 
 
 @contextmanager
-def _process(words: list[str], folder: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+def running(words: list[str], folder: Path, **environment: str) -> Iterator[Running]:
+    """A process of this checkout that ends with the block."""
     paths = [*(str(ROOT / name) for name in ("lib", "tests", "data", "benchmarks")), os.environ.get("PYTHONPATH", "")]
     given = os.environ | environment | {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}
-    process = subprocess.Popen(words, cwd=folder, env=given, stderr=subprocess.PIPE, text=True)
+    found = Running(subprocess.Popen(words, cwd=folder, env=given, stderr=subprocess.PIPE, text=True))
+    # A pipe that nobody reads is full at some time, and its writer then stands still.
+    reader = threading.Thread(target=_read, args=[found], daemon=True)
+    reader.start()
     try:
-        yield process
+        yield found
     finally:
-        process.terminate()
+        found.process.terminate()
         try:
-            process.wait(20)
+            found.process.wait(20)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            found.process.kill()
+            found.process.wait()
+        reader.join()
+
+
+def _read(running: Running) -> None:
+    assert running.process.stderr
+    with running.process.stderr as lines:
+        for line in lines:
+            running.lines.put(line)

@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import platform
-import statistics
 import sys
 import tempfile
 import time
@@ -84,9 +83,7 @@ def engines_in_turns(folder: Path, hosts: int, megabytes: float) -> dict[str, An
                 walls[name].append(round(time.perf_counter() - began, 2))
             if _bytes_of(outs["local"]) != _bytes_of(outs["dask"]):
                 raise SystemExit("the cluster left other bytes than the processes: disqualified")
-    ratios = [there / here for here, there in zip(walls["local"], walls["dask"], strict=True)]
-    return {"hosts": hosts, "megabytes": megabytes, "workers": _WORKERS, "wall_s": walls,
-            "ratio": round(statistics.median(ratios), 3)}  # fmt: skip
+    return {"hosts": hosts, "megabytes": megabytes, "workers": _WORKERS, "wall_s": walls}
 
 
 def _bytes_of(out: Path) -> dict[str, bytes]:

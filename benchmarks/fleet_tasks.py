@@ -54,7 +54,8 @@ def tiny_hosts(count: int, folder: Path, engine: str, workers: int | None = None
     finally:
         run.analyze_host = real
     return {"hosts": done.hosts, "failed": done.failed, "wall_s": round(wall_s, 2),
-            "task_ms": round(1000 * wall_s / count, 3), "task_cpu_ms": round(1000 * used_s / count, 3), "driver_bytes": driver_bytes}  # fmt: skip
+            "task_ms": round(1000 * wall_s / count, 3), "task_cpu_ms": round(1000 * used_s / count, 3),
+            "driver_bytes": driver_bytes}  # fmt: skip
 
 
 def _used_s(process: psutil.Process) -> float:

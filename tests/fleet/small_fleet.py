@@ -22,7 +22,7 @@ def log(number: int = 0, requests: int = REQUESTS, failing: int = 0, every_s: fl
     return made.text()
 
 
-def write_hosts(folder: Path, count: int = 6) -> Path:
+def write_hosts(folder: Path, count: int = 4) -> Path:
     """A folder of hosts: some as folders, some as logs, one over midnight, one that is no log at all."""
     for number in range(count):
         text = log(number, failing=number, every_s=0.7 * _HOURS_S if number == 1 else 30)

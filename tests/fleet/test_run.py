@@ -14,7 +14,7 @@ import pyarrow.parquet
 import pytest
 from filelock import FileLock
 
-from fleet.small_fleet import HOSTILE, REQUESTS, log, tree
+from fleet.small_fleet import REQUESTS, log, tree
 from warmstall.errors import InputError, OutputError
 from warmstall.fleet import host_task, run
 from warmstall.fleet.host_task import Task, analyze_host, code_digest
@@ -94,7 +94,7 @@ def test_a_fault_of_our_own_is_a_row_too(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_hostile_names_are_hosts_like_others(tmp_path: Path) -> None:
-    hostile = [name for name in HOSTILE if name != ".."]
+    hostile = ["a b=c%2Fd", "é\n\x1b[31m'; DROP TABLE x; --", "[gpu]*?", "007"]
     out = tmp_path / "o[u]t's*"
     done, _ = analyzed(write(tmp_path / "hosts", *hostile, requests=2), out)
 

@@ -67,30 +67,33 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 def _on_processes(function: Callable[[Task], Result], tasks: Iterable[Task], workers: int) -> Outcomes[Task, Result]:
     waiting = iter(tasks)
     suspects: list[Task] = []
-    first = list(islice(waiting, 2 * workers))
-    while first:
-        with _pool(min(workers, len(first))) as pool:
-            under_way: dict[Future[Result], Task] = {pool.submit(function, task): task for task in first}
-            first = []
-            while under_way:
+    while first := list(islice(waiting, 2 * workers)):
+        broken = False
+        with _pool(workers) as pool:
+            under_way: dict[Future[Result], Task] = {}
+            while first or under_way:
+                for task in first:
+                    try:
+                        under_way[pool.submit(function, task)] = task
+                    except BrokenProcessPool:
+                        suspects.append(task)
                 ended, _ = wait(under_way, return_when=FIRST_COMPLETED)
-                broken = False
                 for future in ended:
-                    task, error = under_way.pop(future), future.exception()
-                    broken |= isinstance(error, BrokenProcessPool)
-                    if isinstance(error, BrokenProcessPool):  # one of those under way killed its process
+                    task, wrong = under_way.pop(future), future.exception()
+                    if isinstance(wrong, BrokenProcessPool):  # one of those under way killed its process
+                        broken = True
                         suspects.append(task)
                     else:
-                        yield task, error if isinstance(error, Exception) else future.result()
-                if not broken:
-                    under_way |= {pool.submit(function, task): task for task in islice(waiting, len(ended))}
-        first = list(islice(waiting, 2 * workers))
+                        yield task, wrong if isinstance(wrong, Exception) else future.result()
+                first = [] if broken else list(islice(waiting, len(ended)))
     for task in suspects:
         with _pool(1) as pool:
             try:
                 yield task, pool.submit(function, task).result()
             except BrokenProcessPool:
                 yield task, TaskKilled(_KILLED)
+            except Exception as error:
+                yield task, error
 
 
 def _on_dask(function: Callable[[Task], Result], tasks: Iterable[Task], address: str) -> Outcomes[Task, Result]:
