@@ -24,8 +24,8 @@ of what.
 
 {of_hosts}
 
-A host costs {fixed_cpu_s:.1f} s of a processor, whatever its size, and {cpu_s_of_gb:,.0f} s for each GB. Memory grows by
-{rss_gb_of_gb:.1f} GB for each GB of log.
+A host costs {fixed_cpu_s:.1f} s of a processor, whatever its size, and {cpu_s_of_gb:,.0f} s for each GB. Memory grows
+by {rss_gb_of_gb:.1f} GB for each GB of log.
 
 **A cluster beside processes**: {fleet_hosts} hosts of {fleet_megabytes:g} MB, {fleet_workers} workers each, in turns,
 the cluster up, and the same bytes every time: **{ratio:.2f} times** the wall time of processes (the best of {rounds}
@@ -37,8 +37,8 @@ That is **{task_ms:.1f} ms a host** of wall time and {task_cpu_ms:.1f} ms of pro
 workers together (the goal is 10 ms); {here_ms:.1f} ms and {here_cpu_ms:.1f} ms are the listing and landing itself,
 measured without a cluster. The driver held {driver_first} after a tenth of them and {driver_last} after all.
 
-**Opening parts**: of {query_parts:,} with 500 rows each on a local disk, those of all took {query_all_s:.2f} s, those of
-one day of two {query_day_s:.2f} s, those of one host {query_host_s:.2f} s.
+**Opening parts**: of {query_parts:,} with 500 rows each on a local disk, all took {query_all_s:.2f} s, those of one day
+of two {query_day_s:.2f} s, those of one host {query_host_s:.2f} s.
 
 ## Worked out: {hosts:,} hosts of 1 GB a day
 
