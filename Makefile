@@ -7,7 +7,7 @@ STAMP := $(VENV)/installed
 # Some build machines forbid compiled modules; then every process that starts compiles pandas and its like again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help venv demo test lint bench lock docs fidelity kills captures accuracy month incidents clean
+.PHONY: help venv demo test lint bench lock docs fidelity kills captures accuracy month fleet incidents clean
 
 help:
 	@echo "make demo   analyze a real incident and draw its report (warmstall-out/report.html)"
@@ -97,6 +97,11 @@ accuracy: $(STAMP)
 # Thirty days of hourly reports, every hour of them; about a quarter of an hour.
 month: $(STAMP)
 	WARMSTALL_WHOLE_MONTH=1 $(BIN)/python -m pytest tests/health/test_month.py
+
+# What a fleet costs, measured, and 20,000 hosts on a real cluster; about ten minutes on two cores.
+fleet: $(STAMP)
+	$(BIN)/python benchmarks/fleet.py --write
+	WARMSTALL_WHOLE_FLEET=1 $(BIN)/python -m pytest tests/fleet/test_cluster.py -k twenty_thousand
 
 # Reconstructions of published incidents, written anew by their generators: the same bytes every time.
 incidents: $(STAMP)

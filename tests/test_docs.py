@@ -51,7 +51,6 @@ ELSEWHERE = {
     ".venv/bin/warmstall runbook run free-vram --port 11435 --undo": "asks that server",
     '.venv/bin/warmstall rag ask "Why is the first answer slow and the next one fast?"': "rag/test_rag_commands.py",
     ".venv/bin/warmstall analyze my-load --no-report": "needs the load; run below",
-    ".venv/bin/papermill notebooks/fleet.ipynb fleet-executed.ipynb": "takes half a minute; nbval runs the notebook",
     ".venv/bin/warmstall lnav-format --install": "writes into the reader's home; test_lnav.py",
     "cp data/alerts.toml alerts.toml": "health/test_delivery.py reads the example, with all that is commented out",
     "export WARMSTALL_ALERT_URL='mailtos://me:app-password@mail.example.org?to=ops@example.org'": "is the shell's own",
@@ -61,6 +60,9 @@ ELSEWHERE = {
     ".venv/bin/warmstall report --collect --alerts alerts.toml": "collects, and sends; health/test_sending.py",
     ".venv/bin/warmstall report --check-freshness --out warmstall-health --alerts alerts.toml": "test_freshness.py",
 }
+# The page of fleets is followed, on loopback, by fleet/test_docs.py.
+COMMANDS_OF_FLEETS = re.findall(r"^\.venv/bin/(?:dask|warmstall|papermill) .*", PAGES["fleet.md"], flags=re.M)
+ELSEWHERE |= dict.fromkeys(COMMANDS_OF_FLEETS, "fleet/test_docs.py")
 # The page of schedules is followed line by line, in an empty home, by schedule/test_docs.py.
 ELSEWHERE |= dict.fromkeys(COMMANDS_OF_SCHEDULES, "schedule/test_docs.py")
 RUN_HERE = [command for command in dict.fromkeys(COMMANDS) if command not in ELSEWHERE]

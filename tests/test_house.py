@@ -19,8 +19,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 def test_import_is_light() -> None:
     """`import warmstall` and its command line bring in nothing heavy until it is used."""
-    heavy = ["duckdb", "pandas", "plotly", "pyarrow", "papermill", "nbconvert", "nbformat", "numpy", "opentelemetry",
-             "zstandard", "apprise", "prometheus_client", "requests"]  # fmt: skip
+    heavy = ["duckdb", "dask", "distributed", "fsspec", "pandas", "plotly", "pyarrow", "papermill", "nbconvert",
+             "nbformat", "numpy", "opentelemetry", "zstandard", "apprise", "prometheus_client", "requests"]  # fmt: skip
     code = f"import sys, warmstall, warmstall.cli; print([m for m in {heavy!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 

@@ -16,6 +16,7 @@ import typer
 from . import __version__
 from .doctor import doctor
 from .errors import InputError, WarmstallError
+from .fleet_commands import fleet_app
 from .health_commands import report
 from .lnav_commands import lnav_format
 from .parse.plain_text import printable_lines
@@ -228,6 +229,7 @@ def diff(
 
 
 app.add_typer(runbook_app, name="runbook")
+app.add_typer(fleet_app, name="fleet")
 app.command()(doctor)
 app.add_typer(rag_app, name="rag")
 app.command()(reproduce)

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, WarmstallError
 from ..parse.plain_text import printable
 from .differences import quantile_measured
+from .engines import outcomes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,34 +68,11 @@ def summaries_of(
     A case that costs its process its life is a summary with an error, as is one that cannot be read.
     """
     workers = min(processes or min(_MOST_PROCESSES, os.cpu_count() or 1), len(cases))
-    if workers <= 1:
-        return [_said(case, summary_of(case), say) for case in cases]
-    made: list[Summary | None] = []
-    with _pool(workers) as pool:
-        for case, future in [(case, pool.submit(summary_of, case)) for case in cases]:
-            try:
-                made.append(_said(case, future.result(), say))
-            except BrokenProcessPool:  # one of those that were read at this time killed its process
-                made.append(None)
-    return [summary or _alone(case) for case, summary in zip(cases, made, strict=True)]
-
-
-def _said(case: Path, summary: Summary, say: Callable[[str], None]) -> Summary:
-    say(f"{case}: {summary['error'] or 'read'}")
-    return summary
-
-
-def _pool(workers: int) -> ProcessPoolExecutor:
-    # A fork of a notebook's kernel or of DuckDB's threads may stand still for ever.
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
-
-
-def _alone(case: Path) -> Summary:
-    with _pool(1) as pool:
-        try:
-            return pool.submit(summary_of, case).result()
-        except BrokenProcessPool:
-            return _unread(case, "the process that read it was killed; its memory may not suffice for this case.")
+    made: dict[Path, Summary] = {}
+    for case, summary in outcomes(summary_of, cases, "local", max(1, workers)):
+        made[case] = summary if isinstance(summary, dict) else _unread(case, str(summary))
+        say(f"{case}: {made[case]['error'] or 'read'}")
+    return [made[case] for case in cases]
 
 
 def summary_of(path: str | Path) -> Summary:
@@ -110,7 +85,7 @@ def summary_of(path: str | Path) -> Summary:
     from ..analysis import analyze
 
     try:
-        return {"path": str(path), "error": "", "hosts": list(_hosts_of(analyze(path)))}
+        return {"path": str(path), "error": "", "hosts": list(hosts_of(analyze(path)))}
     except WarmstallError as error:
         return _unread(path, str(error))
     except Exception as error:
@@ -122,7 +97,7 @@ def _unread(path: str | Path, error: str) -> Summary:
     return {"path": str(path), "error": error, "hosts": []}
 
 
-def _hosts_of(found: Analysis) -> Iterator[Summary]:
+def hosts_of(found: Analysis) -> Iterator[Summary]:
     from ..health.drift import configuration
     from ..health.slis import sampled
     from ..hypotheses import judge
