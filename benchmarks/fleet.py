@@ -40,7 +40,7 @@ _PARTS = 5000
 
 def one_host(log: Path, out: Path) -> None:
     """What a worker does for one host, in this process; prints its row."""
-    print(json.dumps(analyze_host(Task(Host(log.stem, (str(log),)), str(out), code_digest()))))
+    print(json.dumps(analyze_host(Task(Host(log.stem, str(log), (str(log),)), str(out), code_digest()))))
 
 
 def hosts_by_size(folder: Path, sizes_mb: list[float]) -> list[dict[str, Any]]:

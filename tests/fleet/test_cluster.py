@@ -49,6 +49,16 @@ def test_a_cluster_gives_the_same_bytes(hosts: Path, local: dict[str, bytes], cl
     assert sum(name.startswith("requests/") for name in local) == 5  # one host goes over midnight
 
 
+def test_few_tasks_are_under_way_at_a_cluster(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "_UNDER_WAY", 5)
+    made: list[int] = []
+    tasks = (made.append(number) or number for number in range(10, 60))
+    ahead = [len(made) - ended for ended, _ in enumerate(outcomes(dies_at_two, tasks, cluster.engine))]
+
+    assert len(ahead) == 50
+    assert max(ahead) <= 5
+
+
 def test_a_worker_killed_in_the_middle_changes_nothing(hosts: Path, local: dict[str, bytes], tmp_path: Path) -> None:
     ended: list[str] = []
 

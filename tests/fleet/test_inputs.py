@@ -34,7 +34,7 @@ def test_a_folder_of_hosts_has_a_folder_or_a_log_each(tmp_path: Path) -> None:
 
 def test_rotations_are_one_host_where_their_newest_is_there_too(tmp_path: Path) -> None:
     files(tmp_path, "old/server.log", "server.log", "server-1.log", "server.log.2.gz", "gpu-1.log", "gpu-2.log")
-    hosts = {host.name: [Path(url).name for url in host.urls] for host in hosts_in([str(tmp_path)])}
+    hosts = {host.name: [Path(path).name for path in host.paths] for host in hosts_in([str(tmp_path)])}
 
     assert hosts["server"] == ["server-1.log", "server.log", "server.log.2.gz"]
     assert set(hosts) == {"old", "server", "gpu-1", "gpu-2"}
@@ -98,6 +98,17 @@ def test_hostile_names_are_names(tmp_path: Path) -> None:
     for name in HOSTILE:
         assert decoded(encoded(name)) == name
         assert not set(encoded(name)) - set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._%")
+
+
+def test_a_name_that_looks_like_a_chain_of_urls_is_not_followed(tmp_path: Path) -> None:
+    fsspec.filesystem("memory").pipe_file("/secret/server.log", b"secret")
+    files(tmp_path, "a::memory:/secret/server.log", "simplecache::memory:/secret/server.log")
+    listings = {host.name: files_of(host) for host in hosts_in([str(tmp_path)])}
+    fsspec.filesystem("memory").rm("/secret", recursive=True)
+
+    assert set(listings) == {"a::memory:", "simplecache::memory:"}
+    for listing in listings.values():
+        assert listing.files[0].path.startswith(str(tmp_path))
 
 
 def test_long_names_fit_a_file_system_and_stay_apart() -> None:

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,7 @@ def test_the_same_task_twice_changes_nothing(tmp_path: Path) -> None:
     hosts = write(tmp_path / "hosts", "a")
     analyzed(hosts, tmp_path / "out")
     whole = tree(tmp_path / "out")
-    task = Task(Host("a", (str(hosts / "a"),)), str(tmp_path / "out"), code_digest())
+    task = Task(Host("a", str(hosts), (str(hosts / "a"),)), str(tmp_path / "out"), code_digest())
     assert analyze_host(task)["outcome"] == "as before"
     shutil.rmtree(tmp_path / "out/hosts")
     assert analyze_host(task)["outcome"] == "analyzed"
@@ -139,6 +140,26 @@ def test_the_same_task_twice_changes_nothing(tmp_path: Path) -> None:
     assert {name: data for name, data in whole.items() if name != "hosts.parquet"} == {
         name: data for name, data in tree(tmp_path / "out").items() if name != "hosts.parquet"
     }
+
+
+def test_the_same_host_landed_by_many_at_once_is_whole(tmp_path: Path) -> None:
+    hosts = write(tmp_path / "hosts", "a")
+    analyzed(hosts, tmp_path / "out")
+    whole = {name: data for name, data in tree(tmp_path / "out").items() if name != "hosts.parquet"}
+    task = Task(Host("a", str(hosts), (str(hosts / "a"),)), str(tmp_path / "many"), code_digest())
+    with ThreadPoolExecutor(4) as pool:
+        rows = list(pool.map(analyze_host, [task] * 8))
+
+    assert {row["error"] for row in rows} == {""}
+    assert tree(tmp_path / "many") == whole
+
+
+def test_results_within_the_folder_of_hosts_are_no_host(tmp_path: Path) -> None:
+    hosts = write(tmp_path / "hosts", "a")
+    analyzed(hosts, hosts / "results")
+    again, _ = analyzed(hosts, hosts / "results")
+
+    assert (again.hosts, again.as_before) == (1, 1)
 
 
 def test_days_that_are_gone_from_the_evidence_are_gone_from_the_tables(tmp_path: Path) -> None:
@@ -190,7 +211,7 @@ def test_what_a_kill_left_half_done_is_made_anew(tmp_path: Path) -> None:
 
 
 def test_a_worker_with_other_code_is_told(tmp_path: Path) -> None:
-    row = analyze_host(Task(Host("a", ("x",)), str(tmp_path), "0123"))
+    row = analyze_host(Task(Host("a", "x", ("x",)), str(tmp_path), "0123"))
 
     assert "its worker has another warmstall" in row["error"]
 

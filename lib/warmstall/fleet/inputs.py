@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,10 +29,14 @@ _STAMPS = ("ETag", "etag", "generation", "mtime", "LastModified", "last_modified
 
 @dataclass(frozen=True)
 class Host:
-    """One host of a fleet: its name, and the URLs of its folder or of its logs, rotations of one."""
+    """One host of a fleet: its name, the input that names it, and the paths of its folder or of its logs there.
+
+    Only the input is taken for a URL. Names of hosts may look like one, and fsspec would follow a chain of them.
+    """
 
     name: str
-    urls: tuple[str, ...]
+    given: str
+    paths: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -63,35 +67,35 @@ def hosts_in(inputs: Sequence[str]) -> list[Host]:
 
     What is in a folder of hosts and cannot be read stays a host: its row says so.
     """
-    hosts = [host for given in inputs for host in _hosts_under(given)]
+    hosts = [Host(name, given, paths) for given in inputs for name, paths in _hosts_under(given)]
     if not hosts:
         raise InputError(f"{', '.join(inputs) or 'no input'}: expected a folder of hosts, one folder or log each.")
     named: dict[str, Host] = {}
     for host in hosts:
-        if (other := named.setdefault(host.name, host)) is not host and other != host:
+        if (other := named.setdefault(host.name, host)) is not host and other.paths != host.paths:
             raise InputError(
-                f"two hosts are called {host.name}: {other.urls[0]} and {host.urls[0]}; name a folder above both, "
+                f"two hosts are called {host.name}: {other.paths[0]} and {host.paths[0]}; name a folder above both, "
                 "or a glob that tells them apart."
             )
     return sorted(named.values(), key=lambda host: host.name)
 
 
-def _hosts_under(given: str) -> Iterator[Host]:
+def _hosts_under(given: str) -> Iterator[tuple[str, tuple[str, ...]]]:
     system, path = file_system(given)
     try:
         if _is_glob(path) and not system.exists(path):
             found = system.glob(path, detail=True)
-            yield from _grouped(system, [(_matched(path, one), found[one]) for one in sorted(found)])
+            yield from _grouped([(_matched(path, one), found[one]) for one in sorted(found)])
         elif not system.exists(path):
             raise InputError(f"{given}: there is no such file or folder.")
         elif system.isfile(path):
-            yield Host(_without_ending(told(posixpath.basename(path))), (system.unstrip_protocol(path),))
+            yield _without_ending(told(posixpath.basename(path))), (path,)
         else:
             inside = {posixpath.basename(one["name"].rstrip("/")): one for one in system.ls(path, detail=True)}
             if inside.keys() & {"evidence", "case.json"} or _is_one_host(inside):
-                yield Host(told(posixpath.basename(path.rstrip("/"))), (system.unstrip_protocol(path),))
+                yield told(posixpath.basename(path.rstrip("/"))), (path,)
             else:
-                yield from _grouped(system, sorted(inside.items()))
+                yield from _grouped(sorted(inside.items()))
     except WarmstallError:
         raise
     except Exception as error:  # every file system has its own
@@ -122,26 +126,24 @@ def _matched(pattern: str, path: str) -> str:
     return "/".join(found[open_parts[0] : end])
 
 
-def _grouped(system: Any, entries: list[tuple[str, dict[str, Any]]]) -> Iterator[Host]:
-    """A host for each folder and log; the rotations of a log that is there too (server.log, server-1.log) are one."""
+def _grouped(entries: list[tuple[str, dict[str, Any]]]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Each folder and log by name; the rotations of a log that is there too (server.log, server-1.log) are one."""
     entries = [(name, one) for name, one in entries if not posixpath.basename(name).startswith(".")]
-    files: dict[str, list[str]] = defaultdict(list)
-    paths = {name: system.unstrip_protocol(one["name"]) for name, one in entries}
-    logs = {name for name, one in entries if one["type"] != "directory" and not name.endswith(_PROSE)}
-    for name, one in entries:
-        if one["type"] == "directory":
-            yield Host(told(name), (paths[name],))
-        elif name in logs:
-            folder, last = posixpath.split(name)
-            rotated = _ROTATED.match(last)
-            newest = posixpath.join(folder, f"{rotated['stem']}.log") if rotated else name
-            files[newest if newest in logs else name].append(name)
+    paths = {name: str(one["name"]) for name, one in entries}
     folders = {name for name, one in entries if one["type"] == "directory"}
-    short = [_without_ending(name) for name in files]
+    for name in sorted(folders):
+        yield told(name), (paths[name],)
+    logs = {name for name in paths if name not in folders and not name.endswith(_PROSE)}
+    files: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(logs):
+        folder, last = posixpath.split(name)
+        rotated = _ROTATED.match(last)
+        newest = posixpath.join(folder, f"{rotated['stem']}.log") if rotated else name
+        files[newest if newest in logs else name].append(name)
+    uses = Counter([*folders, *(_without_ending(name) for name in files)])
     for name, own in files.items():
-        stem = _without_ending(name)
-        clear = stem not in folders and short.count(stem) == 1
-        yield Host(told(stem if clear else name), tuple(paths[one] for one in own))
+        short = _without_ending(name)
+        yield told(short if uses[short] == 1 else name), tuple(paths[one] for one in own)
 
 
 def _without_ending(name: str) -> str:
@@ -176,9 +178,8 @@ def _inside(relative: str) -> list[str]:
 def files_of(host: Host) -> Listing:
     """The files of a host's evidence, by path; results of earlier analyses are none. Raises InputError for no file."""
     found: list[File] = []
-    system, folder = None, ""
-    for url in host.urls:
-        system, root = file_system(url)
+    system, folder = file_system(host.given)[0], ""
+    for root in host.paths:
         folder = "" if system.isfile(root) else root
         listed = system.find(root, detail=True) if folder else {root: system.info(root)}
         for path, about in sorted(listed.items()):
@@ -187,7 +188,7 @@ def files_of(host: Host) -> Listing:
                 stamp = next((f"{name} {about[name]}" for name in _STAMPS if about.get(name) is not None), "")
                 found.append(File(path, relative, int(about.get("size") or 0), stamp))
     if not found:
-        raise InputError(f"{host.urls[0]}: no evidence here; expected a server log such as server.log.")
+        raise InputError(f"{host.paths[0]}: no evidence here; expected a server log such as server.log.")
     return Listing(system, folder, tuple(found))
 
 

@@ -54,7 +54,9 @@ def analyze_fleet(
     each row as it comes. Raises InputError for inputs and engines that cannot be used, OutputError for a folder that
     cannot be written.
     """
-    hosts, folder = hosts_in([str(given) for given in inputs]), Path(out).absolute()
+    folder = Path(out).absolute()
+    # Results that lie in the folder of hosts are no host.
+    hosts = [host for host in hosts_in([str(given) for given in inputs]) if host.paths != (str(folder),)]
     code, counts, sums = code_digest(), Counter[str](), Counter[str]()
     errors: list[tuple[str, str]] = []
     tasks = (Task(host, str(folder), code) for host in hosts)
