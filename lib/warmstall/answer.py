@@ -18,7 +18,7 @@ from .observed.facts import memory_findings, sentences
 from .parse.plain_text import printable
 from .postmortem import draft
 from .runbook_links import runbook_links
-from .verdicts import NOTHING_TO_EXPLAIN_S
+from .judging.rules import NOTHING_TO_EXPLAIN_S
 from .writing import whole_file
 
 SCHEMA = 1

@@ -1,0 +1,112 @@
+"""What belongs to which request, log by log: tasks and loads, then models, then waits for a slot."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..timeline import Timeline
+from .loads import LoadPairs, Loads, match_loads
+from .matched import Matched, told_by
+from .models import attribute_models
+from .queues import Queues, queue_by_overlap, ready_by
+from .requests import Requests
+from .tasks import match_tasks
+from .words import Numbers, Rows, Vocabulary
+
+
+def default_parallel(version: str) -> int:
+    """How many requests a runner serves at once where nothing says so: the default of that Ollama version.
+
+    Versions 0.2.0 to 0.9.6 chose 4 or 2 where memory allowed and 1 where not; their runners say what they
+    got on the command line, so this is used only where that line is missing.
+
+    >>> default_parallel("0.13.5"), default_parallel("0.3.14"), default_parallel("0.9.6")
+    (1, 4, 2)
+    """
+    numbers = tuple(int(n) for n in re.findall(r"\d+", version)[:3])
+    if (0, 2, 0) <= numbers < (0, 6, 7):
+        return 4
+    if (0, 6, 7) <= numbers < (0, 10, 0):
+        return 2
+    return 1
+
+
+def match(
+    requests: Requests, streams: Mapping[str, str], timelines: Mapping[str, Timeline],
+    trials: Mapping[int, Mapping[str, Any]],
+) -> Matched:  # fmt: skip
+    """What the timelines of the logs and the clients' trials (by row) tell of the requests; `streams` is by source."""
+    models = Vocabulary("")
+    own: dict[str, range] = {}
+    every = []
+    for stream, timeline in timelines.items():
+        own[stream] = range(len(every), len(every) + len(timeline.loads))
+        every += timeline.loads
+    loads = Loads(every, models)
+    model, queues = np.zeros(len(requests), dtype=np.int32), Queues.empty(len(requests))
+    tasks, rows_of_tasks, pairs = [], [], []
+    api_load_s = told_by(trials, "load_duration_s")
+    for stream, rows in _by_stream(requests, streams):
+        timeline = timelines.get(stream, Timeline())
+        for source, lines in _by_source(requests, rows):  # lines are counted within a file
+            those = [task for task in timeline.tasks if task.source == source]
+            rows_of_tasks += [(row, len(tasks) + number) for row, number in match_tasks(requests, lines, those)]
+            tasks += those
+        found = match_loads(requests, rows, loads, own.get(stream, range(0)), api_load_s)
+        called = {row: trial for row, trial in trials.items() if streams.get(s := requests.source.at(row), s) == stream}
+        attribute_models(requests, rows, found, loads, models, timeline.residencies, timeline.loads, called,
+                         timeline.names, model)  # fmt: skip
+        _queue(requests, rows, timeline, model, models, found, loads, queues)
+        pairs.append(found)
+    rows_of_tasks.sort()
+    by_row = np.array(rows_of_tasks, dtype=np.int64).reshape(-1, 2)
+    return Matched(requests, models, model, loads, LoadPairs.joined(pairs), queues, by_row[:, 0], by_row[:, 1], tasks,
+                   trials)  # fmt: skip
+
+
+def _by_stream(requests: Requests, streams: Mapping[str, str]) -> Iterator[tuple[str, Rows]]:
+    """The rows of each log with its rotations, in the order in which they come."""
+    names = requests.source.names
+    known = Vocabulary()
+    code = known.codes(streams.get(name, name) for name in names)
+    of_row = code[requests.source.codes] if len(names) else np.empty(0, dtype=np.int32)
+    for number in dict.fromkeys(code[source] for source in _firsts(requests.source.codes)):
+        rows = np.flatnonzero(of_row == number)
+        whole = rows[-1] - rows[0] + 1 == len(rows)
+        yield known.names[number], slice(int(rows[0]), int(rows[-1]) + 1) if whole else rows
+
+
+def _firsts(codes: Numbers) -> list[int]:
+    """Each number where it first comes up in a stretch of its own."""
+    return codes[np.flatnonzero(np.diff(codes, prepend=-1))].tolist() if len(codes) else []
+
+
+def _by_source(requests: Requests, rows: Rows) -> Iterator[tuple[str, range]]:
+    """The stretches of rows of one file each."""
+    codes = requests.source.codes[rows]
+    cuts = [*np.flatnonzero(np.diff(codes, prepend=-1)).tolist(), len(codes)]
+    for begin, end in zip(cuts[:-1], cuts[1:], strict=True):
+        first = begin + (rows.start or 0) if isinstance(rows, slice) else int(rows[begin])
+        yield requests.source.names[codes[begin]], range(first, first + end - begin)
+
+
+def _queue(
+    requests: Requests, rows: Rows, timeline: Timeline, model: Numbers, models: Vocabulary, pairs: LoadPairs,
+    loads: Loads, queues: Queues,
+) -> None:  # fmt: skip
+    version = timeline.runs[-1].version if timeline.runs else ""
+    setting = timeline.runs[-1].settings.get("OLLAMA_NUM_PARALLEL", "") if timeline.runs else ""
+    slots = {load.model: load.parallel for load in timeline.loads if load.parallel}
+    default = int(setting) if setting.isdigit() and int(setting) > 0 else default_parallel(version)
+    ran = np.flatnonzero(requests.ran[rows])
+    ran = ran + (rows.start or 0) if isinstance(rows, slice) else rows[ran]
+    for number in np.unique(model[ran]).tolist():
+        pool = ran[model[ran] == number].astype(np.int32)
+        name = models.names[number]
+        ready = ready_by(pool, number, pairs, loads)
+        # Of several models, who waited for whom cannot be told.
+        queue_by_overlap(requests, pool, slots.get(name, default), ready, queues, waits=name != "")
