@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -11,16 +11,10 @@ from .endings import Ended, ended_by, shared_timeouts
 from .matched import Matched
 from .parts import Parts
 from .usual import LEAST_FACTOR, Usuals
-from .words import Mask, Numbers
+from .words import Mask, Numbers, chunks, rows_among
 
 # Rates of very short runs say more about start-up costs than about speed.
 _RATE_MIN_TOKENS = 5
-CHUNK_ROWS = 500_000
-
-
-def chunks(count: int) -> Iterator[slice]:
-    """All rows, some at a time: the facts of all of them at once would not fit into memory."""
-    return (slice(begin, min(begin + CHUNK_ROWS, count)) for begin in range(0, count, CHUNK_ROWS))
 
 
 class Speeds:
@@ -58,15 +52,15 @@ class Around:
     def __init__(self, matched: Matched, crashes: Sequence[Event], aborts: Sequence[Event]) -> None:
         kinds, walls, rows, decode, prefill = [], [], [], [], []
         requests = matched.requests
-        for chunk in chunks(len(requests)):
+        for chunk in chunks(slice(None), len(requests)):
             parts = Parts(matched, chunk)
             unhindered = (parts.loads_seen == 0) & (parts.queue_s < 0.1 * parts.wall_s)
-            some = np.flatnonzero(unhindered & requests.ran[chunk] & (requests.status[chunk] == "200"))
-            kinds.append(matched.kind(some + chunk.start))
-            walls.append(parts.wall_s[some])
+            some = rows_among(chunk, unhindered & requests.ran[chunk] & (requests.status[chunk] == "200"))
+            kinds.append(matched.kind(some))
+            walls.append(requests.wall_s[some])
             # Several models: their speeds are not one speed.
             some = np.flatnonzero(parts.measured & (matched.model[chunk] != matched.models.code("")))
-            rows.append(some + chunk.start)
+            rows.append(rows_among(chunk, parts.measured & (matched.model[chunk] != matched.models.code(""))))
             decode.append(rate(parts.decode_s[some], parts.decode_tokens[some]))
             prefill.append(rate(parts.prefill_s[some], parts.prompt_tokens[some]))
         self.walls = Usuals(_joined(kinds), _joined(walls), 2 * matched.runners)

@@ -146,7 +146,8 @@ def shared_timeouts(matched: Matched, crashed: Numbers) -> tuple[Numbers, Number
     wall_s = requests.wall_s[failed]
     # Above a minute the log keeps whole seconds only, so the number must be rounder to mean something.
     nearest = np.where(wall_s < 60, np.rint(wall_s), 30 * np.rint(wall_s / 30))
-    lost = _reloaded_soon(matched, failed) | np.isin(failed, crashed)
+    lost = _reloaded_soon(matched, failed)
+    lost[places(crashed, failed, len(requests))[0]] = True
     near: dict[tuple[int, float], list[tuple[float, int]]] = defaultdict(list)
     source = requests.source.codes[failed].tolist()
     for file, number, late_s, row in zip(source, nearest.tolist(), (wall_s - nearest).tolist(), failed.tolist(), strict=True):
@@ -178,6 +179,7 @@ def _reloaded_soon(matched: Matched, failed: Numbers) -> Numbers:
         other = order[at[some]]
         fits = (other != failed[some]) & (matched.model[other] == matched.model[failed[some]])
         following[some[fits]] = other[fits]
-    reloaded = np.isin(following, matched.waits.row)
+    reloaded = np.zeros(len(failed), dtype=bool)
+    reloaded[places(matched.waits.row, following, len(requests))[0]] = True
     soon = requests.started(np.maximum(following, 0)) - ended < _SHORTEST_KEEP_S
     return (following >= 0) & reloaded & soon

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -154,27 +154,36 @@ class Facts:
 
     @cached_property
     def decode_factor(self) -> Numbers:
-        return self._around.decode.factor(self._parts.decode_s, self.decode_tokens, self._kind // 2)
+        return self._speed("decode", "factor", np.nan)
 
     @cached_property
     def prefill_factor(self) -> Numbers:
-        return self._around.prefill.factor(self.prefill_s, self.prompt_tokens, self._kind // 2)
+        return self._speed("prefill", "factor", np.nan)
 
     @cached_property
     def decode_excess_s(self) -> Numbers:
-        return self._around.decode.excess_s(self._parts.decode_s, self.decode_tokens, self._kind // 2)
+        return self._speed("decode", "excess_s", 0.0)
 
     @cached_property
     def prefill_excess_s(self) -> Numbers:
-        return self._around.prefill.excess_s(self.prefill_s, self.prompt_tokens, self._kind // 2)
+        return self._speed("prefill", "excess_s", 0.0)
 
     @cached_property
     def decode_beyond(self) -> Mask:
-        return self._around.decode.beyond(self._parts.decode_s, self.decode_tokens, self._kind // 2)
+        return self._speed("decode", "beyond", False)
 
     @cached_property
     def prefill_beyond(self) -> Mask:
-        return self._around.prefill.beyond(self.prefill_s, self.prompt_tokens, self._kind // 2)
+        return self._speed("prefill", "beyond", False)
+
+    def _speed(self, phase: Literal["decode", "prefill"], asked: str, otherwise: float) -> Numbers:
+        """What `Speeds` says of a phase of those requests of which it was measured."""
+        some, speeds = np.flatnonzero(self.measured), getattr(self._around, phase)
+        found = np.full(len(self), otherwise)
+        seconds = getattr(self._parts, f"{phase}_s")[some]
+        tokens = self.decode_tokens if phase == "decode" else self.prompt_tokens
+        found[some] = getattr(speeds, asked)(seconds, tokens[some], self._kind[some] // 2)
+        return found
 
     @cached_property
     def decode_usual_rate(self) -> Numbers:

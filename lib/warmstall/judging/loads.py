@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..matching import SPAWN_SLACK_S, epoch
+from ..matching import SPAWN_SLACK_S
 from ..records import Load
 from .requests import Requests
-from .words import Mask, Numbers, Rows, Vocabulary, spread
+from .words import Mask, Numbers, Rows, Vocabulary, epochs, rows_among, spread
 
 _GAVE_UP = ("failed", "timed_out", "abandoned", "unfinished")
 _PAIRS_AT_ONCE = 2_000_000
@@ -29,9 +29,8 @@ class Loads:
         self.loads = loads
         self.line = np.array([load.line for load in loads], dtype=np.int64)
         self.model = models.codes(load.model for load in loads)
-        self.spawned = np.array([epoch(load.spawned_at) for load in loads], dtype=float)
-        self.began = np.array([epoch(load.began_at) for load in loads], dtype=float)
-        self.ended = np.array([epoch(load.ended_at) if load.ended_at else np.nan for load in loads], dtype=float)
+        self.spawned, self.began = epochs([load.spawned_at for load in loads]), epochs([load.began_at for load in loads])
+        self.ended = epochs([load.ended_at for load in loads])
         self.load_s = np.array([load.load_s or 0.0 for load in loads], dtype=float)
         self.gave_up = np.array([load.outcome in _GAVE_UP for load in loads], dtype=bool)
         self.evicted = np.array([load.evicted for load in loads], dtype=bool)
@@ -82,9 +81,7 @@ def _alive(requests: Requests, rows: Rows, loads: Loads, own: range) -> Iterator
 
     Requests are looked for among those about as long: else one long request would make every search long.
     """
-    ran = np.flatnonzero(requests.ran[rows])
-    ran = ran + (rows.indices(len(requests))[0]) if isinstance(rows, slice) else rows[ran]
-    ran = ran.astype(np.int32)
+    ran = rows_among(rows, requests.ran[rows]).astype(np.int32)
     ended_to = requests.ended_to(ran)
     length_s = ended_to - requests.started_from(ran)
     longest_s = max(requests.wall_s[ran].max(initial=0.0) + 5, 0.0)
@@ -233,7 +230,8 @@ def _waited(
     own = loads.model[load] == model[row]
     waited: Mask = ~np.isnan(ended) & (pairs.trigger | (own & (requests.started_to(row) < ended)))
     if api_load_s:
-        told = np.flatnonzero(np.isin(row, list(api_load_s)) & ~pairs.trigger)
+        known = np.array([one in api_load_s for one in row.tolist()], dtype=bool)
+        told = np.flatnonzero(known & ~pairs.trigger)
         told_s = np.array([api_load_s[one] for one in row[told].tolist()])
         left_s = ended[told] - np.maximum(requests.started(row[told]), loads.spawned[load[told]])
         waited[told] = own[told] & (told_s >= _MOST_OF_IT * left_s) & (_MOST_OF_IT * left_s > 0)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from ..records import SlotTask
 from ..timeline import Timeline
 from .loads import LoadPairs, Loads, match_loads
 from .matched import Matched, told_by
@@ -15,7 +17,7 @@ from .models import attribute_models
 from .queues import Queues, queue_by_overlap, ready_by
 from .requests import Requests
 from .tasks import match_tasks
-from .words import Numbers, Rows, Vocabulary
+from .words import Numbers, Rows, Vocabulary, rows_among
 
 
 def default_parallel(version: str) -> int:
@@ -50,15 +52,21 @@ def match(
     model, queues = np.zeros(len(requests), dtype=np.int32), Queues.empty(len(requests))
     tasks, rows_of_tasks, pairs = [], [], []
     api_load_s = told_by(trials, "load_duration_s")
+    called: dict[str, dict[int, Mapping[str, Any]]] = defaultdict(dict)
+    for row, trial in trials.items():
+        source = requests.source.at(row)
+        called[streams.get(source, source)][row] = trial
     for stream, rows in _by_stream(requests, streams):
         timeline = timelines.get(stream, Timeline())
+        tasks_of: dict[str, list[SlotTask]] = defaultdict(list)
+        for task in timeline.tasks:
+            tasks_of[task.source].append(task)
         for source, lines in _by_source(requests, rows):  # lines are counted within a file
-            those = [task for task in timeline.tasks if task.source == source]
+            those = tasks_of[source]
             rows_of_tasks += [(row, len(tasks) + number) for row, number in match_tasks(requests, lines, those)]
             tasks += those
         found = match_loads(requests, rows, loads, own.get(stream, range(0)), api_load_s)
-        called = {row: trial for row, trial in trials.items() if streams.get(s := requests.source.at(row), s) == stream}
-        attribute_models(requests, rows, found, loads, models, timeline.residencies, timeline.loads, called,
+        attribute_models(requests, rows, found, loads, models, timeline.residencies, timeline.loads, called[stream],
                          timeline.names, model)  # fmt: skip
         _queue(requests, rows, timeline, model, models, found, loads, queues)
         pairs.append(found)
@@ -102,10 +110,9 @@ def _queue(
     setting = timeline.runs[-1].settings.get("OLLAMA_NUM_PARALLEL", "") if timeline.runs else ""
     slots = {load.model: load.parallel for load in timeline.loads if load.parallel}
     default = int(setting) if setting.isdigit() and int(setting) > 0 else default_parallel(version)
-    ran = np.flatnonzero(requests.ran[rows])
-    ran = ran + (rows.start or 0) if isinstance(rows, slice) else rows[ran]
+    ran = rows_among(rows, requests.ran[rows]).astype(np.int32)
     for number in np.unique(model[ran]).tolist():
-        pool = ran[model[ran] == number].astype(np.int32)
+        pool = ran[model[ran] == number]
         name = models.names[number]
         ready = ready_by(pool, number, pairs, loads)
         # Of several models, who waited for whom cannot be told.

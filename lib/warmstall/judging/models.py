@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ..matching import epoch
 from ..records import Load, Residency
 from .loads import LoadPairs, Loads
 from .requests import Requests
-from .words import Numbers, Rows, Vocabulary
+from .words import Numbers, Rows, Vocabulary, chunks, epochs, rows_among
 
 
 def attribute_models(
@@ -32,52 +31,52 @@ def attribute_models(
                 digests.setdefault(named[row], model)
     for name, digest in digests.items():  # a client that caused a load has named what the log shows as a digest
         names.setdefault(digest, name)
-    found[rows] = np.where(requests.ran[rows], _only_one(requests, rows, residencies, own, models), models.code(""))
+    _only_ones(requests, rows, _presence(residencies, own, models), found)
     caused = pairs.trigger & requests.ran[pairs.row]
     found[pairs.row[caused]] = loads.model[pairs.load[caused]]  # of several the last
     for row, name in named.items():
         found[row] = models.code(digests.get(name, name))
 
 
-def _only_one(
-    requests: Requests, rows: Rows, residencies: Sequence[Residency], loads: Sequence[Load], models: Vocabulary
-) -> Numbers:
-    """The model that alone was in memory or being loaded between start and end of each request."""
-    times, count, alone = _presence(residencies, loads, models)
+def _only_ones(requests: Requests, rows: Rows, presence: tuple[Numbers, Numbers, Numbers], found: Numbers) -> None:
+    """The model that alone was in memory or being loaded between start and end of each request that ran."""
+    times, count, alone = presence
     several = np.concatenate([[0], np.cumsum(count > 1)])
     single = np.flatnonzero(count == 1)
-    changes = np.concatenate([[0], np.cumsum(np.diff(alone[single]) != 0)])
-    first = np.maximum(0, np.searchsorted(times, requests.started_from(rows), "right") - 1)
-    beyond = np.searchsorted(times, requests.ended_to(rows), "right")
-    nothing = models.code("")
     if not len(single):
-        return np.full(len(first), nothing, dtype=np.int32)
-    one, last = np.searchsorted(single, first), np.searchsorted(single, beyond) - 1
-    sure = (last >= one) & (several[beyond] == several[first])
-    one[one == len(single)] = 0
-    sure &= changes[last] == changes[one]
-    return np.where(sure, alone[single[one]], nothing)
+        return
+    changes = np.concatenate([[0], np.cumsum(np.diff(alone[single]) != 0)])
+    for some in chunks(rows, len(requests)):
+        ran = rows_among(some, requests.ran[some])
+        first = np.maximum(0, np.searchsorted(times, requests.started_from(ran), "right") - 1)
+        beyond = np.searchsorted(times, requests.ended_to(ran), "right")
+        one, last = np.searchsorted(single, first), np.searchsorted(single, beyond) - 1
+        sure = (last >= one) & (several[beyond] == several[first])
+        one, last, ran = one[sure], last[sure], ran[sure]
+        same = changes[last] == changes[one]
+        found[ran[same]] = alone[single[one[same]]]
 
 
 def _presence(
     residencies: Sequence[Residency], loads: Sequence[Load], models: Vocabulary
 ) -> tuple[Numbers, Numbers, Numbers]:
     """From each of the times on to the next: how many models were in memory or being loaded, and which, if one."""
-    changes: list[tuple[float, int, str]] = []
-    spans = [(r.model, r.loaded_at, r.unloaded_at) for r in residencies]
-    spans += [(load.model, load.spawned_at, load.ended_at) for load in loads]
-    for model, begin, end in spans:
-        changes.append((epoch(begin), 1, model))
-        if end is not None:
-            changes.append((epoch(end), -1, model))
-    times, counts, alone = [float("-inf")], [0], [models.code("")]
-    here: dict[str, int] = {}
-    for at, change, model in sorted(changes, key=lambda change: (change[0], -change[1])):
-        here[model] = here.get(model, 0) + change
-        if not here[model]:
-            del here[model]
-        present = [name for name, count in here.items() if count > 0]
-        times.append(at)
-        counts.append(len(present))
-        alone.append(models.code(present[0]) if len(present) == 1 else models.code(""))
-    return np.array(times), np.array(counts), np.array(alone, dtype=np.int32)
+    names = [*(one.model for one in residencies), *(load.model for load in loads)]
+    begins = epochs([*(one.loaded_at for one in residencies), *(load.spawned_at for load in loads)])
+    ends = epochs([*(one.unloaded_at for one in residencies), *(load.ended_at for load in loads)])
+    left = ~np.isnan(ends)
+    code = models.codes(names)
+    times, model = np.concatenate([begins, ends[left]]), np.concatenate([code, code[left]])
+    change = np.repeat([1, -1], [len(begins), left.sum()])
+    order = np.lexsort((-change, times))
+    times, model, change = times[order], model[order], change[order]
+    # A model is there as long as more began than ended of it.
+    by_model = np.argsort(model, kind="stable")
+    first = np.diff(model[by_model], prepend=-1) != 0
+    here = np.cumsum(change[by_model])
+    here -= np.repeat((here - change[by_model])[first], np.diff(np.flatnonzero(first), append=len(here)))
+    there = (here > 0).astype(np.int64)
+    came = np.empty_like(there)
+    came[by_model] = there - np.where(first, 0, np.concatenate([[0], there[:-1]]))
+    counts, alone = np.cumsum(came), np.cumsum(came * model)
+    return np.concatenate([[-np.inf], times]), np.concatenate([[0], counts]), np.concatenate([[0], alone])

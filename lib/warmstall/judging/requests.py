@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -93,10 +94,11 @@ class Requests:
     def spans(self) -> dict[str, tuple[float, float]]:
         """From when to when the requests of each source were there."""
         found: dict[str, tuple[float, float]] = {}
-        cuts = [*np.flatnonzero(np.diff(self.source.codes, prepend=-1)).tolist(), len(self)]
-        for begin, end in zip(cuts[:-1], cuts[1:], strict=True):
-            rows = slice(begin, end)
-            found[self.source.at(begin)] = float(self.started(rows).min()), float(self.ended(rows).max())
+        for begin, end in pairwise(_stretches(self.source.codes)):
+            known = self.ended_to_us[begin:end] != NOT_A_TIME
+            if known.any():
+                started, ended = self.started(slice(begin, end))[known], self.ended(slice(begin, end))[known]
+                found[self.source.at(begin)] = float(started.min()), float(ended.max())
         return found
 
     def _started(self, name: str, ended_us: Numbers, wall_s: Numbers, rows: Rows) -> Numbers:
@@ -149,10 +151,8 @@ def requests_of(case: Case, twins: Mapping[str, int]) -> Requests:
     without_wall = np.flatnonzero(np.isnan(numbers["wall_s"]))
     numbers["wall_s"][without_wall] = 0.0
     found = Requests(numbers, texts, without_wall)
-    ends = np.flatnonzero(np.diff(texts["source"].codes, append=-1))
-    found.zones = {
-        texts["source"].at(row): (int(numbers["zone_s"][row]), texts["zone_from"].at(row)) for row in ends.tolist()
-    }
+    lasts = [end - 1 for end in _stretches(texts["source"].codes)[1:]]
+    found.zones = {texts["source"].at(row): (int(numbers["zone_s"][row]), texts["zone_from"].at(row)) for row in lasts}
     return found
 
 
@@ -197,30 +197,45 @@ def _plain(column: Any, kind: np.dtype[Any]) -> Numbers:
 def _sort(case: Case, numbers: dict[str, Numbers], texts: dict[str, Words]) -> None:
     """Put the lines into the order of the sources, and of their lines."""
     order = {account["path"]: number for number, account in enumerate(case.accounts)}
-    source = texts["source"]
-    rank = np.array([order.get(name, len(order)) for name in source.names] or [0], dtype=np.int32)[source.codes]
-    line = numbers["line"]
-    later = (rank[1:] > rank[:-1]) | ((rank[1:] == rank[:-1]) & (line[1:] > line[:-1]))
-    if later.all():
+    source, line = texts["source"], numbers["line"]
+    rank = np.array([order.get(name, len(order)) for name in source.names] or [0], dtype=np.int32)
+    cuts = _stretches(source.codes)
+    ranks = rank[source.codes[cuts[:-1]]]
+    if (ranks[1:] > ranks[:-1]).all() and all(_rises(line[begin:end]) for begin, end in pairwise(cuts)):
         return
-    by_line = np.lexsort((line, source.codes, rank))
+    by_line = np.lexsort((line, source.codes, rank[source.codes]))
     for name in numbers:
         numbers[name] = numbers[name][by_line]
     for name in texts:
         texts[name] = texts[name][by_line]
 
 
+def _stretches(codes: Numbers) -> list[int]:
+    """Where each stretch of equal numbers begins, and where the last one ends."""
+    return [0, *(np.flatnonzero(codes[1:] != codes[:-1]) + 1).tolist(), len(codes)] if len(codes) else [0]
+
+
+def _rises(line: Numbers) -> bool:
+    return bool((line[1:] > line[:-1]).all())
+
+
 def _narrow(numbers: dict[str, Numbers], source: Words) -> None:
     """A neighbour's bounds hold for a line too, as long as they are within its own second (the clock may be set)."""
-    cuts = np.flatnonzero(np.diff(source.codes)) + 1
-    for begin, end in zip([0, *cuts.tolist()], [*cuts.tolist(), len(source)], strict=True):
-        ended_from, ended_to = numbers["ended_from"][begin:end], numbers["ended_to"][begin:end]
-        known = ended_to != NOT_A_TIME
-        earlier = _latest_before(ended_from)
-        later = -_latest_before(np.where(known, -ended_to, -np.iinfo(np.int64).max)[::-1])[::-1]
-        first = np.where((earlier >= ended_from) & (earlier <= ended_to), earlier, ended_from)
-        last = np.where((later >= ended_from) & (later <= ended_to), later, ended_to)
-        ended_from[:], ended_to[:] = np.minimum(first, last), np.maximum(first, last)
+    for begin, end in pairwise(_stretches(source.codes)):
+        before = np.empty(0, dtype=np.int64)
+        for first in range(begin, end, _BATCH_ROWS):
+            last = min(first + _BATCH_ROWS, end)
+            ended_from, ended_to = numbers["ended_from"][first:last], numbers["ended_to"][first:last]
+            after = numbers["ended_to"][last : min(last + _NEIGHBOURS, end)]
+            told = np.concatenate([before, ended_from])
+            before = told[-_NEIGHBOURS:].copy()
+            earlier = _latest_before(told)[-len(ended_from) :]
+            told = np.concatenate([ended_to, after])
+            told = np.where(told == NOT_A_TIME, -np.iinfo(np.int64).max, -told)
+            later = -_latest_before(told[::-1])[::-1][: len(ended_to)]
+            begins = np.where((earlier >= ended_from) & (earlier <= ended_to), earlier, ended_from)
+            ends = np.where((later >= ended_from) & (later <= ended_to), later, ended_to)
+            ended_from[:], ended_to[:] = np.minimum(begins, ends), np.maximum(begins, ends)
 
 
 def _latest_before(times: Numbers) -> Numbers:

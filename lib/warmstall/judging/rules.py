@@ -77,8 +77,11 @@ def _first(f: Columns, letter: str) -> Mask:
 
 def _excess(f: Columns, phase: str) -> Mask:
     """Whether the phase lost a second or more, and a good part of the request, to being slower than usual."""
+    beyond: Mask = f[f"{phase}_beyond"]
+    if not beyond.any():
+        return beyond
     enough: Mask = f[f"{phase}_excess_s"] >= np.maximum(NOTHING_TO_EXPLAIN_S, _A_GOOD_PART * f["wall_s"])
-    return f[f"{phase}_beyond"] & enough
+    return beyond & enough
 
 
 def _paused(f: Columns, phase: str) -> Mask:
@@ -87,9 +90,12 @@ def _paused(f: Columns, phase: str) -> Mask:
     A pause falls into one phase; what makes both slow is a lack of cores, memory or bandwidth.
     """
     other = "prefill" if phase == "decode" else "decode"
+    slow = _excess(f, phase)
+    if not slow.any():
+        return slow
     sure = (phase == "decode") | f["prefill_sure"]
     far: Mask = (f[f"{phase}_factor"] >= _PAUSE_FACTOR) & ~(f[f"{other}_factor"] >= _BOTH_SLOW_FACTOR)
-    return far & sure & _excess(f, phase) & f["alone"] & (f["beside"] == 0)
+    return far & sure & slow & f["alone"] & (f["beside"] == 0)
 
 
 def _mostly_something_else(f: Columns) -> Mask:

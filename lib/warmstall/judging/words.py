@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,6 +13,8 @@ Mask: TypeAlias = npt.NDArray[np.bool_]
 Numbers: TypeAlias = npt.NDArray[Any]
 # Which rows: a stretch of them, their numbers in rising order, or a mask.
 Rows: TypeAlias = slice | Numbers
+_FEW = 6
+_CHUNK_ROWS = 500_000
 
 
 class Words:
@@ -34,7 +37,16 @@ class Words:
 
     def where(self, holds: Callable[[str], object]) -> Mask:
         """Which rows hold a text of which this is true."""
-        return np.array([bool(holds(name)) for name in self.names], dtype=bool)[self.codes]
+        true = [bool(holds(name)) for name in self.names]
+        # To compare is much faster than to look up, where there is little to compare with.
+        rare = 2 * sum(true) <= len(true)
+        codes = [code for code, held in enumerate(true) if held == rare]
+        if len(codes) > _FEW:
+            return np.array(true, dtype=bool)[self.codes]
+        found = np.zeros(len(self.codes), dtype=bool)
+        for code in codes:
+            found |= self.codes == code
+        return found if rare else ~found
 
     def __eq__(self, other: object) -> Mask:  # type: ignore[override]
         return self.where(lambda name: name == other)
@@ -84,3 +96,24 @@ def spread(first: Numbers, beyond: Numbers) -> tuple[Numbers, Numbers]:
     lengths = np.maximum(0, beyond - first)
     which = np.repeat(np.arange(len(first)), lengths)
     return which, np.arange(len(which)) + np.repeat(first - np.cumsum(lengths) + lengths, lengths)
+
+
+def epochs(times: Sequence[datetime | None]) -> Numbers:
+    """Seconds since the epoch of naive UTC times; NaN where there is none."""
+    micros = np.array(times, dtype="datetime64[us]")
+    return np.where(np.isnat(micros), np.nan, micros.astype(np.int64) / 1e6)
+
+
+def chunks(rows: Rows, total: int) -> Iterator[Rows]:
+    """Rows, some at a time: what is worked out for all of them at once would not fit into memory."""
+    if not isinstance(rows, slice):
+        yield from (rows[begin : begin + _CHUNK_ROWS] for begin in range(0, len(rows), _CHUNK_ROWS))
+        return
+    first, beyond, _ = rows.indices(total)
+    yield from (slice(begin, min(begin + _CHUNK_ROWS, beyond)) for begin in range(first, beyond, _CHUNK_ROWS))
+
+
+def rows_among(rows: Rows, mask: Mask) -> Numbers:
+    """The numbers of those rows for which the mask holds."""
+    some = np.flatnonzero(mask)
+    return some + (rows.start or 0) if isinstance(rows, slice) else rows[some]
