@@ -6,6 +6,7 @@ others that were there while it went on it may have held up.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ import numpy as np
 from ..matching import SPAWN_SLACK_S
 from ..records import Load
 from .requests import Requests
-from .words import Mask, Numbers, Rows, Vocabulary, epochs, rows_among, spread
+from .words import Mask, Numbers, Rows, Vocabulary, chunks, epochs, rows_among, spread
 
 _GAVE_UP = ("failed", "timed_out", "abandoned", "unfinished")
 _PAIRS_AT_ONCE = 2_000_000
@@ -81,16 +82,24 @@ def _alive(requests: Requests, rows: Rows, loads: Loads, own: range) -> Iterator
 
     Requests are looked for among those about as long: else one long request would make every search long.
     """
-    ran = rows_among(rows, requests.ran[rows]).astype(np.int32)
-    ended_to = requests.ended_to(ran)
-    length_s = ended_to - requests.started_from(ran)
-    longest_s = max(requests.wall_s[ran].max(initial=0.0) + 5, 0.0)
-    longest = np.frexp(np.maximum(length_s, 1.0))[1]  # the power of two that it is less than
+    by_length: dict[int, list[tuple[Numbers, Numbers]]] = defaultdict(list)
+    longest_s = 0.0
+    for some in chunks(rows, len(requests)):
+        ran = rows_among(some, requests.ran[some]).astype(np.int32)
+        ended_to = requests.ended_to(ran)
+        longest_s = max(longest_s, requests.wall_s[ran].max(initial=0.0))
+        # The power of two that it is less than.
+        power = np.frexp(np.maximum(ended_to - requests.started_from(ran), 1.0))[1]
+        for number in range(int(power.min(initial=0)), int(power.max(initial=-1)) + 1):
+            if (these := power == number).any():
+                by_length[number].append((ended_to[these], ran[these]))
     classes = []
-    for power in np.unique(longest).tolist():
-        these = np.flatnonzero(longest == power)
-        these = these[np.argsort(ended_to[these], kind="stable")]
-        classes.append((ended_to[these], ran[these], min(2.0**power, longest_s + 2)))
+    for number in sorted(by_length):
+        ends, ran = (np.concatenate(parts) for parts in zip(*by_length.pop(number), strict=True))
+        if not (ends[1:] >= ends[:-1]).all():
+            order = np.argsort(ends, kind="stable")
+            ends, ran = ends[order], ran[order]
+        classes.append((ends, ran, min(2.0**number, longest_s + 7)))
     ended = np.where(np.isnan(loads.ended), loads.spawned, loads.ended)[own.start : own.stop]
     spans = [(np.searchsorted(ends, ended - SPAWN_SLACK_S), np.searchsorted(ends, ended + most_s, "right"))
              for ends, _, most_s in classes]  # fmt: skip

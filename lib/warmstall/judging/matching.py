@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from .models import attribute_models
 from .queues import Queues, queue_by_overlap, ready_by
 from .requests import Requests
 from .tasks import match_tasks
-from .words import Numbers, Rows, Vocabulary, rows_among
+from .words import Numbers, Rows, Vocabulary, rows_among, stretches
 
 
 def default_parallel(version: str) -> int:
@@ -56,13 +57,13 @@ def match(
     for row, trial in trials.items():
         source = requests.source.at(row)
         called[streams.get(source, source)][row] = trial
-    for stream, rows in _by_stream(requests, streams):
+    for stream, rows, files in _by_stream(requests, streams):
         timeline = timelines.get(stream, Timeline())
         tasks_of: dict[str, list[SlotTask]] = defaultdict(list)
         for task in timeline.tasks:
             tasks_of[task.source].append(task)
-        for source, lines in _by_source(requests, rows):  # lines are counted within a file
-            those = tasks_of[source]
+        for lines in files:  # they are counted within a file
+            those = tasks_of[requests.source.at(lines.start)]
             rows_of_tasks += [(row, len(tasks) + number) for row, number in match_tasks(requests, lines, those)]
             tasks += those
         found = match_loads(requests, rows, loads, own.get(stream, range(0)), api_load_s)
@@ -76,30 +77,15 @@ def match(
                    trials)  # fmt: skip
 
 
-def _by_stream(requests: Requests, streams: Mapping[str, str]) -> Iterator[tuple[str, Rows]]:
-    """The rows of each log with its rotations, in the order in which they come."""
-    names = requests.source.names
-    known = Vocabulary()
-    code = known.codes(streams.get(name, name) for name in names)
-    of_row = code[requests.source.codes] if len(names) else np.empty(0, dtype=np.int32)
-    for number in dict.fromkeys(code[source] for source in _firsts(requests.source.codes)):
-        rows = np.flatnonzero(of_row == number)
-        whole = rows[-1] - rows[0] + 1 == len(rows)
-        yield known.names[number], slice(int(rows[0]), int(rows[-1]) + 1) if whole else rows
-
-
-def _firsts(codes: Numbers) -> list[int]:
-    """Each number where it first comes up in a stretch of its own."""
-    return codes[np.flatnonzero(np.diff(codes, prepend=-1))].tolist() if len(codes) else []
-
-
-def _by_source(requests: Requests, rows: Rows) -> Iterator[tuple[str, range]]:
-    """The stretches of rows of one file each."""
-    codes = requests.source.codes[rows]
-    cuts = [*np.flatnonzero(np.diff(codes, prepend=-1)).tolist(), len(codes)]
-    for begin, end in zip(cuts[:-1], cuts[1:], strict=True):
-        first = begin + (rows.start or 0) if isinstance(rows, slice) else int(rows[begin])
-        yield requests.source.names[codes[begin]], range(first, first + end - begin)
+def _by_stream(requests: Requests, streams: Mapping[str, str]) -> Iterator[tuple[str, Rows, list[range]]]:
+    """The rows of each log with its rotations, in the order in which they come, and those of each file in it."""
+    files: dict[str, list[range]] = defaultdict(list)
+    for begin, end in pairwise(stretches(requests.source.codes)):
+        source = requests.source.at(begin)
+        files[streams.get(source, source)].append(range(begin, end))
+    for stream, own in files.items():
+        whole = all(one.stop == other.start for one, other in pairwise(own))
+        yield stream, slice(own[0].start, own[-1].stop) if whole else np.concatenate(own), own
 
 
 def _queue(

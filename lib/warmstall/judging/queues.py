@@ -10,7 +10,7 @@ import numpy as np
 from ..matching import AT_ONCE_S
 from .loads import LoadPairs, Loads
 from .requests import Requests
-from .words import Mask, Numbers
+from .words import Mask, Numbers, Rows, chunks
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Queues:
 
     @classmethod
     def empty(cls, count: int) -> Queues:
-        one = np.ones(count, dtype=np.int32)
-        return cls(np.zeros(count), one, one.copy(), np.zeros(count, dtype=np.int32))
+        slots, in_flight = np.ones(count, dtype=np.int16), np.ones(count, dtype=np.int32)
+        return cls(np.zeros(count), slots, in_flight, np.zeros(count, dtype=np.int32))
 
 
 def queue_by_overlap(
@@ -41,29 +41,36 @@ def queue_by_overlap(
     served (another runner, a remote model): nothing is said of either. `ready` is when the last load of the
     model that a request met was done (-inf: it met none). Unless it `waits`, only who was there is counted.
     """
-    started_to, ended_from = requests.started_to(rows), requests.ended_from(rows)
-    arrived_by = np.sort(started_to, kind="stable")
-    here = np.searchsorted(arrived_by, started_to + AT_ONCE_S, "right")
-    gone = np.searchsorted(np.sort(ended_from, kind="stable"), started_to, "right")
-    found.in_flight[rows] = np.maximum(1, here - gone + (ended_from <= started_to))
-    found.beside[rows] = np.maximum(0, np.searchsorted(arrived_by, ended_from, "left") - gone - 1)
+    arrived_by, ended_by = np.sort(requests.started_to(rows), kind="stable"), np.sort(requests.ended_from(rows))
+    for some in chunks(rows, len(requests)):
+        started_to, ended_from = requests.started_to(some), requests.ended_from(some)
+        here = np.searchsorted(arrived_by, started_to + AT_ONCE_S, "right")
+        gone = np.searchsorted(ended_by, started_to, "right")
+        found.in_flight[some] = np.maximum(1, here - gone + (ended_from <= started_to))
+        found.beside[some] = np.maximum(0, np.searchsorted(arrived_by, ended_from, "left") - gone - 1)
     found.slots[rows] = slots
     if not waits:
         return
-    del arrived_by, here, gone
-    started, ended, line = requests.started(rows), requests.ended(rows), requests.line[rows]
+    del arrived_by, ended_by
+    started, ended = requests.started(rows), requests.ended(rows)
     arrived = np.maximum(started, np.minimum(np.where(ready > -np.inf, ready, started), ended))
     if slots == 1:
-        order = np.lexsort((line, ended))
+        del started
+        order = _in_order(ended, requests.line[rows])
         wait_s = _behind_one(arrived[order], ended[order])
     else:
-        order = np.lexsort((line, ended, started))
+        order = np.lexsort((requests.line[rows], ended, started))
         wait_s = _behind_several(started[order], arrived[order], ended[order], slots)
-    queue_s = np.empty(len(rows))
-    queue_s[order] = wait_s
+    del arrived, ended
+    found.queue_s[rows[order]] = wait_s
     if slots == 1:
-        queue_s[_overtaken(requests, rows, started_to, ended_from)] = 0.0
-    found.queue_s[rows] = queue_s
+        found.queue_s[rows[_overtaken(requests, rows)]] = 0.0
+
+
+def _in_order(times: Numbers, line: Numbers) -> Rows:
+    """Which comes when, by time and then by line: as they are, most often."""
+    later = (times[1:] > times[:-1]) | ((times[1:] == times[:-1]) & (line[1:] >= line[:-1]))
+    return slice(None) if later.all() else np.lexsort((line, times))
 
 
 def ready_by(rows: Numbers, model: int, pairs: LoadPairs, loads: Loads) -> Numbers:
@@ -107,14 +114,15 @@ def _behind_several(started: Numbers, arrived: Numbers, ended: Numbers, slots: i
     return waits_s
 
 
-def _overtaken(requests: Requests, rows: Numbers, started_to: Numbers, ended_from: Numbers) -> Mask:
+def _overtaken(requests: Requests, rows: Numbers) -> Mask:
     """Which requests surely came before one that ended first, or after one that ended later."""
-    started_from, ended_to = requests.started_from(rows), requests.ended_to(rows)
+    started_from, started_to = requests.started_from(rows), requests.started_to(rows)
+    ended_from, ended_to = requests.ended_from(rows), requests.ended_to(rows)
     by_start = np.argsort(started_from, kind="stable")
-    earliest = np.minimum.accumulate(ended_to[by_start][::-1])[::-1]
-    earliest = np.concatenate([earliest, [np.inf]])
+    earliest = np.concatenate([np.minimum.accumulate(ended_to[by_start][::-1])[::-1], [np.inf]])
     later = np.searchsorted(started_from[by_start], started_to + AT_ONCE_S, "right")
     overtaken: Mask = earliest[later] < ended_from
+    del earliest, later
     by_start = np.argsort(started_to, kind="stable")
     latest = np.concatenate([[-np.inf], np.maximum.accumulate(ended_from[by_start])])
     earlier = np.searchsorted(started_to[by_start] + AT_ONCE_S, started_from, "left")

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..case import INFERENCE_PATHS, Case
 from ..matching import Request
-from .words import Mask, Numbers, Rows, Words
+from .words import Mask, Numbers, Rows, Words, stretches
 
 NOT_A_TIME = np.iinfo(np.int64).min
 _BATCH_ROWS = 250_000
@@ -94,7 +94,7 @@ class Requests:
     def spans(self) -> dict[str, tuple[float, float]]:
         """From when to when the requests of each source were there."""
         found: dict[str, tuple[float, float]] = {}
-        for begin, end in pairwise(_stretches(self.source.codes)):
+        for begin, end in pairwise(stretches(self.source.codes)):
             known = self.ended_to_us[begin:end] != NOT_A_TIME
             if known.any():
                 started, ended = self.started(slice(begin, end))[known], self.ended(slice(begin, end))[known]
@@ -151,7 +151,7 @@ def requests_of(case: Case, twins: Mapping[str, int]) -> Requests:
     without_wall = np.flatnonzero(np.isnan(numbers["wall_s"]))
     numbers["wall_s"][without_wall] = 0.0
     found = Requests(numbers, texts, without_wall)
-    lasts = [end - 1 for end in _stretches(texts["source"].codes)[1:]]
+    lasts = [end - 1 for end in stretches(texts["source"].codes)[1:]]
     found.zones = {texts["source"].at(row): (int(numbers["zone_s"][row]), texts["zone_from"].at(row)) for row in lasts}
     return found
 
@@ -199,7 +199,7 @@ def _sort(case: Case, numbers: dict[str, Numbers], texts: dict[str, Words]) -> N
     order = {account["path"]: number for number, account in enumerate(case.accounts)}
     source, line = texts["source"], numbers["line"]
     rank = np.array([order.get(name, len(order)) for name in source.names] or [0], dtype=np.int32)
-    cuts = _stretches(source.codes)
+    cuts = stretches(source.codes)
     ranks = rank[source.codes[cuts[:-1]]]
     if (ranks[1:] > ranks[:-1]).all() and all(_rises(line[begin:end]) for begin, end in pairwise(cuts)):
         return
@@ -210,18 +210,13 @@ def _sort(case: Case, numbers: dict[str, Numbers], texts: dict[str, Words]) -> N
         texts[name] = texts[name][by_line]
 
 
-def _stretches(codes: Numbers) -> list[int]:
-    """Where each stretch of equal numbers begins, and where the last one ends."""
-    return [0, *(np.flatnonzero(codes[1:] != codes[:-1]) + 1).tolist(), len(codes)] if len(codes) else [0]
-
-
 def _rises(line: Numbers) -> bool:
     return bool((line[1:] > line[:-1]).all())
 
 
 def _narrow(numbers: dict[str, Numbers], source: Words) -> None:
     """A neighbour's bounds hold for a line too, as long as they are within its own second (the clock may be set)."""
-    for begin, end in pairwise(_stretches(source.codes)):
+    for begin, end in pairwise(stretches(source.codes)):
         before = np.empty(0, dtype=np.int64)
         for first in range(begin, end, _BATCH_ROWS):
             last = min(first + _BATCH_ROWS, end)

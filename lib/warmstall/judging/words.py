@@ -117,3 +117,8 @@ def rows_among(rows: Rows, mask: Mask) -> Numbers:
     """The numbers of those rows for which the mask holds."""
     some = np.flatnonzero(mask)
     return some + (rows.start or 0) if isinstance(rows, slice) else rows[some]
+
+
+def stretches(codes: Numbers) -> list[int]:
+    """Where each stretch of equal numbers begins, and where the last one ends."""
+    return [0, *(np.flatnonzero(codes[1:] != codes[:-1]) + 1).tolist(), len(codes)] if len(codes) else [0]
