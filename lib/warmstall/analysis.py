@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from .matching import Request, epoch, match_trials, wall_of
 from .mitigations import acts_of, explain_requests
 from .parse.go_values import duration_s, size_bytes
 from .records import Load, Window
-from .timeline import USED_KEYS, Timeline, build_timeline, events_of
+from .timeline import TEXT_KEYS, USED_KEYS, Timeline, build_timeline, events_of
 from .windows import find_windows
 
 # A runner that uses less than this while a request waits for it does nothing for it.
@@ -109,11 +109,30 @@ class Analysis:
     @cached_property
     def timelines(self) -> dict[str, Timeline]:
         """What the events of each log tell, by stream (a log with its rotations)."""
-        streams = self._streams
-        by_stream: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        for row in self.case.rows("events", f"{_OF_A_SERVER} OR contains(fields, 'runner.name')"):
-            by_stream[streams.get(row["source"], row["source"])].append(row)
-        return {stream: build_timeline(events_of(rows)) for stream, rows in by_stream.items()}
+        found: dict[str, Timeline] = {}
+        for stream, rows in groupby(self._events_of_servers(), key=lambda row: self._stream_of(row["source"])):
+            found[stream] = build_timeline(events_of(rows))
+        return found
+
+    def _stream_of(self, source: str) -> str:
+        return self._streams.get(source, source)
+
+    def _events_of_servers(self) -> Iterator[dict[str, Any]]:
+        """Rows of the events that tell of servers, log by log, in the order of their files and lines."""
+        places = {source: place for place, source in enumerate(self._streams)}
+        first = {stream: place for place, stream in reversed(list(enumerate(self._streams.values())))}
+        ranks = [[source, first[stream], places[source]] for source, stream in self._streams.items()]
+        query = f"""
+            SELECT host, source, line, key, "at", before_at, after_at, fields,
+                   CASE WHEN key IN {TEXT_KEYS} THEN text ELSE '' END AS text
+            FROM events LEFT JOIN (
+                SELECT unnest($sources::VARCHAR[]) AS source, unnest($logs::INTEGER[]) AS log,
+                    unnest($places::INTEGER[]) AS place
+            ) USING (source)
+            WHERE {_OF_A_SERVER} OR contains(fields, 'runner.name') ORDER BY log, place, source, line"""
+        columns = {name: [rank[at] for rank in ranks] for at, name in enumerate(("sources", "logs", "places"))}
+        for batch in self.case.connection.sql(query, params=columns).to_arrow_reader(10_000):
+            yield from batch.to_pylist()
 
     @cached_property
     def _requests(self) -> Requests:

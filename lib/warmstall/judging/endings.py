@@ -80,7 +80,7 @@ def ended_by(matched: Matched, events: Sequence[Event], name: Literal["crash", "
 def _there(matched: Matched, events: Sequence[Event], name: str) -> tuple[Numbers, Numbers]:
     """Requests and numbers of events that may have ended them, in the order of the events, then of their ends."""
     requests = matched.requests
-    order = np.flatnonzero(requests.ran)
+    order = np.flatnonzero(requests.ran).astype(np.int32)
     ends = requests.ended_to(order)
     by_end = np.argsort(ends, kind="stable")
     order, ends = order[by_end], ends[by_end]
@@ -166,10 +166,13 @@ def shared_timeouts(matched: Matched, crashed: Numbers) -> tuple[Numbers, Number
 def _reloaded_soon(matched: Matched, failed: Numbers) -> Numbers:
     """Whether the next request of the same model after each of these met a load, too soon for a keep_alive to end."""
     requests = matched.requests
-    order = np.flatnonzero(requests.ran)
+    order = np.flatnonzero(requests.ran).astype(np.int32)
     starts = requests.started(order)
-    by_start = np.lexsort((requests.line[order], starts))
+    # Within a file, lines rise.
+    one_file = len(requests.source.names) == 1
+    by_start = np.argsort(starts, kind="stable") if one_file else np.lexsort((requests.line[order], starts))
     order, starts = order[by_start], starts[by_start]
+    del by_start
     ended = requests.ended(failed)
     after = np.searchsorted(starts, ended - requests.uncertainty_s(failed))
     following = np.full(len(failed), -1)

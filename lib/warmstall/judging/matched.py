@@ -74,7 +74,7 @@ class Matched:
 
     def kind(self, rows: Rows = slice(None)) -> Numbers:
         """What walls are compared within: one kind of work of one model on one host."""
-        return 2 * self.runner(rows) + self.requests.embedding(rows)
+        return 2 * self.runner(rows) + self.requests.embedding(rows).astype(np.int32)
 
     def runner(self, rows: Rows = slice(None)) -> Numbers:
         """What speeds are compared within: one model on one host."""

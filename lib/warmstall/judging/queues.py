@@ -48,7 +48,7 @@ def queue_by_overlap(
         gone = np.searchsorted(ended_by, started_to, "right")
         found.in_flight[some] = np.maximum(1, here - gone + (ended_from <= started_to))
         found.beside[some] = np.maximum(0, np.searchsorted(arrived_by, ended_from, "left") - gone - 1)
-    found.slots[rows] = slots
+    found.slots[rows] = min(slots, np.iinfo(np.int16).max)
     if not waits:
         return
     del arrived_by, ended_by

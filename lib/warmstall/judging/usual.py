@@ -22,6 +22,7 @@ LEAST_FACTOR = 3.0
 _MAD_TO_SIGMA = 1.4826
 # How far beyond nine in ten of the values one may lie and still be of their kind.
 _BULK_FACTOR = 2.0
+_FEW = 20
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,16 @@ def usual(values: Iterable[float]) -> Usual | None:
     (0.885, 2.65, 6)
     """
     every = values if isinstance(values, np.ndarray) else np.array(list(values), dtype=float)
-    every = every[every > 0]
+    every = every if (every > 0).all() else every[every > 0]
     n = len(every)
     if n < BASELINE_MIN_N:
         return None
     at_bulk, halves = int(0.9 * (n - 1)), ((n - 1) // 2, n // 2)
     ranked = np.partition(every, sorted({*halves, at_bulk}))
     middle = median(math.log(ranked[half]) for half in halves)
-    spread = _MAD_TO_SIGMA * float(np.median(np.abs(np.log(every) - middle)))
+    apart = np.log(ranked)
+    apart -= middle
+    spread = _MAD_TO_SIGMA * float(np.median(np.abs(apart, out=apart), overwrite_input=True))
     # A few mixed values spread so widely that everything would be usual: the bulk of them is the bound.
     bulk = math.log(ranked[at_bulk]) + math.log(_BULK_FACTOR)
     limit = math.exp(max(min(middle + _LIMIT_SIGMAS * spread, bulk), middle + math.log(LEAST_FACTOR)))
@@ -61,10 +64,11 @@ class Usuals:
     def __init__(self, kinds: Numbers, values: Numbers, count: int) -> None:
         self.middle, self.limit = np.full(count, np.nan), np.full(count, np.nan)
         self.n = np.zeros(count, dtype=np.int64)
-        order = np.argsort(kinds, kind="stable") if len(kinds) and kinds.min() != kinds.max() else slice(None)
-        kinds, values = kinds[order], values[order]
-        bounds = [0, *(np.flatnonzero(np.diff(kinds)) + 1).tolist(), len(kinds)]
-        for begin, end in zip(bounds[:-1], bounds[1:], strict=True):
-            if end > begin and (found := usual(values[begin:end])):
-                kind = int(kinds[begin])
+        there = np.flatnonzero(np.bincount(kinds, minlength=count) >= BASELINE_MIN_N).tolist()
+        if len(there) > _FEW:
+            order = np.argsort(kinds, kind="stable")
+            kinds, values = kinds[order], values[order]
+        for kind in there:
+            own = slice(*np.searchsorted(kinds, [kind, kind + 1])) if len(there) > _FEW else kinds == kind
+            if found := usual(values[own]):
                 self.middle[kind], self.limit[kind], self.n[kind] = found.middle, found.limit, found.n
