@@ -7,16 +7,14 @@ status, how long it took and when it ended. Nothing is decided where two answers
 from __future__ import annotations
 
 import math
-import re
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from heapq import heappop, heappush
 from typing import Any
 
-from .records import Load, Residency, SlotTask
+from .records import Load, SlotTask
 
 # Clients and server share a host here, or keep time by NTP; a second of truncation comes on top.
 CLOCK_SLACK_S = 1.0

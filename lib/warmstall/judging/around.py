@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..timeline import Event
-from .endings import Ended, ended_by, shared_timeouts
+from .endings import ended_by, shared_timeouts
 from .matched import Matched
 from .parts import Parts
 from .usual import LEAST_FACTOR, Usuals
@@ -26,7 +26,8 @@ class Speeds:
 
     def factor(self, seconds: Numbers, tokens: Numbers, runner: Numbers) -> Numbers:
         """How many times slower than usual; NaN where it cannot be told."""
-        return rate(seconds, tokens) / self.usual.middle[runner]
+        factor: Numbers = rate(seconds, tokens) / self.usual.middle[runner]
+        return factor
 
     def excess_s(self, seconds: Numbers, tokens: Numbers, runner: Numbers) -> Numbers:
         """The seconds beyond what its tokens usually take."""

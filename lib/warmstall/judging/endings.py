@@ -150,7 +150,9 @@ def shared_timeouts(matched: Matched, crashed: Numbers) -> tuple[Numbers, Number
     lost[places(crashed, failed, len(requests))[0]] = True
     near: dict[tuple[int, float], list[tuple[float, int]]] = defaultdict(list)
     source = requests.source.codes[failed].tolist()
-    for file, number, late_s, row in zip(source, nearest.tolist(), (wall_s - nearest).tolist(), failed.tolist(), strict=True):
+    for file, number, late_s, row in zip(
+        source, nearest.tolist(), (wall_s - nearest).tolist(), failed.tolist(), strict=True
+    ):
         near[file, number].append((late_s, row))
     for key in {(source[at], float(nearest[at])) for at in np.flatnonzero(lost).tolist()}:
         del near[key]

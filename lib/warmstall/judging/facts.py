@@ -81,8 +81,8 @@ class Facts:
     @cached_property
     def _baseline(self) -> Mask:
         """Whether what such a request usually takes stands for the time in which it was answered."""
-        known = ~np.isnan(self.usual_s) & ~self.measured
-        return known & self.ran & (self.status == "200")
+        answered: Mask = self.ran & (self.status == "200")
+        return answered & ~np.isnan(self.usual_s) & ~self.measured
 
     @cached_property
     def queue_s(self) -> Numbers:
@@ -102,11 +102,13 @@ class Facts:
 
     @cached_property
     def unexplained_s(self) -> Numbers:
-        return self._parts.unexplained_s - np.where(self._baseline, self.decode_s, 0.0)
+        unexplained_s: Numbers = self._parts.unexplained_s - np.where(self._baseline, self.decode_s, 0.0)
+        return unexplained_s
 
     @cached_property
     def rest_s(self) -> Numbers:
-        return np.maximum(0.0, self.wall_s - self.load_s - self.queue_s)
+        rest_s: Numbers = np.maximum(0.0, self.wall_s - self.load_s - self.queue_s)
+        return rest_s
 
     @cached_property
     def sources(self) -> Words:
@@ -231,7 +233,8 @@ class Facts:
     @cached_property
     def queued_first(self) -> Mask:
         began = self._parts.of_load(self._matched.loads.began, self._load, -np.inf)
-        return began - self.started >= self.queue_s / 2
+        first: Mask = began - self.started >= self.queue_s / 2
+        return first
 
     @cached_property
     def _failed(self) -> Numbers:
@@ -262,11 +265,13 @@ class Facts:
 
     @cached_property
     def task_cut(self) -> Mask:
-        return (self._parts.task < len(self._matched.tasks)) & ~self._parts.by_slot
+        cut: Mask = (self._parts.task < len(self._matched.tasks)) & ~self._parts.by_slot
+        return cut
 
     @cached_property
     def task_released(self) -> Mask:
-        return self._parts.of_task("released_line") != 0
+        released: Mask = self._parts.of_task("released_line") != 0
+        return released
 
     @cached_property
     def task_cancelled(self) -> Mask:
@@ -286,7 +291,8 @@ class Facts:
     def whole(self) -> Mask:
         """Its client has the final chunk: what the log says of a task that was cut was another request's."""
         decode_s = self._parts.of_trial("eval_duration_s")
-        return ~np.isnan(decode_s) & (decode_s != 0) & (self.trial_error == "")
+        whole: Mask = ~np.isnan(decode_s) & (decode_s != 0) & (self.trial_error == "")
+        return whole
 
     @cached_property
     def retried(self) -> Mask:

@@ -60,15 +60,14 @@ class Judged:
 
     def reasons(self, rows: Numbers, facts: Facts) -> list[str]:
         """The sentence of each of the rows."""
-        shown = _Row(facts)
+        shown = Shown(row := _Row(facts))
         sentences = []
-        for at, (row, rule) in enumerate(zip(rows.tolist(), self._rule[rows].tolist(), strict=True)):
-            shown.at = at
-            sentences.append(EVERY_RULE[rule].because.format_map(Shown(shown)))
-            if self.reworded and row in self.reworded:
-                sentences[-1] = self.reworded[row]
+        for row.at, rule in enumerate(self._rule[rows].tolist()):
+            because = EVERY_RULE[rule].because
+            sentences.append(because.format_map(shown) if "{" in because else because)
+        if self.reworded:
+            return [self.reworded.get(*pair) for pair in zip(rows.tolist(), sentences, strict=True)]
         return sentences
-
 
     def told(self, rows: Numbers) -> list[dict[str, Any]]:
         """Some requests by themselves, with their sentences."""
@@ -87,9 +86,6 @@ class _Row:
     def __init__(self, facts: Facts) -> None:
         self._facts, self.at = facts, 0
         self._columns: dict[str, list[Any]] = {}
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and hasattr(Facts, name)
 
     def __getitem__(self, name: str) -> Any:
         if (column := self._columns.get(name)) is None:

@@ -30,7 +30,10 @@ class Loads:
         self.loads = loads
         self.line = np.array([load.line for load in loads], dtype=np.int64)
         self.model = models.codes(load.model for load in loads)
-        self.spawned, self.began = epochs([load.spawned_at for load in loads]), epochs([load.began_at for load in loads])
+        self.spawned, self.began = (
+            epochs([load.spawned_at for load in loads]),
+            epochs([load.began_at for load in loads]),
+        )
         self.ended = epochs([load.ended_at for load in loads])
         self.load_s = np.array([load.load_s or 0.0 for load in loads], dtype=float)
         self.gave_up = np.array([load.outcome in _GAVE_UP for load in loads], dtype=bool)
@@ -61,9 +64,7 @@ class LoadPairs:
         return cls(row[order], load[order], trigger[order])
 
 
-def match_loads(
-    requests: Requests, rows: Rows, loads: Loads, own: range, api_load_s: Mapping[int, float]
-) -> LoadPairs:
+def match_loads(requests: Requests, rows: Rows, loads: Loads, own: range, api_load_s: Mapping[int, float]) -> LoadPairs:
     """Give each load of a log the request that caused it (`trigger`) and the others it may have held up.
 
     `rows` are the requests of the log, `own` its loads. The trigger was there when the runner was spawned
@@ -73,7 +74,9 @@ def match_loads(
     """
     several = len(set(loads.model[own.start : own.stop].tolist())) > 1
     taken: set[int] = set()
-    found = [_of_some(requests, loads, pairs, taken, several, api_load_s) for pairs in _alive(requests, rows, loads, own)]
+    found = [
+        _of_some(requests, loads, pairs, taken, several, api_load_s) for pairs in _alive(requests, rows, loads, own)
+    ]
     return LoadPairs.joined(found)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..records import SlotTask
+from ..records import Load, SlotTask
 from ..timeline import Timeline
 from .loads import LoadPairs, Loads, match_loads
 from .matched import Matched, told_by
@@ -45,13 +45,15 @@ def match(
     """What the timelines of the logs and the clients' trials (by row) tell of the requests; `streams` is by source."""
     models = Vocabulary("")
     own: dict[str, range] = {}
-    every = []
+    every: list[Load] = []
     for stream, timeline in timelines.items():
         own[stream] = range(len(every), len(every) + len(timeline.loads))
         every += timeline.loads
     loads = Loads(every, models)
     model, queues = np.zeros(len(requests), dtype=np.int32), Queues.empty(len(requests))
-    tasks, rows_of_tasks, pairs = [], [], []
+    tasks: list[SlotTask] = []
+    rows_of_tasks: list[tuple[int, int]] = []
+    pairs = []
     api_load_s = told_by(trials, "load_duration_s")
     called: dict[str, dict[int, Mapping[str, Any]]] = defaultdict(dict)
     for row, trial in trials.items():

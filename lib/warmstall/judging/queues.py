@@ -87,11 +87,12 @@ def ready_by(rows: Numbers, model: int, pairs: LoadPairs, loads: Loads) -> Numbe
 def _behind_one(arrived: Numbers, ended: Numbers) -> Numbers:
     """Waits of requests in the order of their ends, each behind the one before it."""
     before = np.concatenate([[-np.inf], ended[:-1]])
-    return np.maximum(0.0, np.minimum(np.maximum(before, arrived), ended) - arrived)
+    waits_s: Numbers = np.maximum(0.0, np.minimum(np.maximum(before, arrived), ended) - arrived)
+    return waits_s
 
 
 def _behind_several(started: Numbers, arrived: Numbers, ended: Numbers, slots: int) -> Numbers:
-    """Waits of requests in the order of their starts; worked out one by one where as many are there as there are slots."""
+    """Waits of requests in the order of their starts; one by one where as many are there as there are slots."""
     count = len(started)
     waits_s = np.zeros(count)
     done = np.searchsorted(np.sort(ended), started, "left")
@@ -105,7 +106,9 @@ def _behind_several(started: Numbers, arrived: Numbers, ended: Numbers, slots: i
     for spell in spells.tolist():
         begin, end = anew[spell - 1], anew[spell] if spell < len(anew) else count
         serving: list[float] = []
-        for at, (comes, ends) in enumerate(zip(arrived[begin:end].tolist(), ended[begin:end].tolist(), strict=True), begin):
+        for at, (comes, ends) in enumerate(
+            zip(arrived[begin:end].tolist(), ended[begin:end].tolist(), strict=True), begin
+        ):
             while serving and serving[0] <= comes:
                 heappop(serving)
             begins = max(comes, heappop(serving)) if len(serving) >= slots else comes

@@ -63,10 +63,13 @@ class Requests:
         """Put the finer times that trials gave these requests in the place of those that their lines tell."""
         rows = np.array([request.row for request in known], dtype=np.int64)
         order = np.argsort(rows)
-        self._finer = rows[order], {
-            name: np.array([getattr(request, name) for request in known], dtype=float)[order]
-            for name in ("started_from", "started_to", "ended_from", "ended_to")
-        }
+        self._finer = (
+            rows[order],
+            {
+                name: np.array([getattr(request, name) for request in known], dtype=float)[order]
+                for name in ("started_from", "started_to", "ended_from", "ended_to")
+            },
+        )
 
     def started_from(self, rows: Rows = slice(None)) -> Numbers:
         # Above one minute Go drops the fraction of the latency: the start is a second less certain.
@@ -147,7 +150,10 @@ def requests_of(case: Case, twins: Mapping[str, int]) -> Requests:
     if period := case.period:
         ended = numbers["ended_to"]
         within = (ended > _us(period.from_at)) & (ended <= _us(period.to_at))
-        numbers, texts = {name: v[within] for name, v in numbers.items()}, {name: v[within] for name, v in texts.items()}
+        numbers, texts = (
+            {name: v[within] for name, v in numbers.items()},
+            {name: v[within] for name, v in texts.items()},
+        )
     without_wall = np.flatnonzero(np.isnan(numbers["wall_s"]))
     numbers["wall_s"][without_wall] = 0.0
     found = Requests(numbers, texts, without_wall)

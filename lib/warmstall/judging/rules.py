@@ -2,8 +2,9 @@
 
 The rules are a table, tried from the top; the first that holds gives the verdict. Each has a condition over
 the facts of requests (`facts.py`), which are columns: many are judged at once. The sentence is filled from the
-facts of one, when it is asked for. What no rule decides is `unknown`, and says what to collect next time. A confident wrong answer costs more than an honest
-`unknown`: a rule belongs here only if what it sees cannot well be something else.
+facts of one, when it is asked for. What no rule decides is `unknown`, and says what to collect next time. A
+confident wrong answer costs more than an honest `unknown`: a rule belongs here only if what it sees cannot well
+be something else.
 """
 
 from __future__ import annotations
@@ -60,6 +61,12 @@ _LOAD_FAILED = re.compile(
 _RUNNER_DIED = re.compile(r"error was encountered while running|unexpected EOF|unexpectedly stopped|without done", re.I)
 
 
+class Plain(Protocol):
+    """Facts of one request by name, as plain values (None: not known)."""
+
+    def __getitem__(self, name: str, /) -> Any: ...
+
+
 @dataclass(frozen=True)
 class Rule:
     """A verdict, of which requests it holds, and the sentence that says why."""
@@ -95,7 +102,8 @@ def _paused(f: Columns, phase: str) -> Mask:
         return slow
     sure = (phase == "decode") | f["prefill_sure"]
     far: Mask = (f[f"{phase}_factor"] >= _PAUSE_FACTOR) & ~(f[f"{other}_factor"] >= _BOTH_SLOW_FACTOR)
-    return far & sure & slow & f["alone"] & (f["beside"] == 0)
+    paused: Mask = far & sure & slow & f["alone"] & (f["beside"] == 0)
+    return paused
 
 
 def _mostly_something_else(f: Columns) -> Mask:
@@ -111,7 +119,8 @@ def _hardly_a_load(f: Columns) -> Mask:
     before_s = f["load_s"] + f["queue_s"]
     # A load without a length may have been a long one.
     hardly: Mask = (f["wall_s"] >= _LONG_S) & (before_s > 0) & (before_s < _HARDLY_ANY * f["wall_s"])
-    return hardly & np.isnan(f["usual_limit_s"]) & ~f["measured"]
+    hardly &= np.isnan(f["usual_limit_s"]) & ~f["measured"]
+    return hardly
 
 
 def _stood_still(f: Columns, still_s: str = "stopped_s") -> Mask:
@@ -404,17 +413,20 @@ class _One:
         return np.array([np.nan if value is None else value])
 
 
+_PHRASES = ("load_text", "beside_the_load", "beside_others", "if_by_a_model", "wait_when")
+
+
 class Shown:
     """Facts for a sentence: numbers that are not known read as 0 rather than break it."""
 
-    def __init__(self, facts: Mapping[str, Any]) -> None:
+    def __init__(self, facts: Plain) -> None:
         self._facts = facts
 
     def __getitem__(self, key: str) -> Any:
-        if key in self._facts:
-            value = self._facts[key]
-            return 0 if value is None else value
-        return self._phrase(key)
+        if key in _PHRASES:
+            return self._phrase(key)
+        value = self._facts[key]
+        return 0 if value is None else value
 
     def _phrase(self, key: str) -> str:
         """The turns of phrase that depend on more than one number."""

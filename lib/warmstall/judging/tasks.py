@@ -80,7 +80,9 @@ class _File:
 
     def fits(self, task: Numbers | int, at: Numbers | int) -> Mask:
         """Whether timed tasks may be those of requests: short enough, and begun while the request was there."""
-        met = (self.began_to[task] >= self.started_from[at] - CLOCK_SLACK_S) & (self.began_from[task] <= self.ended_to[at])
+        met = (self.began_to[task] >= self.started_from[at] - CLOCK_SLACK_S) & (
+            self.began_from[task] <= self.ended_to[at]
+        )
         short: Mask = self.total_s[task] <= self.room_s[at]
         return short & met
 

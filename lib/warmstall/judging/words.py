@@ -63,7 +63,7 @@ class Words:
         return len(self.codes)
 
     def at(self, row: int) -> str:
-        return self.names[self.codes[row]]
+        return self.names[int(self.codes[row])]
 
     def tolist(self) -> list[str]:
         return [self.names[code] for code in self.codes]
