@@ -265,6 +265,20 @@ class Analysis:
         _ = self._matched  # matching the client's trials gives names away
         return {digest: name for timeline in self.timelines.values() for digest, name in timeline.names.items()}
 
+    def verdicts(self) -> pd.DataFrame:
+        """Every request with its verdict and no sentence, in as little memory as it takes: texts are categories."""
+        judged, requests = self._judged, self._requests
+        model = self._model_names(Words(self._matched.model, self._matched.models.names))
+        return pd.DataFrame(
+            {
+                "host": _category(requests.host), "source": _category(requests.source), "line": requests.line,
+                "started_at": _moments(requests.started()), "ended_at": _moments(requests.ended()),
+                "wall_s": requests.wall_s, "status": _category(requests.status), "path": _category(requests.path),
+                "model": _category(model), "inference": requests.inference, "verdict": _category(judged.verdict()),
+            },
+            copy=False,
+        )  # fmt: skip
+
     def requests(self) -> pd.DataFrame:
         """Every access line with its verdict: columns of requests.csv, and source, inference, text, sources."""
         return self._table.copy()
@@ -480,6 +494,13 @@ class Analysis:
 def _texts(words: Words) -> Any:
     """A column of texts as pandas keeps them."""
     return pd.array([*words.names, ""], dtype="str").take(words.codes)
+
+
+def _category(words: Words) -> pd.Categorical:
+    """A column of texts as categories; two names that came to be the same are one."""
+    names, codes = np.unique(np.array([*words.names, ""], dtype=object), return_inverse=True)
+    lookup = codes.astype(np.min_scalar_type(-len(names)))
+    return pd.Categorical.from_codes(lookup[words.codes], categories=names)
 
 
 def _moments(seconds: Numbers) -> pd.DatetimeIndex:

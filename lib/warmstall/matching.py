@@ -10,11 +10,9 @@ import math
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-
-from .records import Load, SlotTask
 
 # Clients and server share a host here, or keep time by NTP; a second of truncation comes on top.
 CLOCK_SLACK_S = 1.0
@@ -23,17 +21,11 @@ AT_ONCE_S = 0.05
 # From a request's arrival to the spawn of its runner: reading the model's header, asking the GPUs for
 # their memory. Seconds on slow disks, never the length of another request.
 SPAWN_SLACK_S = 0.25
-# An access line follows the timing of its task at once; a client that is slow to take its answer delays it.
-LATE_LINE_S = 5.0
-# Access lines and timings are written by two processes: one may come among the three lines of the other, which
-# another slot may have stretched.
-CROSSED_LINES = 6
-_TIMED_OUT_OR_FAILED = ("failed", "timed_out", "abandoned", "unfinished")
 
 
 @dataclass
 class Request:
-    """One access line with what was found to belong to it. Times are seconds since the epoch."""
+    """One access line, to be compared with what clients tell. Times are seconds since the epoch."""
 
     row: int
     host: str
@@ -49,15 +41,7 @@ class Request:
     inference: bool
     embedding: bool
     model: str = ""
-    model_from: str = ""
-    loads: list[tuple[Load, str]] = field(default_factory=list)
-    tasks: list[SlotTask] = field(default_factory=list)
     trial: dict[str, Any] | None = None
-    queue_s: float = 0.0
-    in_flight: int = 1
-    beside: int = 0
-    slots: int = 1
-    retried: bool = False
 
     @property
     def started(self) -> float:
@@ -70,11 +54,6 @@ class Request:
     @property
     def uncertainty_s(self) -> float:
         return (self.started_to - self.started_from) / 2
-
-    @property
-    def ran(self) -> bool:
-        """Whether it can have reached a model: 4xx but 499 and 503 are answered before."""
-        return self.inference and (self.status[:1] in ("2", "5") or self.status == "499") and self.status != "503"
 
 
 def epoch(at: datetime) -> float:

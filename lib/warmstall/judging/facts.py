@@ -81,8 +81,9 @@ class Facts:
     @cached_property
     def _baseline(self) -> Mask:
         """Whether what such a request usually takes stands for the time in which it was answered."""
-        answered: Mask = self.ran & (self.status == "200")
-        return answered & ~np.isnan(self.usual_s) & ~self.measured
+        answered = self.ran & (self.status == "200")
+        baseline: Mask = answered & ~np.isnan(self.usual_s) & ~self.measured
+        return baseline
 
     @cached_property
     def queue_s(self) -> Numbers:

@@ -16,7 +16,8 @@ from .words import Numbers, Rows, Vocabulary, chunks, epochs, rows_among
 
 def attribute_models(
     requests: Requests, rows: Rows, pairs: LoadPairs, loads: Loads, models: Vocabulary,
-    residencies: Sequence[Residency], own: Sequence[Load], trials: Mapping[int, Mapping[str, Any]], names: dict[str, str], found: Numbers,
+    residencies: Sequence[Residency], own: Sequence[Load], trials: Mapping[int, Mapping[str, Any]],
+    names: dict[str, str], found: Numbers,
 ) -> None:  # fmt: skip
     """Put the number of the model that each of the rows of a log ran on into `found`; that of "" where none can tell.
 

@@ -67,7 +67,7 @@ class Parts:
         self.prefill_s, self.decode_s = np.full(self.count, np.nan), np.full(self.count, np.nan)
         self.prompt_tokens, self.decode_tokens = np.full(self.count, np.nan), np.full(self.count, np.nan)
         self.by_slot = self.by_api = np.zeros(self.count, dtype=bool)
-        self.queue_s = np.minimum(queues.queue_s[rows], np.maximum(0.0, wall_s - self.load_s))
+        self.queue_s: Numbers = np.minimum(queues.queue_s[rows], np.maximum(0.0, wall_s - self.load_s))
         if self.triggered.any():
             self._wait_before_load(np.flatnonzero(self.triggered))
         self.unexplained_s = np.maximum(0.0, wall_s - self.load_s - self.queue_s)
