@@ -7,8 +7,8 @@ import pytest
 
 from conftest import INCIDENTS, RECORDED
 from warmstall.analysis import Analysis, analyze
+from warmstall.judging.rules import RULES, Shown, verdict_of
 from warmstall.records import VERDICTS
-from warmstall.verdicts import RULES, Shown, verdict_of
 
 # A warm request of half a minute that nothing explains, as the log of an older version shows it.
 UNEXPLAINED = {

@@ -9,42 +9,39 @@ Every method returns a pandas DataFrame with times in UTC and durations in secon
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from .attempts import distinct_trials, match_attempts
-from .budget import request_facts, set_stall_apart
-from .case import INFERENCE_PATHS, Case, open_case
+from .case import Case, open_case
 from .clock import is_timed, offsets
-from .matching import (
-    Request,
-    attribute_models,
-    epoch,
-    match_loads,
-    match_tasks,
-    match_trials,
-    queue_by_overlap,
-    wall_of,
-)
+from .judging.judged import Judged
+from .judging.matched import Matched
+from .judging.matching import match
+from .judging.requests import NOT_A_TIME, Requests, requests_of
+from .judging.words import Numbers, Words
+from .matching import Request, epoch, match_trials, wall_of
 from .mitigations import acts_of, explain_requests
 from .parse.go_values import duration_s, size_bytes
 from .records import Load, Window
-from .timeline import USED_KEYS, Timeline, build_timeline, events_of
-from .verdicts import flags_of, verdict_of
+from .timeline import TEXT_KEYS, USED_KEYS, Timeline, build_timeline, events_of
 from .windows import find_windows
 
 # A runner that uses less than this while a request waits for it does nothing for it.
 IDLE_CPU_PERCENT = 1.0
 # Samples further apart than this say nothing of the time between them.
 LONGEST_SAMPLE_GAP_S = 10.0
+# Verdicts that a runbook's doing may be behind.
+_ACTS_MAY_EXPLAIN = ("unknown", "runner_crash", "client_abort", "load_failure", "cold_start")
 # Events that tell of a server's life: starts, loads, crashes, slots.
 _OF_A_SERVER = f"(key IN {USED_KEYS} OR starts_with(key, 'ls_'))"
 REQUEST_COLUMNS = (
@@ -62,23 +59,6 @@ def analyze(
     not stated is estimated (`Analysis.clocks`).
     """
     return Analysis(open_case(path, assumed_offset_s), clock_offsets_s)
-
-
-def default_parallel(version: str) -> int:
-    """How many requests a runner serves at once where nothing says so: the default of that Ollama version.
-
-    Versions 0.2.0 to 0.9.6 chose 4 or 2 where memory allowed and 1 where not; their runners say what they
-    got on the command line, so this is used only where that line is missing.
-
-    >>> default_parallel("0.13.5"), default_parallel("0.3.14"), default_parallel("0.9.6")
-    (1, 4, 2)
-    """
-    numbers = tuple(int(n) for n in re.findall(r"\d+", version)[:3])
-    if (0, 2, 0) <= numbers < (0, 6, 7):
-        return 4
-    if (0, 6, 7) <= numbers < (0, 10, 0):
-        return 2
-    return 1
 
 
 class Analysis:
@@ -129,26 +109,40 @@ class Analysis:
     @cached_property
     def timelines(self) -> dict[str, Timeline]:
         """What the events of each log tell, by stream (a log with its rotations)."""
-        streams = self._streams
-        by_stream: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        for row in self.case.rows("events", f"{_OF_A_SERVER} OR contains(fields, 'runner.name')"):
-            by_stream[streams.get(row["source"], row["source"])].append(row)
-        return {stream: build_timeline(events_of(rows)) for stream, rows in by_stream.items()}
+        found: dict[str, Timeline] = {}
+        for stream, rows in groupby(self._events_of_servers(), key=lambda row: self._stream_of(row["source"])):
+            found[stream] = build_timeline(events_of(rows))
+        return found
+
+    def _stream_of(self, source: str) -> str:
+        return self._streams.get(source, source)
+
+    def _events_of_servers(self) -> Iterator[dict[str, Any]]:
+        """Rows of the events that tell of servers, log by log, in the order of their files and lines."""
+        places = {source: place for place, source in enumerate(self._streams)}
+        first = {stream: place for place, stream in reversed(list(enumerate(self._streams.values())))}
+        ranks = [[source, first[stream], places[source]] for source, stream in self._streams.items()]
+        query = f"""
+            SELECT host, source, line, key, "at", before_at, after_at, fields,
+                   CASE WHEN key IN {TEXT_KEYS} THEN text ELSE '' END AS text
+            FROM events LEFT JOIN (
+                SELECT unnest($sources::VARCHAR[]) AS source, unnest($logs::INTEGER[]) AS log,
+                    unnest($places::INTEGER[]) AS place
+            ) USING (source)
+            WHERE {_OF_A_SERVER} OR contains(fields, 'runner.name') ORDER BY log, place, source, line"""
+        columns = {name: [rank[at] for rank in ranks] for at, name in enumerate(("sources", "logs", "places"))}
+        for batch in self.case.connection.sql(query, params=columns).to_arrow_reader(10_000):
+            yield from batch.to_pylist()
 
     @cached_property
-    def _clocked(self) -> pd.DataFrame:
+    def _requests(self) -> Requests:
         offsets_s = {self._streams[a["path"]]: a["offsets_s"][-1] for a in self.case.accounts if a["offsets_s"]}
         twins = {
             source: offsets_s[self._twins[stream]]
             for source, stream in self.case.streams().items()
             if stream in self._twins
         }
-        frame = self.case.view("requests_on_clock", inference=INFERENCE_PATHS, twin_sources=list(twins),
-                               twin_offsets=list(twins.values()))  # fmt: skip
-        if period := self.case.period:
-            ended = frame["ended_to"]
-            frame = frame[(ended > period.from_at) & (ended <= period.to_at)].reset_index(drop=True)
-        return frame
+        return requests_of(self.case, twins)
 
     @cached_property
     def unmatched_trials(self) -> list[dict[str, Any]]:
@@ -156,99 +150,65 @@ class Analysis:
 
         Only trials whose times are known, and of hosts whose clock is: of the others nothing can be said.
         """
-        _ = self._judged
+        _ = self._matched
         return self._unmatched
 
     @cached_property
-    def _judged(self) -> list[dict[str, Any]]:
-        order = {account["path"]: number for number, account in enumerate(self.case.accounts)}
-        streams = self._streams
-        frame = self._clocked
-        frame = frame.assign(order=frame["source"].map(order)).sort_values(["order", "line"], ignore_index=True)
-        self._placed = frame
-        to_epoch = {name: frame[name].astype("datetime64[us]").astype("int64") / 1e6 for name in
-                    ("started_from", "started_to", "ended_from", "ended_to")}  # fmt: skip
-        requests = [
-            Request(*values)
-            for values in zip(
-                range(len(frame)),
-                frame["host"],
-                frame["source"],
-                frame["line"].tolist(),
-                frame["status"],
-                frame["path"],
-                frame["wall_s"].tolist(),
-                to_epoch["started_from"].tolist(),
-                to_epoch["started_to"].tolist(),
-                to_epoch["ended_from"].tolist(),
-                to_epoch["ended_to"].tolist(),
-                frame["inference"].tolist(),
-                frame["embedding"].tolist(),
-                strict=True,
-            )
-        ]
+    def _matched(self) -> Matched:
+        requests = self._requests
         trials = distinct_trials([trial for trial in self.case.rows("trials") if is_timed(trial)])
+        called = requests.objects(trials)
         hosts = {account["host"] for account in self.case.accounts}
-        self._offsets = offsets(hosts, requests, trials, self.clock_offsets_s, self.case.clocks.measured_s)
+        self._offsets = offsets(hosts, called, trials, self.clock_offsets_s, self.case.clocks.measured_s)
         known = {(clock.host, clock.reference): (clock.offset_s, clock.uncertainty_s)
                  for clock in self._offsets if clock.uncertainty_s is not None}  # fmt: skip
-        placed = {host for host, _ in known} if requests else hosts
-        self._unmatched = [trial for trial in match_trials(requests, trials, known) if trial["host"] in placed]
-        by_stream: dict[str, list[Request]] = defaultdict(list)
-        for request in requests:
-            by_stream[streams.get(request.source, request.source)].append(request)
-        for stream, found in by_stream.items():
-            timeline = self.timelines.get(stream, Timeline())
-            for source in {request.source for request in found}:  # lines are counted within a file
-                own = [task for task in timeline.tasks if task.source == source]
-                match_tasks([request for request in found if request.source == source], own)
-            match_loads(found, timeline.loads)
-            attribute_models(found, timeline.residencies, timeline.loads, timeline.names)
-            self._queues(found, timeline)
-        self._split_trials(requests, known, dict(enumerate(frame["client"])))
+        placed = {host for host, _ in known} if called else hosts
+        self._unmatched = [trial for trial in match_trials(called, trials, known) if trial["host"] in placed]
+        requests.refine([request for request in called if request.trial is not None])
+        of_row = {request.row: request.trial for request in called if request.trial is not None}
+        matched = match(requests, self._streams, self.timelines, of_row)
+        return replace(matched, retried=self._split_trials(called, known, matched))
+
+    @cached_property
+    def _judged(self) -> Judged:
         crashes = [event for timeline in self.timelines.values() for event in timeline.crashes]
         aborts = [event for timeline in self.timelines.values() for event in timeline.aborts]
-        facts = request_facts(requests, crashes, aborts, *self._still_spans())
-        for request, row in zip(requests, facts, strict=True):
-            row["retried"] = request.retried
-            row["verdict"], row["reason"] = verdict_of(row)
-            row["flags"] = flags_of(row)
-            if row["verdict"] == "warm_stall":
-                set_stall_apart(row)
-        explain_requests(facts, acts_of(self.case))
-        return facts
+        stopped, idle = self._still_spans()
+        judged = Judged(replace(self._matched, stopped=stopped, idle=idle), crashes, aborts)
+        if acts := acts_of(self.case):
+            rows = np.flatnonzero(judged.verdict().where(lambda verdict: verdict in _ACTS_MAY_EXPLAIN))
+            told = judged.told(rows)
+            before = [row["reason"] for row in told]
+            explain_requests(told, acts)
+            judged.reworded = {row["row"]: row["reason"] for row, reason in zip(told, before, strict=True)
+                               if row["reason"] != reason}  # fmt: skip
+        return judged
 
     def _split_trials(
-        self, requests: list[Request], clocks: dict[tuple[str, str], tuple[float, float]], clients: dict[int, str]
-    ) -> None:
-        """Trials that are no single request: several attempts of one call, each with a line of its own."""
-        self._splits = match_attempts(requests, self._unmatched, clocks, clients)
+        self, called: list[Request], clocks: dict[tuple[str, str], tuple[float, float]], matched: Matched
+    ) -> frozenset[int]:
+        """Trials that are no single request: several attempts of one call, each with a line of its own. The rows of
+        requests that were sent more than once."""
+        self._splits = []
+        retried: set[int] = set()
+        if not self._unmatched:
+            return frozenset()
+        for request in called:
+            request.model = matched.models.names[matched.model[request.row]]
+        clients = {request.row: matched.requests.client.at(request.row) for request in called}
+        self._splits = match_attempts(called, self._unmatched, clocks, clients)
         found = set()
         for split in self._splits:
             own = [part.request for part in split.parts if part.request is not None]
             for request in own:
-                request.retried = len(own) > 1 or (split.trial.get("attempts") or 1) > 1
+                if len(own) > 1 or (split.trial.get("attempts") or 1) > 1:
+                    retried.add(request.row)
+                else:
+                    retried.discard(request.row)
             if own:
                 found.add(id(split.trial))
         self._unmatched = [trial for trial in self._unmatched if id(trial) not in found]
-
-    def _queues(self, requests: list[Request], timeline: Timeline) -> None:
-        version = timeline.runs[-1].version if timeline.runs else ""
-        setting = timeline.runs[-1].settings.get("OLLAMA_NUM_PARALLEL", "") if timeline.runs else ""
-        slots: dict[str, int] = {}
-        for load in timeline.loads:
-            if load.parallel:
-                slots[load.model] = load.parallel
-        default = int(setting) if setting.isdigit() and int(setting) > 0 else default_parallel(version)
-        pools: dict[str, list[Request]] = defaultdict(list)
-        for request in requests:
-            if request.ran:
-                pools[request.model].append(request)
-        for model, found in pools.items():
-            queue_by_overlap(found, slots.get(model, default))
-            if not model:  # several models: who waited for whom cannot be told
-                for request in found:
-                    request.queue_s = 0.0
+        return frozenset(retried)
 
     def _still_spans(self) -> tuple[dict[str, list[tuple[float, float]]], dict[str, list[tuple[float, float]]]]:
         """Spans by host in which samples show every runner stopped (state T), and those in which all are idle."""
@@ -273,7 +233,7 @@ class Analysis:
 
         `uncertainty_s` is empty where the clocks were assumed to be equal; no trial is matched by those.
         """
-        _ = self._judged
+        _ = self._matched
         columns = ["host", "reference", "offset_s", "uncertainty_s", "pairs", "source", "sentence"]
         frame = pd.DataFrame([vars(offset) for offset in self._offsets], columns=columns)
         return frame.astype({"offset_s": float, "uncertainty_s": float, "pairs": int})
@@ -283,7 +243,7 @@ class Analysis:
 
         The parts of a call add up to its wall time. A call that cannot be divided has one row, with the doubt.
         """
-        _ = self._judged
+        _ = self._matched
         rows = [
             {
                 "host": split.trial["host"], "source": split.trial["source"], "line": split.trial["line"],
@@ -302,30 +262,67 @@ class Analysis:
     @property
     def names(self) -> dict[str, str]:
         """Model names by the short digest under which the log knows them."""
-        _ = self._judged  # matching the client's trials gives names away
+        _ = self._matched  # matching the client's trials gives names away
         return {digest: name for timeline in self.timelines.values() for digest, name in timeline.names.items()}
+
+    def verdicts(self) -> pd.DataFrame:
+        """Every request with its verdict and no sentence, in as little memory as it takes: texts are categories."""
+        judged, requests = self._judged, self._requests
+        model = self._model_names(Words(self._matched.model, self._matched.models.names))
+        return pd.DataFrame(
+            {
+                "host": _category(requests.host), "source": _category(requests.source), "line": requests.line,
+                "started_at": _moments(requests.started()), "ended_at": _moments(requests.ended()),
+                "wall_s": requests.wall_s, "status": _category(requests.status), "path": _category(requests.path),
+                "model": _category(model), "inference": requests.inference, "verdict": _category(judged.verdict()),
+            },
+            copy=False,
+        )  # fmt: skip
 
     def requests(self) -> pd.DataFrame:
         """Every access line with its verdict: columns of requests.csv, and source, inference, text, sources."""
-        return self._requests.copy()
+        return self._table.copy()
 
     @cached_property
-    def _requests(self) -> pd.DataFrame:
-        facts = pd.DataFrame(self._judged)
-        placed = self._placed
-        if facts.empty:
-            empty = pd.DataFrame(columns=[*REQUEST_COLUMNS, "source", "inference", "text", "sources"])
-            return _utc(empty.astype({"inference": bool, "wall_s": float, "status": str}), "started_at", "ended_at")
-        frame = placed[["host", "source", "line", "status", "method", "path", "client", "inference", "text"]].copy()
-        for column, moment in (("started_at", "started"), ("ended_at", "ended")):
-            frame[column] = pd.to_datetime((facts[moment] * 1e6).astype("int64"), unit="us", utc=True)
-        for name in ("uncertainty_s", "wall_s", "verdict", "flags", "queue_s", "load_s", "prefill_s", "decode_s",
-                     "unexplained_s", "reason", "sources"):  # fmt: skip
-            frame[name] = facts[name]
-        frame["model"] = facts["model"].map(lambda model: self.names.get(model, model))
-        numbers = ["uncertainty_s", "wall_s", "queue_s", "load_s", "prefill_s", "decode_s", "unexplained_s"]
-        frame[numbers] = frame[numbers].astype(float).round(6)
+    def _table(self) -> pd.DataFrame:
+        frames = [self.details(np.arange(begin, min(begin + 250_000, len(self._judged))))
+                  for begin in range(0, len(self._judged), 250_000)]  # fmt: skip
+        frame = pd.concat(frames or [self.details(np.empty(0, dtype=np.int64))], ignore_index=True)
+        frame.insert(frame.columns.get_loc("inference") + 1, "text", self._access_text())
         return frame
+
+    def details(self, rows: Numbers) -> pd.DataFrame:
+        """The rows of `requests()` with these numbers, without the text of their lines."""
+        judged, requests = self._judged, self._requests
+        facts = judged.facts(rows)
+        texts = {"host": requests.host, "source": requests.source, "status": requests.status,
+                 "method": requests.method, "path": requests.path, "client": requests.client}  # fmt: skip
+        budget = judged.budget(rows, facts)
+        columns: dict[str, Any] = {
+            "host": _texts(texts["host"][rows]), "source": _texts(texts["source"][rows]), "line": requests.line[rows],
+            **{name: _texts(texts[name][rows]) for name in ("status", "method", "path", "client")},
+            "inference": facts.inference,
+            "started_at": _moments(facts.started), "ended_at": _moments(facts.ended),
+            "uncertainty_s": facts.uncertainty_s, "wall_s": facts.wall_s, "verdict": _texts(judged.verdict(rows)),
+            "flags": _texts(judged.flags(facts)), **budget,
+            "reason": pd.array(judged.reasons(rows, facts), dtype="str"), "sources": _texts(facts.sources),
+            "model": _texts(self._model_names(facts.model)),
+        }  # fmt: skip
+        numbers = ["uncertainty_s", "wall_s", *budget]
+        return pd.DataFrame(columns | {name: np.round(columns[name], 6) for name in numbers})
+
+    def _model_names(self, models: Words) -> Words:
+        names = self.names
+        return Words(models.codes, [names.get(model, model) for model in models.names])
+
+    def _access_text(self) -> Any:
+        """The access lines themselves: they are long, so they are read only here."""
+        requests = self._requests
+        lines = pd.DataFrame({"source": _texts(requests.source), "line": requests.line, "at": np.arange(len(requests))})
+        connection = self.case.connection.cursor()
+        connection.register("wanted_lines", lines)
+        query = "SELECT text FROM wanted_lines JOIN access_lines USING (source, line) ORDER BY wanted_lines.at"
+        return connection.sql(query).df()["text"].array
 
     @cached_property
     def loads_of_period(self) -> list[Load]:
@@ -355,10 +352,7 @@ class Analysis:
         The log shows that a model is gone when it is needed again. Where its keep_alive had run out long
         before, that is when it is taken to have left.
         """
-        last_uses: dict[tuple[str, str], list[float]] = defaultdict(list)
-        for row in self._judged:
-            if row["ran"]:
-                last_uses[row["host"], row["model"]].append(row["ended"])
+        uses = self._matched.uses
         rows = []
         for timeline in self.timelines.values():
             keep_s = _keep_alive_s(timeline)
@@ -366,9 +360,8 @@ class Analysis:
                 unloaded_at, evidence = found.unloaded_at, found.unload_evidence
                 loaded, bound = epoch(found.loaded_at), epoch(unloaded_at) if unloaded_at else float("inf")
                 # A request whose model is not known may have used this one.
-                uses = [*last_uses[found.host, found.model], *last_uses[found.host, ""]]
-                uses = [at for at in uses if loaded <= at <= bound]
-                expired = max(uses, default=loaded) + keep_s
+                last = [uses.last(found.host, model, loaded, bound) for model in (found.model, "")]
+                expired = max(*last, loaded) + keep_s
                 if unloaded_at and expired < bound and "started anew" not in evidence:
                     unloaded_at = datetime(1970, 1, 1) + timedelta(seconds=expired)
                     evidence = f"its keep_alive ran out (inferred; at the latest {evidence})"
@@ -390,7 +383,7 @@ class Analysis:
 
     @cached_property
     def _windows(self) -> list[Window]:
-        return find_windows(self._requests)
+        return find_windows(self._table)
 
     def windows(self) -> pd.DataFrame:
         """Spans that are unlike the rest of the log."""
@@ -466,28 +459,29 @@ class Analysis:
     def newest_at(self) -> datetime | None:
         """When the last line with a time was written, UTC; None where no line has one."""
         stamps = [account["last_at"] for account in self.case.accounts if account["last_at"]]
-        times = [pd.to_datetime(stamp, utc=True) for stamp in [*stamps, self._clocked["ended_to"].max()]]
+        last = np.max(self._requests.ended_to_us, initial=NOT_A_TIME).view("datetime64[us]")
+        times = [pd.to_datetime(stamp, utc=True) for stamp in [*stamps, last]]
         return max((at.to_pydatetime() for at in times if pd.notna(at)), default=None)
 
     def inputs(self) -> pd.DataFrame:
         """What was read: every line of every file accounted for, its span and its zone."""
         columns = ["path", "kind", "encoding", "lines", "recognized", "unrecognized", "undecodable", "first_at",
                    "last_at", "zone", "zone_from"]  # fmt: skip
-        spans = self._requests.groupby("source").agg(first=("started_at", "min"), last=("ended_at", "max"))
-        used = {row.source: row for row in self._clocked.drop_duplicates("source", keep="last").itertuples()}
+        spans, zones = self._requests.spans(), self._requests.zones
         host_zones = self.case.zones()
         rows = []
         for account in self.case.accounts:
             first_at = [at for at in (pd.to_datetime(account["first_at"], utc=True),) if at]
             last_at = [at for at in (pd.to_datetime(account["last_at"], utc=True),) if at]
-            if account["path"] in spans.index:
-                first_at.append(spans["first"][account["path"]])
-                last_at.append(spans["last"][account["path"]])
-            shifts, lines = account["offsets_s"], used.get(account["path"])
+            if account["path"] in spans:
+                first, last = _moments(np.array(spans[account["path"]]))
+                first_at.append(first)
+                last_at.append(last)
+            shifts, (zone_s, zone_told) = account["offsets_s"], zones.get(account["path"], (0, ""))
             if shifts:
                 shown_s, zone_from = shifts[-1], "slog"
-            elif lines and lines.zone_from:
-                shown_s, zone_from = int(lines.zone_s), lines.zone_from
+            elif zone_told:
+                shown_s, zone_from = zone_s, zone_told
             else:
                 shown_s, zone_from = host_zones[account["host"]], self.case.clocks.zone_from(account["host"])
             sign = "-" if shown_s < 0 else "+"
@@ -495,6 +489,22 @@ class Analysis:
             span = {"first_at": min(first_at, default=None), "last_at": max(last_at, default=None)}
             rows.append({**account, **span, "zone": zone, "zone_from": zone_from})
         return _utc(pd.DataFrame(rows)[columns], "first_at", "last_at")
+
+
+def _texts(words: Words) -> Any:
+    """A column of texts as pandas keeps them."""
+    return pd.array([*words.names, ""], dtype="str").take(words.codes)
+
+
+def _category(words: Words) -> pd.Categorical:
+    """A column of texts as categories; two names that came to be the same are one."""
+    names, codes = np.unique(np.array([*words.names, ""], dtype=object), return_inverse=True)
+    lookup = codes.astype(np.min_scalar_type(-len(names)))
+    return pd.Categorical.from_codes(lookup[words.codes], categories=names)
+
+
+def _moments(seconds: Numbers) -> pd.DatetimeIndex:
+    return pd.to_datetime((seconds * 1e6).astype("int64"), unit="us", utc=True)
 
 
 def _time(seconds: float) -> datetime:

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from . import causes
 from .analysis import REQUEST_COLUMNS, Analysis
 from .hypotheses import Judgement, judge, stacked
+from .judging.rules import NOTHING_TO_EXPLAIN_S
 from .mitigations import runs_of
 from .observed import mitigations, steps
 from .observed.facts import memory_findings, sentences
 from .parse.plain_text import printable
 from .postmortem import draft
 from .runbook_links import runbook_links
-from .verdicts import NOTHING_TO_EXPLAIN_S
 from .writing import whole_file
 
 SCHEMA = 1
+# A reason without its numbers is what makes two of them the same.
+_NUMBER = r"[\d.,]+"
 _LINES = 25
 # Singular and plural of what a request was, in the order in which they are told.
 _WHAT_IT_WAS = {
@@ -274,7 +278,7 @@ def _what_was_read(found: Analysis, requests: pd.DataFrame) -> str:
     if not pd.isna(first):
         text += f", {first:%Y-%m-%d %H:%M:%S} to {last:%Y-%m-%d %H:%M:%S} UTC"
     # Lines that have no stamps of their own and no local times need no zone.
-    assumed = logs["zone_from"].eq("assumed") & logs["path"].isin(requests["source"])
+    assumed = logs["zone_from"].eq("assumed") & logs["path"].isin(requests["source"].unique())
     if assumed.any():
         text += f" (the log tells no zone; {' and '.join(logs['zone'][assumed].unique())} is assumed)"
     elif zones := [zone for zone in logs["zone"][~logs["zone_from"].eq("assumed")].unique() if zone != "+00:00"]:
@@ -359,14 +363,14 @@ def _worst(inference: pd.DataFrame, most: int) -> list[str]:
     """The slowest request of all, then the slowest that were not as usual; what repeats itself is told once."""
     ranked = inference.sort_values(["wall_s", "line"], ascending=[False, True])
     unusual = ranked[~ranked["verdict"].isin(["warm_ok", "rejected"])]
+    gists = unusual["reason"].str.replace(_NUMBER, "#", regex=True)
     slowest = ranked.iloc[0]
-    lines = [f"Slowest of all: {_told(slowest)}{_alike(slowest, unusual)}"]
-    seen = {_gist(slowest["reason"])}
-    for _, row in unusual.iterrows():
-        if row.name == slowest.name or _gist(row["reason"]) in seen:
+    gist = re.sub(_NUMBER, "#", slowest["reason"])
+    lines = [f"Slowest of all: {_told(slowest)}{_alike(unusual[gists.eq(gist) & (unusual.index != slowest.name)])}"]
+    for seen, row in zip(gists.drop_duplicates(), unusual.index[~gists.duplicated()], strict=True):
+        if seen == gist:
             continue
-        lines.append(f"- {_told(row)}{_alike(row, unusual)}")
-        seen.add(_gist(row["reason"]))
+        lines.append(f"- {_told(unusual.loc[row])}{_alike(unusual[gists.eq(seen) & (unusual.index != row)])}")
         if len(lines) >= most:
             break
     return lines
@@ -380,18 +384,12 @@ def _told(row: pd.Series) -> str:
     return f"{_seconds_text(row['wall_s'])} ({where}) {row['verdict']}: {reason}{stop}"
 
 
-def _alike(row: pd.Series, others: pd.DataFrame) -> str:
+def _alike(same: pd.DataFrame) -> str:
     """How many more requests have the same reason, and where the first of them stand."""
-    same = others[others["reason"].map(_gist).eq(_gist(row["reason"])) & (others.index != row.name)]
     if same.empty:
         return ""
-    lines = ", ".join(str(line) for line in sorted(same["line"])[:3]) + (", …" if len(same) > 3 else "")
+    lines = ", ".join(str(line) for line in same["line"].nsmallest(3)) + (", …" if len(same) > 3 else "")
     return f" And {len(same):,} like it (line{'s' * (len(same) > 1)} {lines})."
-
-
-def _gist(reason: str) -> str:
-    """A reason without its numbers: what makes two of them the same."""
-    return re.sub(r"[\d.,]+", "#", reason)
 
 
 def _seconds_text(seconds: float) -> str:
@@ -426,7 +424,12 @@ def _stamp(at: pd.Timestamp) -> str | None:
 
 
 def _stamped(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
-    return frame.assign(**{column: [_stamp(at) for at in frame[column]] for column in columns})
+    stamps = {}
+    for column in columns:
+        at = frame[column].dt.tz_localize(None).to_numpy()
+        text = pd.Series(np.datetime_as_string(at, unit="ms"), index=frame.index) + "Z"
+        stamps[column] = text.astype(object).where(frame[column].notna(), None)
+    return frame.assign(**stamps)
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -440,6 +443,12 @@ def write_answer(found: Analysis, out: Path, with_draft: bool = False) -> dict[s
     Raises OutputError when they cannot be written; nothing half-written stays behind.
     """
     summary = summarize(found)
+    write_files(found, summary, out, with_draft)
+    return summary
+
+
+def write_files(found: Analysis, summary: Mapping[str, Any], out: Path, with_draft: bool = False) -> None:
+    """What `write_answer` writes, of a summary that is there already."""
     frame = _stamped(found.requests(), "started_at", "ended_at")
     with whole_file(out / "requests.csv") as path:
         frame[list(REQUEST_COLUMNS)].to_csv(path, index=False)
@@ -448,4 +457,3 @@ def write_answer(found: Analysis, out: Path, with_draft: bool = False) -> dict[s
     if with_draft:
         with whole_file(out / "postmortem.md") as path:
             path.write_text(draft(found), encoding="utf-8")
-    return summary

@@ -89,10 +89,13 @@ def analyze(
     clocks = replace(noted, offsets_s=offsets_s)
     case = write_case(evidence, out, tables or out / "tables", clocks, trial_columns)
     from .analysis import Analysis
-    from .answer import write_answer
+    from .answer import summarize, write_files
 
-    summary = write_answer(Analysis(case), out, with_draft=report)
+    found = Analysis(case)
+    summary = summarize(found)
+    # Who waits for the answer does not wait for the files.
     print(json.dumps(summary, indent=1, ensure_ascii=False) if as_json else summary["answer"], flush=True)
+    write_files(found, summary, out, with_draft=report)
     if report:
         _say("drawing the report …")
         from .report import write_report

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -65,9 +65,12 @@ _STEPS = {
     **dict.fromkeys(("abort_waiting", "json_write_fail", "queued_cancelled"), "_abort"),
 }
 USED_KEYS = tuple(_STEPS)
+# Of these, more is told than in their fields.
+TEXT_KEYS = ("model_load_error", "predict_conn_err", *_LOAD_ENDS,
+             *(key for key, step in _STEPS.items() if step in ("_crash", "_abort")))  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Event:
     """One row of the events table. `at` is its own time, or the last one before it in the file."""
 
@@ -94,30 +97,27 @@ class Timeline:
     aborts: list[Event] = field(default_factory=list)
 
 
-def events_of(rows: Iterable[dict[str, Any]]) -> list[Event]:
+def events_of(rows: Iterable[dict[str, Any]]) -> Iterator[Event]:
     """Events from rows of the events table, in the order of the log, each with a time as good as it gets."""
-    events, clock = [], None
+    clock: datetime | None = None
+    early: list[Event] = []
     for row in rows:
+        before_at = row["before_at"]
         if row["key"] == "server_config" and row["at"] is None:
             # Some versions print it before their clock has a zone; what follows it is milliseconds later,
             # what comes before it may be the day before.
-            row = row | {"before_at": row["after_at"] or row["before_at"]}
-        clock = row["at"] or row["before_at"] or clock
-        events.append(
-            Event(
-                row["host"],
-                row["source"],
-                row["line"],
-                row["key"],
-                row["at"] or row["before_at"] or clock,
-                row["at"] or row["after_at"],
-                json.loads(row["fields"]),
-                row["text"],
-            )
-        )
-    # Lines before the first stamp of a file take the first time that is known.
-    first = next((event.at for event in events if event.at), None)
-    return [event if event.at else replace(event, at=event.at_latest or first) for event in events]
+            before_at = row["after_at"] or before_at
+        clock = row["at"] or before_at or clock
+        event = Event(row["host"], row["source"], row["line"], row["key"], clock, row["at"] or row["after_at"],
+                      json.loads(row["fields"]), row["text"])  # fmt: skip
+        if clock is None:
+            early.append(event)
+            continue
+        # Lines before the first stamp of a file take the first time that is known.
+        yield from (replace(one, at=one.at_latest or clock) for one in early)
+        early.clear()
+        yield event
+    yield from (replace(one, at=one.at_latest) for one in early)
 
 
 def model_key(path: str) -> str:

@@ -10,8 +10,11 @@ low throughput are judged the same way, against the spread of the gaps or bins o
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from .records import Window
@@ -40,7 +43,7 @@ def find_windows(requests: pd.DataFrame) -> list[Window]:
     return sorted(windows, key=lambda window: (window.host, window.from_at, window.kind))
 
 
-def dense_stretches(marks: list[bool], dense_rate: float = 0.5) -> list[tuple[int, int]]:
+def dense_stretches(marks: Sequence[bool] | npt.NDArray[np.bool_], dense_rate: float = 0.5) -> list[tuple[int, int]]:
     """Stretches (first, last index) where marks are dense beyond chance, best first, not overlapping.
 
     >>> dense_stretches([False] * 40 + [True] * 12 + [False] * 40)
@@ -48,16 +51,16 @@ def dense_stretches(marks: list[bool], dense_rate: float = 0.5) -> list[tuple[in
     >>> dense_stretches([True] * 50), dense_stretches([i % 10 == 0 for i in range(100)])
     ([], [])
     """
-    n = len(marks)
+    n, marked_at = len(marks), np.flatnonzero(marks)
     found: list[tuple[int, int]] = []
     spans = [(0, n)] if n else []
     while spans:
         low, high = spans.pop()
         score, first, last = 0.0, low, low - 1
         for _ in range(2):  # once against all the rest, then against what lies outside the stretch that this gave
-            usual = _rate_outside(marks, [*found, (first, last)])
-            score, first, last = _best_stretch(marks, low, high, usual, dense_rate)
-        marked, length = sum(marks[first : last + 1]), last - first + 1
+            usual = _rate_outside(marked_at, n, [*found, (first, last)])
+            score, first, last = _best_stretch(marked_at, low, high, usual, dense_rate)
+        marked, length = _count(marked_at, first, last), last - first + 1
         # What fills most of the log is what is usual there.
         if score > math.log(n * n / 2 / _FALSE_ALARM) and marked >= 3 and length < 0.8 * n:
             found.append((first, last))
@@ -65,24 +68,36 @@ def dense_stretches(marks: list[bool], dense_rate: float = 0.5) -> list[tuple[in
     return found
 
 
-def _rate_outside(marks: list[bool], stretches: list[tuple[int, int]]) -> float:
+def _count(marked_at: npt.NDArray[np.int64], first: int, last: int) -> int:
+    """How many marks stand from the first to the last index."""
+    return int(np.diff(np.searchsorted(marked_at, [first, last + 1]))[0])
+
+
+def _rate_outside(marked_at: npt.NDArray[np.int64], n: int, stretches: list[tuple[int, int]]) -> float:
     """The share of marks outside the stretches; half a mark keeps it from being zero."""
-    marked = sum(marks) - sum(sum(marks[first : last + 1]) for first, last in stretches)
-    length = len(marks) - sum(last - first + 1 for first, last in stretches)
+    marked = len(marked_at) - sum(_count(marked_at, first, last) for first, last in stretches)
+    length = n - sum(last - first + 1 for first, last in stretches)
     return min((marked + 0.5) / (length + 1), 0.5)
 
 
-def _best_stretch(marks: list[bool], low: int, high: int, base: float, dense: float) -> tuple[float, int, int]:
+def _best_stretch(
+    marked_at: npt.NDArray[np.int64], low: int, high: int, base: float, dense: float
+) -> tuple[float, int, int]:
     dense = max(dense, min(0.98, 2 * base))
     gain, loss = math.log(dense / base), math.log((1 - dense) / (1 - base))
     best, first, last = 0.0, low, low - 1
-    running, start = 0.0, low
-    for at in range(low, high):
-        running += gain if marks[at] else loss
+    running, start, at = 0.0, low, low
+    for mark in marked_at[slice(*np.searchsorted(marked_at, [low, high]))].tolist():
+        # A stretch that has lost all it had gained begins anew at the next mark.
+        while running > 0 and at < mark:
+            running += loss
+            at += 1
         if running <= 0:
-            running, start = 0.0, at + 1
-        elif running > best:
-            best, first, last = running, start, at
+            running, start = 0.0, mark
+        running += gain
+        at = mark + 1
+        if running > best:
+            best, first, last = running, start, mark
     return best, first, last
 
 
@@ -102,7 +117,7 @@ def _naive(at: pd.Timestamp) -> Any:
 def _failures(host: str, served: pd.DataFrame) -> list[Window]:
     failed = _failed(served)
     windows = []
-    for first, last in dense_stretches(failed.tolist()):
+    for first, last in dense_stretches(failed.to_numpy()):
         inside = served.iloc[first : last + 1]
         n, bad = len(inside), int(failed.iloc[first : last + 1].sum())
         elsewhere = (int(failed.sum()) - bad) / max(1, len(served) - n)
@@ -117,7 +132,7 @@ def _slow(host: str, served: pd.DataFrame) -> list[Window]:
     usual = served["wall_s"].groupby([kind, served["model"]]).transform("median")
     slow = (served["wall_s"] > 3 * usual) & (served["wall_s"] > 1.0)
     windows = []
-    for first, last in dense_stretches(slow.tolist()):
+    for first, last in dense_stretches(slow.to_numpy()):
         inside = served.iloc[first : last + 1]
         middle, outside = inside["wall_s"].median(), served.drop(inside.index)["wall_s"].median()
         marked = int(slow.iloc[first : last + 1].sum())

@@ -108,10 +108,11 @@ def most_open(facts: Facts) -> int:
     """The most requests that were open at once."""
     requests, lost = facts.requests, facts.lost_trials
     began, ended = (
-        [*requests[name].dropna(), *pd.to_datetime(lost[name], utc=True).dropna()]
+        np.concatenate([pd.to_datetime(one[name], utc=True).dropna().dt.as_unit("ns").astype("int64")
+                        for one in (requests, lost)])
         for name in ("started_at", "ended_at")
-    )
-    moments = pd.DatetimeIndex([*began, *ended]).as_unit("ns").asi8
+    )  # fmt: skip
+    moments = np.concatenate([began, ended])
     steps = np.concatenate([np.ones(len(began)), -np.ones(len(ended))])
     # An end comes before a start of the same moment.
     return int(np.cumsum(steps[np.lexsort((steps, moments))]).max(initial=0))

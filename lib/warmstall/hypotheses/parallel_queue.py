@@ -30,7 +30,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from ..analysis import default_parallel
+from ..judging.matching import default_parallel
 from .facts import Facts, counted, places, seconds_text, span
 from .findings import Finding, Severity, hints, proves, refutes, supports, unseen
 from .nofile_limit import most_open

@@ -31,7 +31,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from ..budget import BASELINE_MIN_N
+from ..judging.usual import BASELINE_MIN_N
 from ..proportions import rate_text
 from .facts import Facts, counted, places, seconds_text, span
 from .facts.hangs import PATIENCE_S, hangs_of, too_late_for_answers

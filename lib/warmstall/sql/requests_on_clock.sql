@@ -1,6 +1,6 @@
 -- Requests on one clock. An access line is written when its request ends, in local time and whole
 -- seconds; a neighbouring line with milliseconds narrows that second, a wrapper's stamp replaces it.
--- Above one minute Go drops the fraction of the latency, so the start is a second less certain.
+-- Row by row and in no order, so that it can be read as a stream (`judging/requests.py` does the rest).
 WITH offsets AS (
     -- A wrapper in UTC beside a local stamp tells the zone too, to the quarter of an hour.
     SELECT source, mode(round(epoch(ended_local - wrapper_at) / 900) * 900)::INTEGER AS from_wrapper
@@ -17,8 +17,7 @@ WITH offsets AS (
         CASE WHEN coalesce(access_lines.offset_s, first_offset) IS NOT NULL THEN 'slog'
              WHEN from_wrapper IS NOT NULL THEN 'wrapper'
              WHEN from_twin IS NOT NULL THEN 'twin' ELSE '' END AS zone_from,
-        ended_local - to_seconds(zone_s) AS by_last_offset,
-        wall_s >= 60 AS truncated_wall
+        ended_local - to_seconds(zone_s) AS by_last_offset
     FROM access_lines
         LEFT JOIN from_slog USING (source) LEFT JOIN offsets USING (source) LEFT JOIN twins USING (source)
         LEFT JOIN zones USING (host)
@@ -48,29 +47,7 @@ WITH offsets AS (
              WHEN after_at >= second_at AND after_at < second_at + INTERVAL 1 SECOND THEN after_at
              ELSE second_at + INTERVAL 1 SECOND END AS ended_to
     FROM summer_time
-), narrowed AS (
-    -- Lines are written in the order in which requests end, so a neighbour's bounds hold for this one too,
-    -- as long as they are within its own second (the clock may have been set in between).
-    SELECT
-        * EXCLUDE (ended_from, ended_to),
-        CASE WHEN earlier BETWEEN ended_from AND ended_to THEN earlier ELSE ended_from END AS ended_from,
-        CASE WHEN later BETWEEN ended_from AND ended_to THEN later ELSE ended_to END AS ended_to
-    FROM (
-        SELECT
-            *,
-            max(ended_from) OVER (PARTITION BY source ORDER BY line ROWS BETWEEN 50 PRECEDING AND CURRENT ROW) AS earlier,
-            min(ended_to) OVER (PARTITION BY source ORDER BY line ROWS BETWEEN CURRENT ROW AND 50 FOLLOWING) AS later
-        FROM seconds
-    )
 )
 SELECT
-    host, source, line, status, client, method, path, text, zone_s, zone_from,
-    coalesce(wall_s, 0) AS wall_s,
-    least(ended_from, ended_to) AS ended_from,
-    greatest(ended_from, ended_to) AS ended_to,
-    least(ended_from, ended_to) - to_microseconds(((coalesce(wall_s, 0) + truncated_wall::INTEGER) * 1e6)::BIGINT) AS started_from,
-    greatest(ended_from, ended_to) - to_microseconds((coalesce(wall_s, 0) * 1e6)::BIGINT) AS started_to,
-    method = 'POST' AND regexp_matches(split_part(path, '?', 1), $inference) AS inference,
-    contains(split_part(path, '?', 1), 'embed') AS embedding
-FROM narrowed
-ORDER BY source, line
+    host, source, line, status, client, method, path, zone_s, zone_from, wall_s, ended_from, ended_to
+FROM seconds

@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import pandas as pd
 
-from ...budget import usual
+from ...judging.usual import usual
 from ...proportions import wilson
 from .calls import calls_of
 from .facts import Facts

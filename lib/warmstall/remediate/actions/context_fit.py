@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ...analysis import default_parallel
 from ...errors import CannotTell
+from ...judging.matching import default_parallel
 from ...parse.plain_text import printable
 from ..services.service import settings_now
 from ..target import Resident, Target

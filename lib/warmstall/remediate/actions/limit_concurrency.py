@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...analysis import default_parallel
 from ...errors import CannotTell
+from ...judging.matching import default_parallel
 from ...parse.plain_text import printable
 from ..services.canary import canary_model, fell
 from ..services.service import change_service, settings_now

@@ -1,21 +1,31 @@
 """One verdict per request, with its reason in words.
 
 The rules are a table, tried from the top; the first that holds gives the verdict. Each has a condition over
-the facts of a request (`budget.py`) and a sentence that is filled from the same facts. What no rule decides
-is `unknown`, and says what to collect next time. A confident wrong answer costs more than an honest
-`unknown`: a rule belongs here only if what it sees cannot well be something else.
+the facts of requests (`facts.py`), which are columns: many are judged at once. The sentence is filled from the
+facts of one, when it is asked for. What no rule decides is `unknown`, and says what to collect next time. A
+confident wrong answer costs more than an honest `unknown`: a rule belongs here only if what it sees cannot well
+be something else.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from .records import Verdict
+import numpy as np
 
-Facts = dict[str, Any]
+from ..records import Verdict
+from .words import Mask, Numbers, Words
+
+
+class Columns(Protocol):
+    """Facts of requests by name: numbers (NaN: not known), masks and texts (`words.py`)."""
+
+    def __getitem__(self, name: str, /) -> Any: ...
+    def __len__(self) -> int: ...
+
 
 # Below a second nobody waits: there is nothing to explain, and whole-second stamps could not explain it.
 NOTHING_TO_EXPLAIN_S = 1.0
@@ -51,54 +61,77 @@ _LOAD_FAILED = re.compile(
 _RUNNER_DIED = re.compile(r"error was encountered while running|unexpected EOF|unexpectedly stopped|without done", re.I)
 
 
+class Plain(Protocol):
+    """Facts of one request by name, as plain values (None: not known)."""
+
+    def __getitem__(self, name: str, /) -> Any: ...
+
+
 @dataclass(frozen=True)
 class Rule:
-    """A verdict, when it holds, and the sentence that says why."""
+    """A verdict, of which requests it holds, and the sentence that says why."""
 
     verdict: Verdict
-    when: Callable[[Facts], bool]
+    when: Callable[[Columns], Mask]
     because: str
 
 
-def _excess(f: Facts, phase: str) -> bool:
+def _first(f: Columns, letter: str) -> Mask:
+    """Whether the status is of this hundred."""
+    mask: Mask = f["status"].where(lambda status: status[:1] == letter)
+    return mask
+
+
+def _excess(f: Columns, phase: str) -> Mask:
     """Whether the phase lost a second or more, and a good part of the request, to being slower than usual."""
-    excess_s = f[f"{phase}_excess_s"]
-    return bool(f[f"{phase}_beyond"] and excess_s >= max(NOTHING_TO_EXPLAIN_S, _A_GOOD_PART * f["wall_s"]))
+    beyond: Mask = f[f"{phase}_beyond"]
+    if not beyond.any():
+        return beyond
+    enough: Mask = f[f"{phase}_excess_s"] >= np.maximum(NOTHING_TO_EXPLAIN_S, _A_GOOD_PART * f["wall_s"])
+    return beyond & enough
 
 
-def _paused(f: Facts, phase: str) -> bool:
+def _paused(f: Columns, phase: str) -> Mask:
     """A long pause in one phase: far beyond its usual rate, and nothing around it was slow.
 
     A pause falls into one phase; what makes both slow is a lack of cores, memory or bandwidth.
     """
     other = "prefill" if phase == "decode" else "decode"
-    sure = (phase == "decode" or f["prefill_sure"]) and (f[f"{other}_factor"] or 0.0) < _BOTH_SLOW_FACTOR
-    return bool(sure and _excess(f, phase) and f[f"{phase}_factor"] >= _PAUSE_FACTOR and f["alone"] and not f["beside"])
+    slow = _excess(f, phase)
+    if not slow.any():
+        return slow
+    sure = (phase == "decode") | f["prefill_sure"]
+    far: Mask = (f[f"{phase}_factor"] >= _PAUSE_FACTOR) & ~(f[f"{other}_factor"] >= _BOTH_SLOW_FACTOR)
+    paused: Mask = far & sure & slow & f["alone"] & (f["beside"] == 0)
+    return paused
 
 
-def _mostly_something_else(f: Facts) -> bool:
+def _mostly_something_else(f: Columns) -> Mask:
     """A load was there, but what came after it is longer than the load and beyond what is usual."""
-    usual_s = f["usual_limit_s"]
     before_s = f["load_s"] + f["queue_s"] + NOTHING_TO_EXPLAIN_S
-    if f["measured"]:
-        return any(_paused(f, phase) and f[f"{phase}_excess_s"] > before_s for phase in ("prefill", "decode"))
-    return bool(usual_s and f["rest_s"] > max(usual_s, before_s))
+    paused = [_paused(f, phase) & (f[f"{phase}_excess_s"] > before_s) for phase in ("prefill", "decode")]
+    beyond: Mask = f["rest_s"] > np.maximum(f["usual_limit_s"], before_s)
+    return np.where(f["measured"], paused[0] | paused[1], beyond)
 
 
-def _hardly_a_load(f: Facts) -> bool:
+def _hardly_a_load(f: Columns) -> Mask:
     """A load was there, but it is next to nothing of a long request, and nobody knows what the rest usually takes."""
-    unknown = f["usual_limit_s"] is None and not f["measured"]
+    before_s = f["load_s"] + f["queue_s"]
     # A load without a length may have been a long one.
-    return bool(unknown and f["wall_s"] >= _LONG_S and 0 < f["load_s"] + f["queue_s"] < _HARDLY_ANY * f["wall_s"])
+    hardly: Mask = (f["wall_s"] >= _LONG_S) & (before_s > 0) & (before_s < _HARDLY_ANY * f["wall_s"])
+    hardly &= np.isnan(f["usual_limit_s"]) & ~f["measured"]
+    return hardly
 
 
-def _stood_still(f: Facts, still_s: str = "stopped_s") -> bool:
-    return bool(f[still_s] >= max(NOTHING_TO_EXPLAIN_S, _MOSTLY * (f["wall_s"] - f["load_s"])))
+def _stood_still(f: Columns, still_s: str = "stopped_s") -> Mask:
+    still: Mask = f[still_s] >= np.maximum(NOTHING_TO_EXPLAIN_S, _MOSTLY * (f["wall_s"] - f["load_s"]))
+    return still
 
 
-def _gave_up(f: Facts) -> bool:
+def _gave_up(f: Columns) -> Mask:
     """The client's own record says that it left."""
-    return bool(_CLIENT_LEFT.search(f["trial_error"]))
+    mask: Mask = f["trial_error"].where(_CLIENT_LEFT.search)
+    return mask
 
 
 RULES: tuple[Rule, ...] = (
@@ -109,25 +142,25 @@ RULES: tuple[Rule, ...] = (
     Rule("rejected", lambda f: f["status"] == "404", "not found (404): no such model or path; nothing was run"),
     Rule(
         "rejected",
-        lambda f: (f["status"][:1] == "4" and f["status"] != "499") or f["status"] == "501",
+        lambda f: (_first(f, "4") & (f["status"] != "499")) | (f["status"] == "501"),
         "refused with {status}; no answer was generated",
     ),
-    Rule("warm_ok", lambda f: not f["inference"] and f["status"][:1] in "123", "needs no model"),
+    Rule("warm_ok", lambda f: ~f["inference"] & f["status"].where(lambda s: s[:1] in "123"), "needs no model"),
     # --- what the client saw
     Rule("client_abort", lambda f: f["status"] == "499", "the client left before its model was ready (499)"),
     Rule(
         "load_failure",
-        lambda f: bool(_LOAD_FAILED.search(f["trial_error"])),
+        lambda f: f["trial_error"].where(_LOAD_FAILED.search),
         "the model could not be loaded: {trial_error}",
     ),
     Rule(
         "runner_crash",
-        lambda f: bool(_RUNNER_DIED.search(f["trial_error"])),
+        lambda f: f["trial_error"].where(_RUNNER_DIED.search),
         "the runner died while it answered: {trial_error}",
     ),
     Rule(
         "warm_stall",
-        lambda f: _gave_up(f) and _stood_still(f, "idle_s") and not f["waited"] and not f["triggered"],
+        lambda f: _gave_up(f) & _stood_still(f, "idle_s") & ~f["waited"] & ~f["triggered"],
         "for {idle_s:.0f} of its {wall_s:.1f} s the runner did nothing (process samples), with the model in memory, "
         "until the client left: {trial_error}",
     ),
@@ -139,218 +172,263 @@ RULES: tuple[Rule, ...] = (
     # --- failures the log explains
     Rule(
         "client_abort",
-        lambda f: f["status"] == "500" and f["failed_load"] == "abandoned",
+        lambda f: (f["status"] == "500") & (f["failed_load"] == "abandoned"),
         "the client left while the model was loading (line {failed_line})",
     ),
     Rule(
         "load_failure",
-        lambda f: f["status"][:1] == "5" and f["failed_load"] != "",
+        lambda f: _first(f, "5") & (f["failed_load"] != ""),
         "its model could not be loaded (line {failed_line}): {failed_reason}",
     ),
     Rule(
         "runner_crash",
-        lambda f: f["crash_line"] > 0 and (f["status"][:1] == "5" or f["task_cut"] or not f["measured"]),
+        lambda f: (f["crash_line"] > 0) & (_first(f, "5") | f["task_cut"] | ~f["measured"]),
         "the runner died under it (line {crash_line}): {crash_text}",
     ),
     Rule(
         "client_abort",
-        lambda f: f["abort_line"] > 0 and not f["whole"],
+        lambda f: (f["abort_line"] > 0) & ~f["whole"],
         "the client closed the connection (line {abort_line})",
     ),
     Rule(
         "client_abort",
-        lambda f: f["task_cut"] and (f["task_released"] or f["task_cancelled"]) and not f["whole"],
+        lambda f: f["task_cut"] & (f["task_released"] | f["task_cancelled"]) & ~f["whole"],
         "its slot was released before it had finished (task of line {task_line}): the client left after {wall_s:.1f} s",
     ),
     Rule(
         "client_abort",
-        lambda f: f["ran"] and f["shared_timeout_s"] > 0,
+        lambda f: f["ran"] & (f["shared_timeout_s"] > 0),
         "failed after {wall_s:.1f} s like others, and its runner lived on: a client's timeout of "
         "{shared_timeout_s:.0f} s (the server has none)",
     ),
     Rule(
         "rejected",
-        lambda f: f["status"][:1] == "5" and f["wall_s"] < _REFUSED_AT_ONCE_S,
+        lambda f: _first(f, "5") & (f["wall_s"] < _REFUSED_AT_ONCE_S),
         "refused with {status} after {wall_s:.3f} s, sooner than a model could have answered",
     ),
     # --- the time before the model was there
     Rule(
         "warm_stall",
-        lambda f: f["status"] == "200" and _stood_still(f) and not f["waited"],
+        lambda f: (f["status"] == "200") & _stood_still(f) & ~f["waited"],
         "for {stopped_s:.0f} of its {wall_s:.1f} s the runner stood still (process samples), with the model in memory",
     ),
     Rule(
         "queue_wait",
         lambda f: (
-            f["status"] == "200"
-            and f["waited"]
-            and f["queue_s"] > max(f["load_s"], f["uncertainty_s"], NOTHING_TO_EXPLAIN_S)
-            and not _mostly_something_else(f)
+            (f["status"] == "200")
+            & f["waited"]
+            & (f["queue_s"] > np.maximum(np.maximum(f["load_s"], f["uncertainty_s"]), NOTHING_TO_EXPLAIN_S))
+            & ~_mostly_something_else(f)
         ),
         "waited {queue_s:.1f} s, {wait_when}; the load itself took {load_s:.2f} s (line {load_line})",
     ),
     Rule(
         "cold_start",
-        lambda f: f["status"] == "200" and f["triggered"] and not _mostly_something_else(f) and not _hardly_a_load(f),
+        lambda f: (f["status"] == "200") & f["triggered"] & ~_mostly_something_else(f) & ~_hardly_a_load(f),
         "its model was not in memory: {load_text} (line {load_line}){beside_the_load}",
     ),
     Rule(
         "cold_start",
         lambda f: (
-            f["status"] == "200" and f["waited"] and not f["triggered"] and f["load_s"] >= max(f["uncertainty_s"], 0.05)
+            (f["status"] == "200")
+            & f["waited"]
+            & ~f["triggered"]
+            & (f["load_s"] >= np.maximum(f["uncertainty_s"], 0.05))
         ),
         "came while its model was being loaded (line {load_line}) and waited {load_s:.2f} s for it",
     ),
     Rule(
         "queue_wait",
         lambda f: (
-            f["status"] == "200"
-            and f["measured"]
-            and f["in_flight"] > 1
-            and f["queue_s"] >= max(_HALF_AS_LONG_AGAIN * (f["wall_s"] - f["queue_s"]), _NOTICEABLE_S)
+            (f["status"] == "200")
+            & f["measured"]
+            & (f["in_flight"] > 1)
+            & (f["queue_s"] >= np.maximum(_HALF_AS_LONG_AGAIN * (f["wall_s"] - f["queue_s"]), _NOTICEABLE_S))
         ),
         "waited {queue_s:.2f} of {wall_s:.2f} s for a free slot; {in_flight} requests were there when it came",
     ),
     # --- the model was there
     Rule(
         "warm_stall",
-        lambda f: f["status"] == "200" and f["measured"] and _paused(f, "decode"),
+        lambda f: (f["status"] == "200") & f["measured"] & _paused(f, "decode"),
         "{decode_tokens} tokens took {decode_s:.1f} s that usually come at {decode_usual_rate:.0f}/s, while the "
         "requests before and after it ran at normal speed: the model was in memory and stood still",
     ),
     Rule(
         "warm_stall",
-        lambda f: f["status"] == "200" and f["measured"] and _paused(f, "prefill"),
+        lambda f: (f["status"] == "200") & f["measured"] & _paused(f, "prefill"),
         "{prompt_tokens} prompt tokens took {prefill_s:.1f} s that are usually read at {prefill_usual_rate:.0f}/s, "
         "while the requests before and after it ran at normal speed: the model was in memory and stood still",
     ),
     Rule(
         "slow_decode",
-        lambda f: f["status"] == "200" and _excess(f, "decode") and f["decode_excess_s"] >= f["prefill_excess_s"],
+        lambda f: (f["status"] == "200") & _excess(f, "decode") & (f["decode_excess_s"] >= f["prefill_excess_s"]),
         "{decode_tokens} tokens took {decode_s:.1f} s, {decode_factor:.1f} times the usual{beside_others}",
     ),
     Rule(
         "slow_prefill",
-        lambda f: f["status"] == "200" and f["prefill_sure"] and _excess(f, "prefill"),
+        lambda f: (f["status"] == "200") & f["prefill_sure"] & _excess(f, "prefill"),
         "{prompt_tokens} prompt tokens took {prefill_s:.1f} s, {prefill_factor:.1f} times the usual{beside_others}",
     ),
     Rule(
         "warm_ok",
         lambda f: (
-            f["status"] == "200"
-            and f["measured"]
-            and not (f["loads_seen"] and not f["waited"] and f["unexplained_s"] >= _NOTICEABLE_S)
-            and not (_excess(f, "prefill") and not f["prefill_sure"])
-            and f["unexplained_s"] < max(NOTHING_TO_EXPLAIN_S, _MOSTLY * f["wall_s"])
-            and f["queue_s"] < max(NOTHING_TO_EXPLAIN_S, _MOSTLY * f["wall_s"])
+            (f["status"] == "200")
+            & f["measured"]
+            & ~((f["loads_seen"] > 0) & ~f["waited"] & (f["unexplained_s"] >= _NOTICEABLE_S))
+            & ~(_excess(f, "prefill") & ~f["prefill_sure"])
+            & (f["unexplained_s"] < np.maximum(NOTHING_TO_EXPLAIN_S, _MOSTLY * f["wall_s"]))
+            & (f["queue_s"] < np.maximum(NOTHING_TO_EXPLAIN_S, _MOSTLY * f["wall_s"]))
         ),
         "the model was in memory and worked at its usual speed: prompt {prefill_s:.2f} s, answer {decode_s:.2f} s",
     ),
     Rule(
         "queue_wait",
         lambda f: (
-            f["status"] == "200"
-            and not f["measured"]
-            and f["model"] != ""
-            and f["in_flight"] > 1
-            and f["queue_s"] > max(2 * f["uncertainty_s"], _NOTICEABLE_S)
-            and f["queue_s"] >= _MOSTLY * f["wall_s"]
+            (f["status"] == "200")
+            & ~f["measured"]
+            & (f["model"] != "")
+            & (f["in_flight"] > 1)
+            & (f["queue_s"] > np.maximum(2 * f["uncertainty_s"], _NOTICEABLE_S))
+            & (f["queue_s"] >= _MOSTLY * f["wall_s"])
         ),
         "waited about {queue_s:.1f} of {wall_s:.1f} s for a free slot; {in_flight} requests were there when it came",
     ),
     Rule(
         "warm_ok",
-        lambda f: f["status"] == "200" and f["loads_seen"] == 0 and f["wall_s"] < NOTHING_TO_EXPLAIN_S,
+        lambda f: (f["status"] == "200") & (f["loads_seen"] == 0) & (f["wall_s"] < NOTHING_TO_EXPLAIN_S),
         "answered in {wall_s:.2f} s{if_by_a_model}",
     ),
     Rule(
         "warm_ok",
         lambda f: (
-            f["status"] == "200"
-            and f["loads_seen"] == 0
-            and f["usual_limit_s"] is not None
-            and f["wall_s"] <= f["usual_limit_s"]
-            and f["queue_s"] < _MOSTLY * f["wall_s"]
+            (f["status"] == "200")
+            & (f["loads_seen"] == 0)
+            & (f["wall_s"] <= f["usual_limit_s"])
+            & (f["queue_s"] < _MOSTLY * f["wall_s"])
         ),
         "no load during it, and {wall_s:.1f} s is usual here (middle {usual_s:.1f} s of {usual_n})",
     ),
 )
 
 # The honest rest: what the log leaves open, and what would tell.
-_UNKNOWN: tuple[tuple[Callable[[Facts], bool], str], ...] = (
-    (
-        lambda f: f["status"][:1] == "5" and f["ran"],
+UNKNOWN: tuple[Rule, ...] = (
+    Rule(
+        "unknown",
+        lambda f: _first(f, "5") & f["ran"],
         "failed with {status} after {wall_s:.1f} s and the log gives no reason; a client that gave up looks like this. "
         "Collect: the client's own error and timeout",
     ),
-    (
-        lambda f: f["triggered"] and _mostly_something_else(f),
+    Rule(
+        "unknown",
+        lambda f: f["triggered"] & _mostly_something_else(f),
         "its model was loaded first ({load_text}, line {load_line}), but the other {rest_s:.1f} s are far beyond the "
         "{usual_s:.1f} s that are usual: the cold start is not why it was slow. Collect: eval_count and eval_duration "
         "of the final chunk, or samples of the runner's CPU",
     ),
-    (
-        lambda f: f["triggered"] and _hardly_a_load(f),
+    Rule(
+        "unknown",
+        lambda f: f["triggered"] & _hardly_a_load(f),
         "its model was loaded first (line {load_line}), but that explains only {load_s:.1f} of its {wall_s:.0f} s, and "
         "too few requests like it tell whether the other {rest_s:.0f} s are usual. Collect: eval_count and "
         "eval_duration of the final chunk, or samples of the runner's CPU",
     ),
-    (
-        lambda f: f["measured"] and _excess(f, "prefill"),
+    Rule(
+        "unknown",
+        lambda f: f["measured"] & _excess(f, "prefill"),
         "{prefill_s:.1f} s went into its prompt, and the count of {prompt_tokens} tokens may hold cached ones: a long "
         "prompt and a stall look alike. Collect: samples of the runner's CPU, or the log of Ollama 0.30 or later",
     ),
-    (
-        lambda f: f["measured"] and not f["loads_seen"],
+    Rule(
+        "unknown",
+        lambda f: f["measured"] & (f["loads_seen"] == 0),
         "{unexplained_s:.1f} of its {wall_s:.1f} s are in none of Ollama's durations: not loading, reading or writing. "
         "Collect: the start and end of every other request, to see whether it waited for a slot",
     ),
-    (
+    Rule(
+        "unknown",
         lambda f: f["loads_seen"] > 0,
         "a model was being loaded meanwhile, but whether it was this request's cannot be told. "
         "Collect: the client's load_duration, or the model of each request",
     ),
-    (
-        lambda f: f["in_flight"] > 1 and f["queue_s"] >= f["uncertainty_s"],
+    Rule(
+        "unknown",
+        lambda f: (f["in_flight"] > 1) & (f["queue_s"] >= f["uncertainty_s"]),
         "other requests were in flight, {queue_s:.1f} s of its {wall_s:.1f} s may be waiting for a slot. "
         "Collect: the client's final chunk (total, load, prompt_eval and eval durations)",
     ),
-    (
-        lambda f: f["usual_limit_s"] is not None and f["wall_s"] > f["usual_limit_s"],
+    Rule(
+        "unknown",
+        lambda f: f["wall_s"] > f["usual_limit_s"],
         "not a cold start: no load of its model, no queue, yet {wall_s:.1f} s where {usual_s:.1f} s is usual "
         "({usual_n} requests). "
         "Either the runner stood still or the answer was long; this log does not tell. "
         "Collect: eval_count and eval_duration of the final chunk, or samples of the runner's CPU",
     ),
-    (
-        lambda f: True,
+    Rule(
+        "unknown",
+        lambda f: np.ones(len(f), dtype=bool),
         "no load and no queue, but too few requests like it to know what is usual. "
         "Collect: a longer log, or the client's final chunk",
     ),
 )
 
 
-def verdict_of(facts: Facts) -> tuple[Verdict, str]:
+EVERY_RULE = RULES + UNKNOWN
+
+
+def rules_that_hold(f: Columns) -> Numbers:
+    """The number in EVERY_RULE of the first rule that holds for each of the requests."""
+    found = np.full(len(f), -1, dtype=np.int8)
+    for number, rule in enumerate(EVERY_RULE):
+        found[rule.when(f) & (found < 0)] = number
+        if (found >= 0).all():
+            break
+    return found
+
+
+def verdict_of(facts: Mapping[str, Any]) -> tuple[Verdict, str]:
     """The verdict of one request and its reason.
 
     >>> verdict_of({"status": "503"})[0]
     'rejected'
     """
-    for rule in RULES:
-        if rule.when(facts):
-            return rule.verdict, rule.because.format_map(Shown(facts))
-    because = next(text for when, text in _UNKNOWN if when(facts))
-    return "unknown", because.format_map(Shown(facts))
+    rule = EVERY_RULE[int(rules_that_hold(_One(facts))[0])]
+    return rule.verdict, rule.because.format_map(Shown(facts))
 
 
-class Shown(dict[str, Any]):
+class _One:
+    """The facts of one request, as columns of one row."""
+
+    def __init__(self, facts: Mapping[str, Any]) -> None:
+        self._facts = facts
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, name: str) -> Any:
+        value = self._facts[name]
+        if isinstance(value, str):
+            return Words.of([value])
+        return np.array([np.nan if value is None else value])
+
+
+_PHRASES = ("load_text", "beside_the_load", "beside_others", "if_by_a_model", "wait_when")
+
+
+class Shown:
     """Facts for a sentence: numbers that are not known read as 0 rather than break it."""
 
+    def __init__(self, facts: Plain) -> None:
+        self._facts = facts
+
     def __getitem__(self, key: str) -> Any:
-        value = super().__getitem__(key)
+        if key in _PHRASES:
+            return self._phrase(key)
+        value = self._facts[key]
         return 0 if value is None else value
 
-    def __missing__(self, key: str) -> str:
+    def _phrase(self, key: str) -> str:
         """The turns of phrase that depend on more than one number."""
         if key == "load_text":
             if self["load_s"] < 0.005:
@@ -368,11 +446,3 @@ class Shown(dict[str, Any]):
         if key == "wait_when":
             return "before its model's load began" if self["queued_first"] else "most of it after its model was loaded"
         raise KeyError(key)
-
-
-def flags_of(facts: Facts) -> str:
-    """Flags of one request, joined by spaces: reload, truncated, retried (one of several attempts of a call)."""
-    raised = {
-        "reload": facts["reload"] and facts["triggered"], "truncated": facts["truncated"], "retried": facts["retried"],
-    }  # fmt: skip
-    return " ".join(name for name, on in raised.items() if on)

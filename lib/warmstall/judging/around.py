@@ -1,0 +1,91 @@
+"""What can be said of a request only with the others in view: what is usual, who was slow alone, who ended together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..timeline import Event
+from .endings import ended_by, shared_timeouts
+from .matched import Matched
+from .parts import Parts
+from .usual import LEAST_FACTOR, Usuals
+from .words import Mask, Numbers, chunks, rows_among
+
+# Rates of very short runs say more about start-up costs than about speed.
+_RATE_MIN_TOKENS = 5
+
+
+class Speeds:
+    """Seconds per token of one phase, and what is usual of them by runner."""
+
+    def __init__(self, runner: Numbers, rates: Numbers, runners: int) -> None:
+        known = ~np.isnan(rates)
+        self.usual = Usuals(runner[known], rates[known], runners)
+
+    def factor(self, seconds: Numbers, tokens: Numbers, runner: Numbers) -> Numbers:
+        """How many times slower than usual; NaN where it cannot be told."""
+        factor: Numbers = rate(seconds, tokens) / self.usual.middle[runner]
+        return factor
+
+    def excess_s(self, seconds: Numbers, tokens: Numbers, runner: Numbers) -> Numbers:
+        """The seconds beyond what its tokens usually take."""
+        known = ~np.isnan(self.factor(seconds, tokens, runner))
+        return np.where(known, np.maximum(0.0, seconds - tokens * self.usual.middle[runner]), 0.0)
+
+    def beyond(self, seconds: Numbers, tokens: Numbers, runner: Numbers) -> Mask:
+        """Whether it is slower than anything usual."""
+        slower: Mask = rate(seconds, tokens) > self.usual.limit[runner]
+        return slower
+
+
+def rate(seconds: Numbers, tokens: Numbers) -> Numbers:
+    """Seconds per token; NaN for runs too short to tell a speed."""
+    found = np.full(len(seconds), np.nan)
+    np.divide(seconds, tokens, out=found, where=(seconds != 0) & (tokens >= _RATE_MIN_TOKENS))
+    return found
+
+
+class Around:
+    """What is usual in a case, and which requests what happened there ended."""
+
+    def __init__(self, matched: Matched, crashes: Sequence[Event], aborts: Sequence[Event]) -> None:
+        kinds, walls, rows, decode, prefill = [], [], [], [], []
+        requests = matched.requests
+        for chunk in chunks(slice(None), len(requests)):
+            parts = Parts(matched, chunk)
+            unhindered = (parts.loads_seen == 0) & (parts.queue_s < 0.1 * parts.wall_s)
+            some = rows_among(chunk, unhindered & requests.ran[chunk] & (requests.status[chunk] == "200"))
+            kinds.append(matched.kind(some))
+            walls.append(requests.wall_s[some])
+            # Several models: their speeds are not one speed.
+            some = np.flatnonzero(parts.measured & (matched.model[chunk] != matched.models.code("")))
+            rows.append(rows_among(chunk, parts.measured & (matched.model[chunk] != matched.models.code(""))))
+            decode.append(rate(parts.decode_s[some], parts.decode_tokens[some]))
+            prefill.append(rate(parts.prefill_s[some], parts.prompt_tokens[some]))
+        self.walls = Usuals(_joined(kinds), _joined(walls), 2 * matched.runners)
+        measured, decode_rates, prefill_rates = _joined(rows), _joined(decode), _joined(prefill)
+        runner = matched.runner(measured)
+        self.decode = Speeds(runner, decode_rates, matched.runners)
+        self.prefill = Speeds(runner, prefill_rates, matched.runners)
+        slowest = np.fmax(decode_rates / self.decode.usual.middle[runner],
+                          prefill_rates / self.prefill.usual.middle[runner])  # fmt: skip
+        self.alone = _alone(measured, runner, requests.ended(measured), slowest)
+        self.crashes, self.aborts = ended_by(matched, crashes, "crash"), ended_by(matched, aborts, "abort")
+        self.shared_timeouts = shared_timeouts(matched, self.crashes.rows)
+
+
+def _joined(parts: Sequence[Numbers]) -> Numbers:
+    return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
+
+
+def _alone(rows: Numbers, runner: Numbers, ended: Numbers, factor: Numbers) -> Numbers:
+    """The measured requests whose neighbours on the same runner are fast: a pause comes alone, slowness does not."""
+    order = np.lexsort((ended, runner))
+    runner, factor = runner[order], factor[order]
+    same = runner[1:] == runner[:-1]
+    around = np.full(len(rows), np.nan)
+    around[1:][same] = factor[:-1][same]
+    around[:-1][same] = np.fmax(around[:-1][same], factor[1:][same])
+    return np.sort(rows[order][around < LEAST_FACTOR])

@@ -1,0 +1,190 @@
+"""Which requests a crash or an abort ended, and which ended together by a client's timeout."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from ..matching import epoch
+from ..timeline import Event
+from .matched import Matched
+from .requests import places
+from .words import Numbers, Rows, Words, spread
+
+# A model that has to be loaded again sooner than this after a request did not leave by its keep_alive of
+# five minutes (the default of every version): its runner may have died.
+_SHORTEST_KEEP_S = 240.0
+# How late a server notices that a client has hung up: a round trip and a scheduling delay.
+_TIMEOUT_LATE_S = 0.05
+# The share of failures near a round number that have to agree on it.
+_MOST_OF_THEM = 0.8
+# Among so many requests that came after it, one of the same model is looked for.
+_FOLLOWING = 20
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The requests that events ended: rows in order, and the number of the event of each."""
+
+    rows: Numbers
+    numbers: Numbers
+    events: Sequence[Event]
+
+    def line(self, rows: Rows, total: int, count: int) -> Numbers:
+        """The line of the event that ended each of the rows; 0 where none did."""
+        found = np.zeros(count, dtype=np.int64)
+        at, which = places(self.rows, rows, total)
+        found[at] = [self.events[number].line for number in self.numbers[which].tolist()]
+        return found
+
+    def text(self, rows: Rows, total: int, count: int) -> Words:
+        """What the event that ended each of the rows says."""
+        codes = np.zeros(count, dtype=np.int32)
+        at, which = places(self.rows, rows, total)
+        different, codes[at] = np.unique(self.numbers[which], return_inverse=True)
+        codes[at] += 1
+        return Words(codes, ["", *(_said(self.events[number]) for number in different.tolist())])
+
+
+def _said(event: Event) -> str:
+    return (event.fields.get("error") or event.fields.get("msg") or event.text)[:200]
+
+
+def ended_by(matched: Matched, events: Sequence[Event], name: Literal["crash", "abort"]) -> Ended:
+    """The requests that each event ended: there when it was written, over within two seconds.
+
+    A request whose access line stands before the event was over by then, and one whose own load came after
+    it survived it.
+    """
+    events = [event for event in events if event.at is not None]
+    rows, numbers = _there(matched, events, name) if events else (np.empty(0, dtype=np.int64),) * 2
+    answered = matched.requests.status[rows].where(lambda status: status[:1] == "2").tolist()
+    ended: dict[int, int] = {}
+    by_event: dict[int, list[tuple[int, bool]]] = defaultdict(list)
+    for row, number, ok in zip(rows.tolist(), numbers.tolist(), answered, strict=True):
+        by_event[number].append((row, ok))
+    for number, found in by_event.items():
+        left = [(row, ok) for row, ok in found if row not in ended]
+        # A stream keeps its 200 when it breaks, but so does one that was just done: only a lone one is it.
+        failed = [row for row, ok in left if not ok]
+        for row in failed or ([row for row, _ in left] if len(left) == 1 else ()):
+            ended[row] = number
+    known = sorted(ended)
+    return Ended(np.array(known, dtype=np.int64), np.array([ended[row] for row in known], dtype=np.int64), events)
+
+
+def _there(matched: Matched, events: Sequence[Event], name: str) -> tuple[Numbers, Numbers]:
+    """Requests and numbers of events that may have ended them, in the order of the events, then of their ends."""
+    requests = matched.requests
+    order = np.flatnonzero(requests.ran).astype(np.int32)
+    ends = requests.ended_to(order)
+    by_end = np.argsort(ends, kind="stable")
+    order, ends = order[by_end], ends[by_end]
+    earliest = np.array([epoch(event.at) for event in events if event.at])
+    latest = np.array([epoch(event.at_latest) if event.at_latest else at + 2
+                       for event, at in zip(events, earliest.tolist(), strict=True)])  # fmt: skip
+    first = np.searchsorted(ends, earliest - 0.5)
+    number, at = spread(first, np.searchsorted(ends, np.minimum(latest, earliest + 30) + 2, "right"))
+    row = order[at]
+    source, line = requests.source.codes[row], requests.line[row]
+    code_of_source = {text: code for code, text in enumerate(requests.source.names)}
+    code_of_host = {text: code for code, text in enumerate(requests.host.names)}
+    sources = np.array([code_of_source.get(event.source, -1) for event in events])
+    hosts = np.array([code_of_host.get(event.host, -1) for event in events])
+    lines = np.array([event.line for event in events], dtype=np.int64)
+    same_file = source == sources[number]
+    there = (requests.host.codes[row] == hosts[number]) & (requests.started_from(row) <= latest[number])
+    there &= ~(same_file & (_load_line(matched, row) > lines[number]))
+    # Two streams: an abort's line may come just after the access line of the request it ended.
+    before = same_file & (line < lines[number])
+    just_before = requests.status[row].where(lambda status: name == "abort" and status[:1] == "5")
+    just_before &= (lines[number] - line <= 3) & (requests.ended_to(row) >= earliest[number] - 1)
+    there &= ~before | just_before
+    # Too short for its whole second to tell whether it was there.
+    following = _first_after(matched, sources, lines)[number]
+    there &= (requests.started_to(row) <= earliest[number]) | (same_file & (line == following))
+    return row[there], number[there]
+
+
+def _load_line(matched: Matched, row: Numbers) -> Numbers:
+    """The line of the load that each request caused or waited for; 0 where there is none."""
+    waits = matched.waits
+    found = np.zeros(len(row), dtype=np.int64)
+    at, which = places(waits.row, row, len(matched.requests))
+    some = waits.load[which] >= 0
+    found[at[some]] = matched.loads.line[waits.load[which[some]]]
+    return found
+
+
+def _first_after(matched: Matched, sources: Numbers, lines: Numbers) -> Numbers:
+    """The first line after each of these of a request that ran, in the same file; -1 where there is none."""
+    requests = matched.requests
+    found = np.full(len(lines), -1, dtype=np.int64)
+    for code in np.unique(sources[sources >= 0]).tolist():
+        own = requests.line[(requests.source.codes == code) & requests.ran]
+        some = np.flatnonzero(sources == code)
+        found[some] = np.concatenate([own, [-1]])[np.searchsorted(own, lines[some], "right")]
+    return found
+
+
+def shared_timeouts(matched: Matched, crashed: Numbers) -> tuple[Numbers, Numbers]:
+    """Rows of failures that agree on a round number of seconds and left their runner alive, and that number: a client's
+    timeout.
+
+    A server knows no timeout for inference. One failure at 60.0 s may be chance; two there, and hardly any
+    near by, are a setting. But where a runner died, or had to be loaded again for the next request, the
+    number says nothing.
+    """
+    requests = matched.requests
+    failed = np.flatnonzero(requests.ran & (requests.status == "500") & (requests.wall_s >= 1))
+    if not len(failed):
+        return failed, np.empty(0)
+    wall_s = requests.wall_s[failed]
+    # Above a minute the log keeps whole seconds only, so the number must be rounder to mean something.
+    nearest = np.where(wall_s < 60, np.rint(wall_s), 30 * np.rint(wall_s / 30))
+    lost = _reloaded_soon(matched, failed)
+    lost[places(crashed, failed, len(requests))[0]] = True
+    near: dict[tuple[int, float], list[tuple[float, int]]] = defaultdict(list)
+    source = requests.source.codes[failed].tolist()
+    for file, number, late_s, row in zip(
+        source, nearest.tolist(), (wall_s - nearest).tolist(), failed.tolist(), strict=True
+    ):
+        near[file, number].append((late_s, row))
+    for key in {(source[at], float(nearest[at])) for at in np.flatnonzero(lost).tolist()}:
+        del near[key]
+    found: dict[int, float] = {}
+    for (_, seconds), together in near.items():
+        agreeing = [row for late_s, row in together if 0 <= late_s <= _TIMEOUT_LATE_S]
+        if len(agreeing) > 1 and len(agreeing) >= _MOST_OF_THEM * len(together):
+            found |= dict.fromkeys(agreeing, seconds)
+    rows = sorted(found)
+    return np.array(rows, dtype=np.int64), np.array([found[row] for row in rows])
+
+
+def _reloaded_soon(matched: Matched, failed: Numbers) -> Numbers:
+    """Whether the next request of the same model after each of these met a load, too soon for a keep_alive to end."""
+    requests = matched.requests
+    order = np.flatnonzero(requests.ran).astype(np.int32)
+    starts = requests.started(order)
+    # Within a file, lines rise.
+    one_file = len(requests.source.names) == 1
+    by_start = np.argsort(starts, kind="stable") if one_file else np.lexsort((requests.line[order], starts))
+    order, starts = order[by_start], starts[by_start]
+    del by_start
+    ended = requests.ended(failed)
+    after = np.searchsorted(starts, ended - requests.uncertainty_s(failed))
+    following = np.full(len(failed), -1)
+    for ahead in range(_FOLLOWING):
+        at = after + ahead
+        some = np.flatnonzero((following < 0) & (at < len(order)))
+        other = order[at[some]]
+        fits = (other != failed[some]) & (matched.model[other] == matched.model[failed[some]])
+        following[some[fits]] = other[fits]
+    reloaded = np.zeros(len(failed), dtype=bool)
+    reloaded[places(matched.waits.row, following, len(requests))[0]] = True
+    soon = requests.started(np.maximum(following, 0)) - ended < _SHORTEST_KEEP_S
+    return (following >= 0) & reloaded & soon

@@ -1,0 +1,132 @@
+"""How long each request of a runner waited for a slot, from arrivals and ends alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from heapq import heappop, heappush
+
+import numpy as np
+
+from ..matching import AT_ONCE_S
+from .loads import LoadPairs, Loads
+from .requests import Requests
+from .words import Mask, Numbers, Rows, chunks
+
+
+@dataclass(frozen=True)
+class Queues:
+    """By request: seconds it waited for a slot, how many slots there were, how many requests were surely there when it
+    arrived (itself included), and how many others were there at any time before it ended."""
+
+    queue_s: Numbers
+    slots: Numbers
+    in_flight: Numbers
+    beside: Numbers
+
+    @classmethod
+    def empty(cls, count: int) -> Queues:
+        slots, in_flight = np.ones(count, dtype=np.int16), np.ones(count, dtype=np.int32)
+        return cls(np.zeros(count), slots, in_flight, np.zeros(count, dtype=np.int32))
+
+
+def queue_by_overlap(
+    requests: Requests, rows: Numbers, slots: int, ready: Numbers, found: Queues, waits: bool = True
+) -> None:
+    """Fill in how long each of the `rows`, which share a runner of so many slots, waited for one of them.
+
+    A runner serves `slots` requests at once, the rest in order of arrival (a semaphore, first in, first
+    out). With one slot, requests end in the order in which they were served, so each was served after the
+    one that ended before it. With more, a request begins when the earliest end frees a slot. Where a
+    request surely came later than another and still ended first on one slot, this is not how they were
+    served (another runner, a remote model): nothing is said of either. `ready` is when the last load of the
+    model that a request met was done (-inf: it met none). Unless it `waits`, only who was there is counted.
+    """
+    arrived_by, ended_by = np.sort(requests.started_to(rows), kind="stable"), np.sort(requests.ended_from(rows))
+    for some in chunks(rows, len(requests)):
+        started_to, ended_from = requests.started_to(some), requests.ended_from(some)
+        here = np.searchsorted(arrived_by, started_to + AT_ONCE_S, "right")
+        gone = np.searchsorted(ended_by, started_to, "right")
+        found.in_flight[some] = np.maximum(1, here - gone + (ended_from <= started_to))
+        found.beside[some] = np.maximum(0, np.searchsorted(arrived_by, ended_from, "left") - gone - 1)
+    found.slots[rows] = min(slots, np.iinfo(np.int16).max)
+    if not waits:
+        return
+    del arrived_by, ended_by
+    started, ended = requests.started(rows), requests.ended(rows)
+    arrived = np.maximum(started, np.minimum(np.where(ready > -np.inf, ready, started), ended))
+    if slots == 1:
+        del started
+        order = _in_order(ended, requests.line[rows])
+        wait_s = _behind_one(arrived[order], ended[order])
+    else:
+        order = np.lexsort((requests.line[rows], ended, started))
+        wait_s = _behind_several(started[order], arrived[order], ended[order], slots)
+    del arrived, ended
+    found.queue_s[rows[order]] = wait_s
+    if slots == 1:
+        found.queue_s[rows[_overtaken(requests, rows)]] = 0.0
+
+
+def _in_order(times: Numbers, line: Numbers) -> Rows:
+    """Which comes when, by time and then by line: as they are, most often."""
+    later = (times[1:] > times[:-1]) | ((times[1:] == times[:-1]) & (line[1:] >= line[:-1]))
+    return slice(None) if later.all() else np.lexsort((line, times))
+
+
+def ready_by(rows: Numbers, model: int, pairs: LoadPairs, loads: Loads) -> Numbers:
+    """When the last load of this model that each of the rows, all requests of that model, met was done; -inf: none."""
+    ready = np.full(len(rows), -np.inf)
+    some = np.flatnonzero((loads.model[pairs.load] == model) & ~np.isnan(loads.ended[pairs.load]))
+    at = np.searchsorted(rows, pairs.row[some])
+    at[at == len(rows)] = 0
+    own = rows[at] == pairs.row[some] if len(rows) else np.zeros(0, dtype=bool)
+    np.maximum.at(ready, at[own], loads.ended[pairs.load[some[own]]])
+    return ready
+
+
+def _behind_one(arrived: Numbers, ended: Numbers) -> Numbers:
+    """Waits of requests in the order of their ends, each behind the one before it."""
+    before = np.concatenate([[-np.inf], ended[:-1]])
+    waits_s: Numbers = np.maximum(0.0, np.minimum(np.maximum(before, arrived), ended) - arrived)
+    return waits_s
+
+
+def _behind_several(started: Numbers, arrived: Numbers, ended: Numbers, slots: int) -> Numbers:
+    """Waits of requests in the order of their starts; one by one where as many are there as there are slots."""
+    count = len(started)
+    waits_s = np.zeros(count)
+    done = np.searchsorted(np.sort(ended), started, "left")
+    full = (np.arange(count) - done >= slots) | (arrived > started)
+    # Where all that came before are gone, nothing of the past counts.
+    latest = np.maximum.accumulate(np.concatenate([[-np.inf], ended[:-1]]))
+    anew = np.flatnonzero(latest <= arrived)
+    if not full.any():
+        return waits_s
+    spells = np.unique(np.searchsorted(anew, np.flatnonzero(full), "right"))
+    for spell in spells.tolist():
+        begin, end = anew[spell - 1], anew[spell] if spell < len(anew) else count
+        serving: list[float] = []
+        for at, (comes, ends) in enumerate(
+            zip(arrived[begin:end].tolist(), ended[begin:end].tolist(), strict=True), begin
+        ):
+            while serving and serving[0] <= comes:
+                heappop(serving)
+            begins = max(comes, heappop(serving)) if len(serving) >= slots else comes
+            heappush(serving, ends)
+            waits_s[at] = max(0.0, min(begins, ends) - comes)
+    return waits_s
+
+
+def _overtaken(requests: Requests, rows: Numbers) -> Mask:
+    """Which requests surely came before one that ended first, or after one that ended later."""
+    started_from, started_to = requests.started_from(rows), requests.started_to(rows)
+    ended_from, ended_to = requests.ended_from(rows), requests.ended_to(rows)
+    by_start = np.argsort(started_from, kind="stable")
+    earliest = np.concatenate([np.minimum.accumulate(ended_to[by_start][::-1])[::-1], [np.inf]])
+    later = np.searchsorted(started_from[by_start], started_to + AT_ONCE_S, "right")
+    overtaken: Mask = earliest[later] < ended_from
+    del earliest, later
+    by_start = np.argsort(started_to, kind="stable")
+    latest = np.concatenate([[-np.inf], np.maximum.accumulate(ended_from[by_start])])
+    earlier = np.searchsorted(started_to[by_start] + AT_ONCE_S, started_from, "left")
+    return overtaken | (latest[earlier] > ended_to)

@@ -1,0 +1,253 @@
+"""The access lines of a case as columns on one clock, in the order of the logs.
+
+Ten million of them have to fit in memory: texts are numbered, and starts are worked out when they are asked
+for. Times are microseconds or, as floats, seconds since the epoch; a line whose time cannot be read has
+NOT_A_TIME.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from ..case import INFERENCE_PATHS, Case
+from ..matching import Request
+from .words import Mask, Numbers, Rows, Words, stretches
+
+NOT_A_TIME = np.iinfo(np.int64).min
+_BATCH_ROWS = 250_000
+_NUMBERS = {"line": np.int64, "wall_s": np.float64, "ended_from": np.int64, "ended_to": np.int64, "zone_s": np.int32}
+_TEXTS = ("host", "source", "status", "client", "method", "path", "zone_from")
+# Lines are written in the order in which requests end: so many neighbours narrow the second of each.
+_NEIGHBOURS = 50
+
+
+class Requests:
+    """Access lines by columns. Made by `requests_of`."""
+
+    def __init__(self, numbers: Mapping[str, Numbers], texts: Mapping[str, Words], without_wall: Numbers) -> None:
+        self.line, self.wall_s = numbers["line"], numbers["wall_s"]
+        self.ended_from_us, self.ended_to_us = numbers["ended_from"], numbers["ended_to"]
+        self.host, self.source, self.status = texts["host"], texts["source"], texts["status"]
+        self.client, self.method, self.path = texts["client"], texts["method"], texts["path"]
+        # Lines without a latency that can be read: when those began is not known.
+        self.without_wall = without_wall
+        self.zones: dict[str, tuple[int, str]] = {}
+        self._finer: tuple[Numbers, dict[str, Numbers]] = np.empty(0, dtype=np.int64), {}
+        asked = self.path.where(lambda path: re.search(INFERENCE_PATHS, path.partition("?")[0]))
+        self.inference: Mask = asked & (self.method == "POST")
+        self.ran: Mask = self.inference & self.status.where(_reaches_a_model)
+
+    def __len__(self) -> int:
+        return len(self.line)
+
+    def embedding(self, rows: Rows = slice(None)) -> Mask:
+        return self.path[rows].where(lambda path: "embed" in path.partition("?")[0])
+
+    def objects(self, trials: Sequence[object]) -> list[Request]:
+        """The requests that trials are to be compared with, each by itself; without trials one of each host."""
+        rows = np.arange(len(self)) if trials else np.unique(self.host.codes, return_index=True)[1]
+        columns = (
+            rows, self.host[rows], self.source[rows], self.line[rows], self.status[rows], self.path[rows],
+            self.wall_s[rows], self.started_from(rows), self.started_to(rows), self.ended_from(rows),
+            self.ended_to(rows), self.inference[rows], self.embedding(rows),
+        )  # fmt: skip
+        return [Request(*values) for values in zip(*(column.tolist() for column in columns), strict=True)]
+
+    def refine(self, known: Sequence[Request]) -> None:
+        """Put the finer times that trials gave these requests in the place of those that their lines tell."""
+        rows = np.array([request.row for request in known], dtype=np.int64)
+        order = np.argsort(rows)
+        self._finer = (
+            rows[order],
+            {
+                name: np.array([getattr(request, name) for request in known], dtype=float)[order]
+                for name in ("started_from", "started_to", "ended_from", "ended_to")
+            },
+        )
+
+    def started_from(self, rows: Rows = slice(None)) -> Numbers:
+        # Above one minute Go drops the fraction of the latency: the start is a second less certain.
+        wall_s = self.wall_s[rows]
+        return self._started("started_from", self.ended_from_us[rows], wall_s + (wall_s >= 60), rows)
+
+    def started_to(self, rows: Rows = slice(None)) -> Numbers:
+        return self._started("started_to", self.ended_to_us[rows], self.wall_s[rows], rows)
+
+    def ended_from(self, rows: Rows = slice(None)) -> Numbers:
+        return self._with_finer("ended_from", self.ended_from_us[rows] / 1e6, rows)
+
+    def ended_to(self, rows: Rows = slice(None)) -> Numbers:
+        return self._with_finer("ended_to", self.ended_to_us[rows] / 1e6, rows)
+
+    def started(self, rows: Rows = slice(None)) -> Numbers:
+        return (self.started_from(rows) + self.started_to(rows)) / 2
+
+    def ended(self, rows: Rows = slice(None)) -> Numbers:
+        return (self.ended_from(rows) + self.ended_to(rows)) / 2
+
+    def uncertainty_s(self, rows: Rows = slice(None)) -> Numbers:
+        return (self.started_to(rows) - self.started_from(rows)) / 2
+
+    def spans(self) -> dict[str, tuple[float, float]]:
+        """From when to when the requests of each source were there."""
+        found: dict[str, tuple[float, float]] = {}
+        for begin, end in pairwise(stretches(self.source.codes)):
+            known = self.ended_to_us[begin:end] != NOT_A_TIME
+            if known.any():
+                started, ended = self.started(slice(begin, end))[known], self.ended(slice(begin, end))[known]
+                found[self.source.at(begin)] = float(started.min()), float(ended.max())
+        return found
+
+    def _started(self, name: str, ended_us: Numbers, wall_s: Numbers, rows: Rows) -> Numbers:
+        started_us = ended_us - np.rint(wall_s * 1e6).astype(np.int64)
+        started_us[ended_us == NOT_A_TIME] = NOT_A_TIME
+        if name == "started_from" and len(self.without_wall):
+            started_us[places(self.without_wall, rows, len(self))[0]] = NOT_A_TIME
+        return self._with_finer(name, started_us / 1e6, rows)
+
+    def _with_finer(self, name: str, values: Numbers, rows: Rows) -> Numbers:
+        known, times = self._finer
+        if len(known):
+            at, which = places(known, rows, len(self))
+            values[at] = times[name][which]
+        return values
+
+
+def _reaches_a_model(status: str) -> bool:
+    """Whether it can have reached a model: 4xx but 499 and 503 are answered before."""
+    return (status[:1] in ("2", "5") or status == "499") and status != "503"
+
+
+def places(known: Numbers, rows: Rows, total: int) -> tuple[Numbers, Numbers]:
+    """Of a sorted list of row numbers, which stand among `rows`: at which place there, and which of the list.
+
+    >>> places(np.array([3, 7, 9]), slice(5, 10), 20)
+    (array([2, 4]), array([1, 2]))
+    """
+    if isinstance(rows, slice):
+        begin, end, _ = rows.indices(total)
+        first, beyond = np.searchsorted(known, [begin, end])
+        return known[first:beyond] - begin, np.arange(first, beyond)
+    wanted = np.flatnonzero(rows) if rows.dtype == bool else rows
+    which = np.searchsorted(known, wanted)
+    which[which == len(known)] = 0
+    found = known[which] == wanted if len(known) else np.zeros(len(wanted), dtype=bool)
+    return np.flatnonzero(found), which[found]
+
+
+def requests_of(case: Case, twins: Mapping[str, int]) -> Requests:
+    """The access lines of a case. `twins`: by source, the zone of the log in which the same server wrote its events."""
+    columns = _read(case, twins)
+    numbers, texts = columns
+    _sort(case, numbers, texts)
+    _narrow(numbers, texts["source"])
+    if period := case.period:
+        ended = numbers["ended_to"]
+        within = (ended > _us(period.from_at)) & (ended <= _us(period.to_at))
+        numbers, texts = (
+            {name: v[within] for name, v in numbers.items()},
+            {name: v[within] for name, v in texts.items()},
+        )
+    without_wall = np.flatnonzero(np.isnan(numbers["wall_s"]))
+    numbers["wall_s"][without_wall] = 0.0
+    found = Requests(numbers, texts, without_wall)
+    lasts = [end - 1 for end in stretches(texts["source"].codes)[1:]]
+    found.zones = {texts["source"].at(row): (int(numbers["zone_s"][row]), texts["zone_from"].at(row)) for row in lasts}
+    return found
+
+
+def _us(at: Any) -> Any:
+    return np.datetime64(at, "us").astype(np.int64)
+
+
+def _read(case: Case, twins: Mapping[str, int]) -> tuple[dict[str, Numbers], dict[str, Words]]:
+    total = int(case.sql("SELECT count(*) AS n FROM access_lines")["n"][0])
+    numbers = {name: np.empty(total, dtype=kind) for name, kind in _NUMBERS.items()}
+    codes = {name: np.empty(total, dtype=np.int8) for name in _TEXTS}
+    known: dict[str, dict[str, int]] = {name: {} for name in _TEXTS}
+    query = (files("warmstall") / "sql" / "requests_on_clock.sql").read_text()
+    of_twins = {"twin_sources": list(twins), "twin_offsets": list(twins.values())}
+    begin = 0
+    for batch in case.connection.sql(query, params=of_twins).to_arrow_reader(_BATCH_ROWS):
+        end = begin + batch.num_rows
+        for name, values in numbers.items():
+            values[begin:end] = _plain(batch.column(name), values.dtype)
+        for name in _TEXTS:
+            encoded = batch.column(name).dictionary_encode(null_encoding="encode")
+            of_batch = np.array([known[name].setdefault(text or "", len(known[name]))
+                                 for text in encoded.dictionary.to_pylist()], dtype=np.int32)  # fmt: skip
+            if (kind := np.min_scalar_type(-max(len(known[name]), 1))) != codes[name].dtype:
+                codes[name] = codes[name].astype(kind)
+            codes[name][begin:end] = of_batch[np.asarray(encoded.indices)]
+        begin = end
+    return numbers, {name: Words(codes[name], list(known[name])) for name in _TEXTS}
+
+
+def _plain(column: Any, kind: np.dtype[Any]) -> Numbers:
+    """An Arrow column as numbers; times that are not known as NOT_A_TIME, numbers as NaN."""
+    import pyarrow as pa
+
+    if pa.types.is_timestamp(column.type):
+        column = column.view(pa.int64()).fill_null(NOT_A_TIME)
+    elif column.null_count:
+        column = column.fill_null(np.nan if kind.kind == "f" else 0)
+    return np.asarray(column)
+
+
+def _sort(case: Case, numbers: dict[str, Numbers], texts: dict[str, Words]) -> None:
+    """Put the lines into the order of the sources, and of their lines."""
+    order = {account["path"]: number for number, account in enumerate(case.accounts)}
+    source, line = texts["source"], numbers["line"]
+    rank = np.array([order.get(name, len(order)) for name in source.names] or [0], dtype=np.int32)
+    cuts = stretches(source.codes)
+    ranks = rank[source.codes[cuts[:-1]]]
+    if (ranks[1:] > ranks[:-1]).all() and all(_rises(line[begin:end]) for begin, end in pairwise(cuts)):
+        return
+    by_line = np.lexsort((line, source.codes, rank[source.codes]))
+    for name in numbers:
+        numbers[name] = numbers[name][by_line]
+    for name in texts:
+        texts[name] = texts[name][by_line]
+
+
+def _rises(line: Numbers) -> bool:
+    return bool((line[1:] > line[:-1]).all())
+
+
+def _narrow(numbers: dict[str, Numbers], source: Words) -> None:
+    """A neighbour's bounds hold for a line too, as long as they are within its own second (the clock may be set)."""
+    for begin, end in pairwise(stretches(source.codes)):
+        before = np.empty(0, dtype=np.int64)
+        for first in range(begin, end, _BATCH_ROWS):
+            last = min(first + _BATCH_ROWS, end)
+            ended_from, ended_to = numbers["ended_from"][first:last], numbers["ended_to"][first:last]
+            after = numbers["ended_to"][last : min(last + _NEIGHBOURS, end)]
+            told = np.concatenate([before, ended_from])
+            before = told[-_NEIGHBOURS:].copy()
+            earlier = _latest_before(told)[-len(ended_from) :]
+            told = np.concatenate([ended_to, after])
+            told = np.where(told == NOT_A_TIME, -np.iinfo(np.int64).max, -told)
+            later = -_latest_before(told[::-1])[::-1][: len(ended_to)]
+            begins = np.where((earlier >= ended_from) & (earlier <= ended_to), earlier, ended_from)
+            ends = np.where((later >= ended_from) & (later <= ended_to), later, ended_to)
+            ended_from[:], ended_to[:] = np.minimum(begins, ends), np.maximum(begins, ends)
+
+
+def _latest_before(times: Numbers) -> Numbers:
+    """The greatest of each and the 50 before it.
+
+    >>> _latest_before(np.array([3, 1, 2])).tolist()
+    [3, 3, 3]
+    """
+    window, width, latest = _NEIGHBOURS + 1, 1, times.copy()
+    while width < window:
+        step = min(width, window - width)
+        latest[step:] = np.maximum(latest[step:], latest[:-step].copy())
+        width += step
+    return latest

@@ -1,0 +1,58 @@
+"""Verdicts by columns: the same whichever rows are asked for, and few or many at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from conftest import INCIDENTS
+from warmstall.analysis import Analysis, analyze
+from warmstall.judging import words
+from warmstall.judging.requests import places
+
+CASES = ("warm-stall-runner-stopped", "queue-one-slot", "silent-hangs-memlock")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_some_rows_read_as_they_do_among_all(name: str) -> None:
+    """The sentences of a few requests are made without those of the others."""
+    found = analyze(INCIDENTS / name)
+    every = found.requests().drop(columns="text")
+    rows = np.flatnonzero(every["verdict"] != "warm_ok")
+
+    pd.testing.assert_frame_equal(found.details(rows), every.iloc[rows].reset_index(drop=True))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_compact_columns_are_those_of_the_requests(name: str) -> None:
+    found = analyze(INCIDENTS / name)
+    compact, every = found.verdicts(), found.requests()
+
+    for column in compact.columns.drop("wall_s"):
+        assert compact[column].tolist() == every[column].tolist()
+    assert compact["wall_s"].round(6).tolist() == every["wall_s"].tolist()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_part_of_the_rows_at_a_time_gives_the_same_answers(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What bounds the memory must not show: neither at the seams nor in what is usual."""
+
+    def answers() -> pd.DataFrame:
+        found: Analysis = analyze(INCIDENTS / name)
+        return found.requests()
+
+    whole = answers()
+    monkeypatch.setattr(words, "_CHUNK_ROWS", 7)
+
+    pd.testing.assert_frame_equal(answers(), whole)
+
+
+def test_rows_are_found_in_a_stretch_in_a_list_and_by_a_mask() -> None:
+    known, mask = np.array([3, 7, 9]), np.zeros(12, dtype=bool)
+    mask[[7, 8, 9]] = True
+
+    for rows in (slice(7, 10), np.array([7, 8, 9]), mask):
+        at, which = places(known, rows, 12)
+        assert (at.tolist(), which.tolist()) == ([0, 2], [1, 2])
+    assert places(np.empty(0, dtype=np.int64), np.array([7, 8, 9]), 12)[0].tolist() == []
