@@ -12,7 +12,7 @@ _BYTES = {
     "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40,
 }  # fmt: skip
 # Values are quoted by strconv.Quote where they need it; so are keys ("model layers"=33).
-_PAIR = re.compile(r'(?:^|(?<=\s))("(?:[^"\\]|\\.)*"|[^\s="]+)=("(?:[^"\\]|\\.)*"|\S*)')
+_PAIR = re.compile(r'(?<!\S)("(?:[^"\\]|\\.)*"|[^\s="]+)=("(?:[^"\\]|\\.)*"|\S*)')
 _ESCAPE = re.compile(r'\\(["\\nrt])')
 _ESCAPED = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\"}
 
@@ -72,8 +72,11 @@ def pairs(text: str) -> dict[str, str]:
     {'level': 'INFO', 'msg': 'loading model', 'model layers': '9', 'requested': '-1'}
     """
     found: dict[str, str] = {}
-    for match in _PAIR.finditer(text):
-        found.setdefault(unquote(match[1]), unquote(match[2]))
+    for name, value in _PAIR.findall(text):
+        if name[0] == '"':
+            name = unquote(name)
+        if name not in found:
+            found[name] = unquote(value) if value[:1] == '"' else value
     return found
 
 
