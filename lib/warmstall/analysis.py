@@ -273,7 +273,7 @@ class Analysis:
             {
                 "host": _category(requests.host), "source": _category(requests.source), "line": requests.line,
                 "started_at": _moments(requests.started()), "ended_at": _moments(requests.ended()),
-                "wall_s": requests.wall_s, "status": _category(requests.status), "path": _category(requests.path),
+                "wall_s": np.round(requests.wall_s, 6), "status": _category(requests.status), "path": _category(requests.path),
                 "model": _category(model), "inference": requests.inference, "verdict": _category(judged.verdict()),
             },
             copy=False,
@@ -383,7 +383,7 @@ class Analysis:
 
     @cached_property
     def _windows(self) -> list[Window]:
-        return find_windows(self._table)
+        return find_windows(self.verdicts())
 
     def windows(self) -> pd.DataFrame:
         """Spans that are unlike the rest of the log."""

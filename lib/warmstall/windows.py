@@ -28,7 +28,7 @@ _MIN_REQUESTS = 10
 def find_windows(requests: pd.DataFrame) -> list[Window]:
     """Windows of kind failure, slow, silence and throughput, per host, in order of time.
 
-    `requests` is `Analysis.requests()`, of which host, ended_at, started_at, wall_s, status, verdict, model, path
+    `requests` is `Analysis.verdicts()`, of which host, ended_at, started_at, wall_s, status, verdict, model, path
     and inference are used.
     """
     windows: list[Window] = []
