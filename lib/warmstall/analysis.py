@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -28,7 +28,7 @@ from .judging.judged import Judged
 from .judging.matched import Matched
 from .judging.matching import match
 from .judging.requests import NOT_A_TIME, Requests, requests_of
-from .judging.words import Numbers, Words
+from .judging.words import Numbers, Rows, Words, chunks
 from .matching import Request, epoch, match_trials, wall_of
 from .mitigations import acts_of, explain_requests
 from .parse.go_values import duration_s, size_bytes
@@ -269,12 +269,20 @@ class Analysis:
         """Every request with its verdict and no sentence, in as little memory as it takes: texts are categories."""
         judged, requests = self._judged, self._requests
         model = self._model_names(Words(self._matched.model, self._matched.models.names))
+
+        def moments(seconds: Callable[[Rows], Numbers]) -> pd.DatetimeIndex:
+            micros = np.empty(len(requests), dtype=np.int64)
+            for rows in chunks(slice(None), len(requests)):
+                micros[rows] = seconds(rows) * 1e6
+            return pd.to_datetime(micros, unit="us", utc=True)
+
         return pd.DataFrame(
             {
                 "host": _category(requests.host), "source": _category(requests.source), "line": requests.line,
-                "started_at": _moments(requests.started()), "ended_at": _moments(requests.ended()),
-                "wall_s": np.round(requests.wall_s, 6), "status": _category(requests.status), "path": _category(requests.path),
-                "model": _category(model), "inference": requests.inference, "verdict": _category(judged.verdict()),
+                "started_at": moments(requests.started), "ended_at": moments(requests.ended),
+                "wall_s": np.round(requests.wall_s, 6),
+                "status": _category(requests.status), "path": _category(requests.path), "model": _category(model),
+                "inference": requests.inference, "verdict": _category(judged.verdict()),
             },
             copy=False,
         )  # fmt: skip
