@@ -35,6 +35,7 @@ def find_windows(requests: pd.DataFrame) -> list[Window]:
     for host, frame in requests.groupby("host", sort=True):
         frame = frame.sort_values(["ended_at", "source", "line"])
         served = frame[frame["inference"]]
+        served = served.assign(wall_s=served["wall_s"].round(6))
         if len(served) >= _MIN_REQUESTS:
             windows += _failures(str(host), served)
             windows += _slow(str(host), served)

@@ -30,7 +30,8 @@ def test_the_compact_columns_are_those_of_the_requests(name: str) -> None:
     compact, every = found.verdicts(), found.requests()
 
     for column in compact.columns:
-        assert compact[column].tolist() == every[column].tolist()
+        told = compact[column].round(6) if column == "wall_s" else compact[column]
+        assert told.tolist() == every[column].tolist()
 
 
 @pytest.mark.parametrize("name", CASES)
