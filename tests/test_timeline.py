@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from warmstall.parse.log_events import event_in
-from warmstall.timeline import Event, Timeline, build_timeline, model_key
+from warmstall.timeline import Event, Timeline, build_timeline, events_of, model_key
 
 START = datetime(2026, 1, 1)
 BLOB_A = "/m/blobs/sha256-" + "a" * 64
@@ -190,3 +190,17 @@ def test_a_lost_connection_that_was_cancelled_is_a_client_that_left() -> None:
     )
 
     assert (len(timeline.aborts), len(timeline.crashes)) == (1, 1)
+
+
+def test_lines_before_the_first_stamp_take_the_first_time_that_is_known() -> None:
+    """Events come as a stream: those without a time wait for it, and keep their order."""
+    row = {"host": "box", "source": "server.log", "key": "k", "at": None, "before_at": None, "after_at": None,
+           "fields": "{}", "text": ""}  # fmt: skip
+    rows = [row | {"line": 1}, row | {"line": 2, "after_at": START + timedelta(seconds=1)},
+            row | {"line": 3, "at": START + timedelta(seconds=5)}, row | {"line": 4}]  # fmt: skip
+
+    told = [(event.line, event.at) for event in events_of(rows)]
+
+    assert told == [(1, START + timedelta(seconds=5)), (2, START + timedelta(seconds=1)),
+                    (3, START + timedelta(seconds=5)), (4, START + timedelta(seconds=5))]  # fmt: skip
+    assert [event.at for event in events_of(rows[:1])] == [None]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -28,7 +28,7 @@ from .judging.judged import Judged
 from .judging.matched import Matched
 from .judging.matching import match
 from .judging.requests import NOT_A_TIME, Requests, requests_of
-from .judging.words import Numbers, Words
+from .judging.words import Numbers, Rows, Words, chunks, in_parts
 from .matching import Request, epoch, match_trials, wall_of
 from .mitigations import acts_of, explain_requests
 from .parse.go_values import duration_s, size_bytes
@@ -269,12 +269,20 @@ class Analysis:
         """Every request with its verdict and no sentence, in as little memory as it takes: texts are categories."""
         judged, requests = self._judged, self._requests
         model = self._model_names(Words(self._matched.model, self._matched.models.names))
+
+        def moments(seconds: Callable[[Rows], Numbers]) -> Any:
+            micros = np.empty(len(requests), dtype=np.int64)
+            for rows in chunks(slice(None), len(requests)):
+                micros[rows] = seconds(rows) * 1e6
+            return pd.array(micros.view("datetime64[us]"), dtype="datetime64[us, UTC]", copy=False)
+
         return pd.DataFrame(
             {
                 "host": _category(requests.host), "source": _category(requests.source), "line": requests.line,
-                "started_at": _moments(requests.started()), "ended_at": _moments(requests.ended()),
-                "wall_s": requests.wall_s, "status": _category(requests.status), "path": _category(requests.path),
-                "model": _category(model), "inference": requests.inference, "verdict": _category(judged.verdict()),
+                "started_at": moments(requests.started), "ended_at": moments(requests.ended),
+                "wall_s": requests.wall_s,
+                "status": _category(requests.status), "path": _category(requests.path), "model": _category(model),
+                "inference": requests.inference, "verdict": _category(judged.verdict()),
             },
             copy=False,
         )  # fmt: skip
@@ -383,7 +391,7 @@ class Analysis:
 
     @cached_property
     def _windows(self) -> list[Window]:
-        return find_windows(self._table)
+        return find_windows(self.verdicts())
 
     def windows(self) -> pd.DataFrame:
         """Spans that are unlike the rest of the log."""
@@ -500,7 +508,8 @@ def _category(words: Words) -> pd.Categorical:
     """A column of texts as categories; two names that came to be the same are one."""
     names, codes = np.unique(np.array([*words.names, ""], dtype=object), return_inverse=True)
     lookup = codes.astype(np.min_scalar_type(-len(names)))
-    return pd.Categorical.from_codes(lookup[words.codes], categories=names)
+    of_row = in_parts(lambda rows: lookup[words.codes[rows]], slice(None), len(words))
+    return pd.Categorical.from_codes(of_row, categories=names)
 
 
 def _moments(seconds: Numbers) -> pd.DatetimeIndex:

@@ -28,13 +28,14 @@ _MIN_REQUESTS = 10
 def find_windows(requests: pd.DataFrame) -> list[Window]:
     """Windows of kind failure, slow, silence and throughput, per host, in order of time.
 
-    `requests` is `Analysis.requests()`, of which host, ended_at, started_at, wall_s, status, verdict, model, path
+    `requests` is `Analysis.verdicts()`, of which host, ended_at, started_at, wall_s, status, verdict, model, path
     and inference are used.
     """
     windows: list[Window] = []
     for host, frame in requests.groupby("host", sort=True):
         frame = frame.sort_values(["ended_at", "source", "line"])
         served = frame[frame["inference"]]
+        served = served.assign(wall_s=served["wall_s"].round(6))
         if len(served) >= _MIN_REQUESTS:
             windows += _failures(str(host), served)
             windows += _slow(str(host), served)

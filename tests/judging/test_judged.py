@@ -29,9 +29,9 @@ def test_the_compact_columns_are_those_of_the_requests(name: str) -> None:
     found = analyze(INCIDENTS / name)
     compact, every = found.verdicts(), found.requests()
 
-    for column in compact.columns.drop("wall_s"):
-        assert compact[column].tolist() == every[column].tolist()
-    assert compact["wall_s"].round(6).tolist() == every["wall_s"].tolist()
+    for column in compact.columns:
+        told = compact[column].round(6) if column == "wall_s" else compact[column]
+        assert told.tolist() == every[column].tolist()
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -85,3 +85,10 @@ def test_an_embedding_takes_the_released_tasks_before_it_from_all_others() -> No
 
     assert lines_of([embedding, chat], [released]) == [None, None]
     assert lines_of([access(20, 0.0, 5.0), chat], [released]) == [12, None]
+
+
+def test_a_timing_that_went_to_the_request_before_it_is_not_given_out_again() -> None:
+    """Its access line stood among the lines of the timing; the next request is long enough for it, and there too."""
+    first, second = access(20, 0.0, 5.0), access(40, 2.0, 6.0)
+
+    assert lines_of([first, second], [task(12, 22, 4.9)]) == [12, None]

@@ -10,7 +10,7 @@ import pandas as pd
 from ..analysis import Analysis
 from ..matching import epoch
 
-# Rates of very short answers say more about start-up costs than about speed (budget.py).
+# Rates of very short answers say more about start-up costs than about speed (judging/around.py).
 _FEWEST_TOKENS = 5
 # Between looks further apart a GPU may have done anything.
 _LONGEST_GAP_S = 60.0

@@ -13,7 +13,7 @@ from ..matching import epoch
 from ..timeline import Event
 from .matched import Matched
 from .requests import places
-from .words import Numbers, Rows, Words, spread
+from .words import Numbers, Rows, Words, in_parts, spread
 
 # A model that has to be loaded again sooner than this after a request did not leave by its keep_alive of
 # five minutes (the default of every version): its runner may have died.
@@ -81,7 +81,7 @@ def _there(matched: Matched, events: Sequence[Event], name: str) -> tuple[Number
     """Requests and numbers of events that may have ended them, in the order of the events, then of their ends."""
     requests = matched.requests
     order = np.flatnonzero(requests.ran).astype(np.int32)
-    ends = requests.ended_to(order)
+    ends = in_parts(requests.ended_to, order, len(requests))
     by_end = np.argsort(ends, kind="stable")
     order, ends = order[by_end], ends[by_end]
     earliest = np.array([epoch(event.at) for event in events if event.at])
@@ -169,7 +169,7 @@ def _reloaded_soon(matched: Matched, failed: Numbers) -> Numbers:
     """Whether the next request of the same model after each of these met a load, too soon for a keep_alive to end."""
     requests = matched.requests
     order = np.flatnonzero(requests.ran).astype(np.int32)
-    starts = requests.started(order)
+    starts = in_parts(requests.started, order, len(requests))
     # Within a file, lines rise.
     one_file = len(requests.source.names) == 1
     by_start = np.argsort(starts, kind="stable") if one_file else np.lexsort((requests.line[order], starts))

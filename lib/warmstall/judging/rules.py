@@ -41,7 +41,7 @@ _REFUSED_AT_ONCE_S = 0.05
 # Slow hardware, busy neighbours and long contexts make tokens two to ten times slower, all of them. A
 # runner that stands still makes a single request slower by whatever the pause was.
 _PAUSE_FACTOR = 5.0
-# The same factor from which on a speed is not usual (`budget.py`), for the phase that did not pause.
+# The same factor from which on a speed is not usual (`usual.py`), for the phase that did not pause.
 _BOTH_SLOW_FACTOR = 3.0
 
 # Of a request of a minute or more, a load of less than a fiftieth is lost in the whole seconds of its access line:

@@ -113,6 +113,12 @@ def chunks(rows: Rows, total: int) -> Iterator[Rows]:
     yield from (slice(begin, min(begin + _CHUNK_ROWS, beyond)) for begin in range(first, beyond, _CHUNK_ROWS))
 
 
+def in_parts(worked_out: Callable[[Rows], Numbers], rows: Rows, total: int) -> Numbers:
+    """What a function tells of rows, asked for some of them at a time."""
+    parts = [worked_out(some) for some in chunks(rows, total)]
+    return np.concatenate(parts) if parts else worked_out(rows)
+
+
 def rows_among(rows: Rows, mask: Mask) -> Numbers:
     """The numbers of those rows for which the mask holds."""
     some = np.flatnonzero(mask)
