@@ -11,10 +11,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import zstandard
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -175,6 +177,28 @@ def test_standard_input_without_a_log_is_refused(data, tables, monkeypatch):
         ingest(discover([Path("-")]), tables)
 
 
+@pytest.mark.parametrize("prefix", ["{}  | ", "\x1b[36m{}  | \x1b[0m"], ids=["plain", "coloured"])
+def test_what_another_service_says_in_a_log_of_compose_is_read(prefix, log, tables):
+    ours, other = prefix.format("ollama-1"), prefix.format("web-1")
+    said = '10.0.0.1 - - [20/Nov/2026:21:10:02 +0000] "POST /chat HTTP/1.1" 200 12 "-" "-" 1.250000\n'
+    log.write_text("".join(f"{ours}{GIN.format(second)}{other}{said}" for second in range(1, 6)))
+    (account,) = ingest(discover([log]), tables)
+    assert account["wrappers"] == ["compose"]
+    assert account["unrecognized"] == 0
+    found = [(row["key"], row["line"]) for row in rows(tables, "events")]
+    assert found == [("app_request", line) for line in range(2, 11, 2)]
+
+
+def test_a_time_that_cannot_be_tells_no_zone(log, tables):
+    times = ["2026-02-30T21:09:31+08:00", "2026-11-20T21:09:60.5-07:00", "2026-11-20T21:09:31+99:99"]
+    bad = "".join(f"time={time} level=INFO source=images.go:754 msg=x\n{GIN.format(1)}" for time in times)
+    log.write_text(SLOG.format(1) + bad)
+    (account,) = ingest(discover([log]), tables)
+    assert account["offsets_s"] == [0]
+    assert account["first_at"] == account["last_at"] == "2026-11-20T21:09:31.417Z"
+    assert [row["offset_s"] for row in rows(tables, "requests")] == [0, 0, 0]
+
+
 # --- every line accounted for -------------------------------------------------------------------------------
 
 
@@ -220,6 +244,21 @@ def test_empty_lines_are_accounted_for(data, log, tables):
     (account,) = ingest([log_of(log)], tables)
     assert is_accounted_for(account)
     assert account["lines"] == count_lines(data)
+
+
+PACKED = [zlib.compress(GIN.encode()), gzip.compress(GIN.encode()), zstandard.compress(GIN.encode())]
+
+
+@pytest.mark.parametrize("start", [b"x^2 + y", b"x\x01", b"xx", *PACKED], ids=range(6))
+def test_a_block_that_begins_like_compressed_data_is_text(start, log, tables):
+    log.write_text(GIN.format(1))
+    ingest([log_of(log)], tables)
+    with log.open("ab") as handle:  # what is appended is a block of its own
+        handle.write(start + b"\n" + GIN.format(2).encode())
+    (account,) = ingest([log_of(log)], tables)
+    assert account["lines"] == count_lines(log.read_bytes())
+    assert is_accounted_for(account)
+    assert [row["wall_s"] for row in rows(tables, "requests")] == [4.1, 4.2]
 
 
 @pytest.mark.timeout(30)

@@ -55,7 +55,7 @@ def test_every_latency_is_read_and_shown_as_it_was_written(wall, tmp_path_factor
      gin(path="/v1/x?key=SIGSEGV: "), gin(path="a|b"), gin(path='\\"quoted\\"'), gin(status="0"),
      gin(method="PROPFIND"),
      gin().replace("200 |", "200  |", 1), gin() + " ", gin().replace("POST ", "POST"), "glued " + gin(),
-     gin(stamp="2026/13/45 - 20:49:03")],
+     gin(stamp="2026/13/45 - 20:49:03"), gin(stamp="2026/12/31 - 23:59:60")],
 )  # fmt: skip
 def test_every_layout_is_shown_as_it_was_written(line, tmp_path_factory):
     (found,) = read(tmp_path_factory, [line])

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import polars as pl
 
+from .moments import local_moment
+
 # An access line as GIN lays it out: every piece at its place. Such a line needs no `text` of its own, because its
 # columns can be written as it was (`sql/stored_requests.sql`). No event's anchor fits into one, as a test holds.
 _STAMP = r"^[0-9]{4}/[0-9]{2}/[0-9]{2} - [0-9]{2}:[0-9]{2}:[0-9]{2}$"
@@ -80,7 +82,7 @@ def other_requests(lines: pl.DataFrame) -> pl.DataFrame:
     """The columns of all other access lines. The path is what is left, because it may hold a `|` itself."""
     after_mark = pl.col("text").str.splitn(ACCESS_MARK, 2).struct[1]
     parts = lines.select("line", "wrapper_at", "text", after_mark.str.splitn("|", 5).struct.unnest())
-    stamp, status, wall, client, target = (pl.col(f"field_{n}").str.strip_chars(" ") for n in range(5))
+    stamp, status, wall, client, target = (pl.col(f"field_{n}").str.strip_chars() for n in range(5))
     wall_s = _seconds(wall)
     return parts.select(
         "line",
@@ -97,7 +99,7 @@ def other_requests(lines: pl.DataFrame) -> pl.DataFrame:
 
 
 def _moment(text: pl.Expr) -> pl.Expr:
-    return text.str.to_datetime("%Y/%m/%d - %H:%M:%S", time_unit="us", strict=False)
+    return local_moment(text, "%Y/%m/%d - %H:%M:%S")
 
 
 def _seconds(wall: pl.Expr) -> pl.Expr:

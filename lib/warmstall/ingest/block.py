@@ -43,7 +43,7 @@ def parse_block(block: Block, tables: Path) -> tuple[Counts, list[Path]]:
     searched = pl.concat([others, odd]).sort("line") if len(odd) else others  # where an event or a time may stand
     slog = _slog_times(searched)
     stamps = _stamps(lines, slog)
-    zones = slog.filter(pl.col("slog_at").is_not_null()).select("line", "offset_s")
+    zones = slog.filter(pl.col("offset_s").is_not_null()).select("line", "offset_s")
     requests = _between(requests, stamps).join_asof(zones, on="line")
     events = _between(found_events(searched), stamps).join(stamps.rename({"stamp_at": "at"}), on="line", how="left")
     nameless = _without_family(pl.concat([others, odd.filter(~is_access)])["text"])

@@ -17,7 +17,7 @@ from .manifest import part_name
 from .parts import Staging
 
 BLOCK_BYTES = 12 * 1024 * 1024
-LONGEST_LINE_BYTES = 64 * 1024 * 1024
+LONGEST_LINE_BYTES = 32 * 1024 * 1024
 _AHEAD = 2
 
 
@@ -58,7 +58,7 @@ def blocks_of(
     while fresh:
         fresh, head = head[:BLOCK_BYTES] or handle.read(BLOCK_BYTES), head[BLOCK_BYTES:]
         data = carry + fresh
-        cut = end_of_whole_lines(data)
+        cut = end_of_whole_lines(data, "cri" in account["wrappers"])
         if not cut and len(data) >= LONGEST_LINE_BYTES:
             cut = data.rfind(b"\n") + 1 or len(data)
         if cut and (len(data) >= BLOCK_BYTES or not fresh):
@@ -82,15 +82,17 @@ def in_order(
     waiting: deque[tuple[Block, int, bool, Future[tuple[Counts, list[Path]]]]] = deque()
 
     def first() -> tuple[Block, int, bool, Counts]:
-        block, end, complete, future = waiting.popleft()
+        block, end, complete, future = waiting[0]
         counts, written = future.result()
+        waiting.popleft()  # not before: what is interrupted here is still waited for
         staging.add(*written)
         return block, end, complete, counts
 
     try:
         for block, end, complete in blocks:
             waiting.append((block, end, complete, pool.submit(parse_block, block, staging.tables)))
-            if len(waiting) > _AHEAD:
+            # A line of many megabytes makes a block that is parsed with nothing beside it.
+            while len(waiting) > (_AHEAD if len(block.data) <= 2 * BLOCK_BYTES else 0):
                 yield first()
         while waiting:
             yield first()

@@ -6,7 +6,7 @@ from functools import cache
 
 import polars as pl
 
-from ..parse.log_events import ANCHORS, LogEvent, event_in, rows_of
+from ..parse.log_events import ANCHORS, LogEvent, rows_of
 
 # An event stands at the head of its line, behind progress dots or a glued record at most.
 _REACH = 20_000
@@ -21,27 +21,40 @@ def found_events(lines: pl.DataFrame) -> pl.DataFrame:
     reach = pl.col("text").str.head(_REACH)
     anchor = reach.str.extract_many(list(ANCHORS), leftmost=True).list.first().alias("anchor")
     marked = lines.select("line", reach, anchor).filter(pl.col("anchor").is_not_null())
-    found = [_of_anchor(str(anchor), rows) for (anchor,), rows in marked.partition_by("anchor", as_dict=True).items()]
-    columns = ("line", "key", "anchor", "text")
-    empty = pl.DataFrame(schema={"line": pl.Int64, **dict.fromkeys(columns[1:], pl.String)})
+    found = _of_anchors(marked)
+    others = marked.join(found, on="line", how="anti")
     text = pl.col("text")
-    return pl.concat([empty, *(rows.select(columns) for rows in found)]).sort("line").with_columns(
+    return pl.concat([found, _of_later_anchors(others)]).sort("line").with_columns(
         text.str.head(_SHOWN), pl.when(text.str.len_bytes() > _SHOWN).then(text).alias("whole_text")
     )  # fmt: skip
 
 
-def _of_anchor(anchor: str, lines: pl.DataFrame) -> pl.DataFrame:
-    """The events of lines in which the same anchor comes first: of a row of the table that it belongs to, or, where
-    none of those fits, whatever event comes later in the line."""
-    found = []
-    for row in rows_of(anchor):
-        matches = _matches(row, lines["text"])
-        found.append(lines.filter(matches).with_columns(key=pl.lit(row.key)))
-        lines = lines.filter(~matches)
-    others = [event_in(text) for text in lines["text"]]
-    keys = pl.Series([event.key if event else None for event in others], dtype=pl.String)
-    later = lines.with_columns(key=keys).filter(pl.col("key").is_not_null())
-    return pl.concat([*found, later])
+def _of_later_anchors(lines: pl.DataFrame) -> pl.DataFrame:
+    """The events of lines in which the first anchor led to none: of the next one that leads to some, even if it
+    begins inside another."""
+    anchors = list(ANCHORS)
+    text = pl.col("text")
+    places = lines.select(
+        "line",
+        "text",
+        text.str.extract_many(anchors, overlapping=True).alias("anchor"),
+        text.str.find_many(anchors, overlapping=True).alias("start"),
+    ).explode("anchor", "start")
+    # Where two begin at the same place, the longer one knows of the rows of the shorter.
+    places = places.sort("line", "start", pl.col("anchor").str.len_bytes(), descending=[False, False, True])
+    once = places.unique(["line", "anchor"], keep="first", maintain_order=True).with_row_index("order")
+    return _of_anchors(once).sort("order").unique("line", keep="first").drop("order", "start")
+
+
+def _of_anchors(lines: pl.DataFrame) -> pl.DataFrame:
+    """The lines that fit a row of the table that their `anchor` belongs to, with the `key` of the first such row."""
+    found = [lines.clear().with_columns(key=pl.lit(None, dtype=pl.String))]
+    for (anchor,), rest in lines.partition_by("anchor", as_dict=True).items():
+        for row in rows_of(str(anchor)):
+            matches = _matches(row, rest["text"])
+            found.append(rest.filter(matches).with_columns(key=pl.lit(row.key)))
+            rest = rest.filter(~matches)
+    return pl.concat(found)
 
 
 def _matches(row: LogEvent, texts: pl.Series) -> pl.Series:

@@ -23,6 +23,8 @@ from .moments import moments
 _HEAD_LINES = 50
 _HALF_CHARACTER = r"\\u[dD][89a-fA-F]"  # JSON can escape halves of characters
 _NO_TEXT = "\x01"  # a character that logs do not hold
+# The beginnings of what Polars would take for gzip, zlib or zstd and unpack; a line may begin with an x.
+_LOOKS_COMPRESSED = (b"\x1f\x8b", b"x", b"\x28\xb5\x2f\xfd")
 _SAMPLED_LINES = 2000
 _SAMPLED_CHARACTERS = 400
 _ANY_WRAPPER = "|".join(wrapper.pattern for wrapper in WRAPPERS)
@@ -48,6 +50,7 @@ def read_lines(block: Block) -> pl.DataFrame:
 def wrappers_of(texts: pl.Series) -> list[Wrapper]:
     """The wrappers of a log, outermost first, judged by a sample of its lines."""
     sample = texts.gather_every(max(1, len(texts) // _SAMPLED_LINES)).str.head(_SAMPLED_CHARACTERS)
+    sample = sample.str.replace_all(ANSI, "")  # compose paints its prefix
     bare = sample.str.starts_with("[GIN] ") | sample.str.starts_with("time=")
     sample = sample.filter(~bare)
     return prefixes_in(sample.filter(sample.str.contains(_ANY_WRAPPER)).to_list())
@@ -95,15 +98,18 @@ def _split(block: Block) -> pl.Series:
         data += b"\n"
     if b"\0" in data:
         data = data.replace(b"\0", b"")
-    if _NO_TEXT.encode() not in data:
-        try:
-            # A table of one column is read in half the time that it takes to split one long text.
-            table = pl.read_csv(
-                data, has_header=False, new_columns=["text"], infer_schema=False, separator=_NO_TEXT,
-                quote_char=None, eol_char="\n",
-            )  # fmt: skip
-        except pl.exceptions.ComputeError:  # not UTF-8
-            pass
-        else:
-            return table["text"].fill_null("").rechunk()
-    return pl.Series([decode(block.data.removesuffix(b"\n"), block.encoding)]).str.split("\n").explode()
+    try:
+        return _between_newlines(data)
+    except pl.exceptions.ComputeError:  # not UTF-8
+        return _between_newlines(decode(data, block.encoding).encode())
+
+
+def _between_newlines(data: bytes) -> pl.Series:
+    if _NO_TEXT.encode() in data or data.startswith(_LOOKS_COMPRESSED):
+        return pl.Series([data.removesuffix(b"\n")]).cast(pl.String).str.split("\n").explode()
+    # A table of one column is read in half the time that it takes to split one long text.
+    table = pl.read_csv(
+        data, has_header=False, new_columns=["text"], infer_schema=False, separator=_NO_TEXT, quote_char=None,
+        eol_char="\n",
+    )  # fmt: skip
+    return table["text"].fill_null("").rechunk()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +22,10 @@ _PROVISIONAL = ".partial"
 def write_part(tables: Path, table: str, part: str, rows: polars.DataFrame) -> Path:
     """Write one part of a table and return its provisional name. Raises OutputError when it cannot be written."""
     provisional = tables / f"{table}-{part}{_PROVISIONAL}"
-    buffer = BytesIO()
-    rows.write_parquet(buffer, compression="zstd", compression_level=1)
+    content = io.BytesIO()  # Polars hides what the file system says behind an error of its own
     with writing(tables):
-        provisional.write_bytes(buffer.getbuffer())
+        rows.write_parquet(content, compression="zstd", compression_level=1)
+        provisional.write_bytes(content.getbuffer())
     return provisional
 
 

@@ -144,10 +144,10 @@ def stream_of(line: str) -> tuple[str, bool]:
     return (match[1], match[2] == "P") if match else ("", False)
 
 
-def end_of_whole_lines(data: bytes) -> int:
-    """The offset behind the last line that is complete, and so are its pieces."""
+def end_of_whole_lines(data: bytes, is_in_pieces: bool) -> int:
+    """The offset behind the last line that is complete, and so are its pieces, where lines are broken into some."""
     cut = data.rfind(b"\n") + 1
-    if not data.startswith(b'{"log":"') and b"stdout P " not in data and b"stderr P " not in data:
+    if not is_in_pieces and not data.startswith(b'{"log":"'):
         return cut
     begun: dict[str, int] = {}
     offset = 0
