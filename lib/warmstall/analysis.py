@@ -129,7 +129,7 @@ class Analysis:
                 SELECT unnest($sources::VARCHAR[]) AS source, unnest($logs::INTEGER[]) AS log,
                     unnest($places::INTEGER[]) AS place
             ) USING (source)
-            WHERE {_OF_A_SERVER} OR contains(fields, 'runner.name') ORDER BY log, place, source, line"""
+            WHERE {_OF_A_SERVER} OR contains(text, 'runner.name') ORDER BY log, place, source, line"""
         columns = {name: [rank[at] for rank in ranks] for at, name in enumerate(("sources", "logs", "places"))}
         for batch in self.case.connection.sql(query, params=columns).to_arrow_reader(10_000):
             yield from batch.to_pylist()

@@ -68,11 +68,11 @@ def test_pieces_without_an_end_are_kept():
 
 def test_a_block_ends_before_a_line_whose_pieces_go_on():
     whole, open_piece = f"{AT} stderr F a\n".encode(), f"{AT} stderr P b\n".encode()
-    assert end_of_whole_lines(whole + open_piece) == len(whole)
-    assert end_of_whole_lines(whole + open_piece + f"{AT} stdout F x\n".encode()) == len(whole)
-    assert end_of_whole_lines(whole + open_piece + whole) == 2 * len(whole) + len(open_piece)
-    assert end_of_whole_lines(b"plain\nhalf") == 6
-    assert end_of_whole_lines(b"half") == 0
+    assert end_of_whole_lines(whole + open_piece, True) == len(whole)
+    assert end_of_whole_lines(whole + open_piece + f"{AT} stdout F x\n".encode(), True) == len(whole)
+    assert end_of_whole_lines(whole + open_piece + whole, True) == 2 * len(whole) + len(open_piece)
+    assert end_of_whole_lines(b"plain\nhalf", False) == 6
+    assert end_of_whole_lines(b"half", False) == 0
 
 
 @pytest.mark.parametrize("line", ["{", "{}", "[1]", "null", '{"log": 5}', '{"MESSAGE": null}', '{"MESSAGE": [300]}',
