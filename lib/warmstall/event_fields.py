@@ -9,7 +9,7 @@ from .parse.log_events import event_in
 
 
 def fields_in(anchors: Any, texts: Any) -> Any:  # DuckDB reads the annotations; pyarrow is not there then
-    """The fields of the event in each line, as JSON objects: Arrow arrays of lines and of the anchors first in them.
+    """The fields of the event in each line, as JSON objects: Arrow arrays of lines and of the anchors that led to it.
 
     >>> import pyarrow
     >>> line = "Listening on [::]:11434 (version 0.13.5)"

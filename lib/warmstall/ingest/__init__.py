@@ -32,7 +32,8 @@ def ingest(
     """Bring the tables up to date with the evidence; return one account per file.
 
     `trial_columns` says which column of a trial table plays which role, where its names do not tell.
-    Blocks are parsed by `workers` threads, or by `pool`, whose workers must see `tables` as this process does.
+    Blocks are parsed by `workers` threads, or by `pool`, whose workers must see `tables` as this process does. If
+    those are processes, they must not be forked from this one: Polars has threads, and would hang in them.
     An account holds path, kind, host, stream, encoding, lines, recognized, unrecognized, undecodable,
     first_at, last_at, offsets_s. Raises InputError for a damaged file and OutputError when the tables
     cannot be written; the tables are then as they were before.

@@ -2103,14 +2103,14 @@ _ANCHOR = re.compile("|".join(re.escape(anchor) for anchor in ANCHORS))
 
 
 def rows_of(anchor: str) -> list[LogEvent]:
-    """The rows to try, in order, where this anchor is the first in a line."""
+    """The rows to try, in order, where this anchor is found."""
     return _ROWS_BY_ANCHOR[anchor]
 
 
 def event_in(text: str, anchor: str = "") -> FoundEvent | None:
     """The first event in an unwrapped line, or None.
 
-    `anchor` is the leftmost one in the line where that is known: finding it is most of the work.
+    `anchor` is the one that leads to it where that is known: finding it is most of the work.
     """
     text = text[:_REACH]
     for row in _ROWS_BY_ANCHOR.get(anchor, ()):
