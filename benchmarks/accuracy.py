@@ -15,6 +15,7 @@ import warnings
 from collections import Counter, defaultdict
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 from diagnosis_time import seconds_to_find
@@ -246,7 +247,7 @@ def main(arguments: list[str]) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         runs = wanted(folder, arguments[1:] or scenario_names())
         play(runs)
-        with ProcessPoolExecutor(os.cpu_count()) as pool:
+        with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
             results = list(pool.map(scored, [run for run in runs if (run.folder / "truth.jsonl").exists()]))
     print(page(results))
     told = broken_bounds(results)

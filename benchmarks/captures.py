@@ -13,6 +13,7 @@ import warnings
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +147,7 @@ def markdown(judged: dict[str, States], known: dict[str, tuple[str, ...]]) -> st
 def main(folder: Path) -> int:
     """Print the tables; return 1 when a promise is broken."""
     known = captures(folder)
-    with ProcessPoolExecutor() as pool:
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         judged = dict(zip(known, pool.map(states, [capture.path for capture in known]), strict=True))
     print(markdown({capture.name: found for capture, found in judged.items()},
                    {capture.name: capture.labels for capture in known}), end="")  # fmt: skip

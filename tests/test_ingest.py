@@ -290,6 +290,15 @@ def test_real_logs_are_accounted_for(tmp_path):
 # --- blocks -------------------------------------------------------------------------------------------------
 
 
+def test_blocks_of_few_lines_make_the_tables_of_one_of_many(log, tables, tmp_path, monkeypatch, blocks_read):
+    log.write_text(sample(), encoding="utf-8")
+    whole = result(ingest(discover([log]), tables), tables)
+    assert len(blocks_read) == 1
+    monkeypatch.setattr(blocks, "MOST_LINES", 20)
+    assert fresh([log], tmp_path / "fresh") == whole
+    assert len(blocks_read) > 5
+
+
 @pytest.mark.parametrize(("name", "size"), [("queue-one-slot", 1024), ("reloads-two-models", 8192)])
 def test_small_blocks_make_the_tables_of_one_big_block(name, size, log, tables, tmp_path, monkeypatch, blocks_read):
     log.write_text(sample(name), encoding="utf-8")

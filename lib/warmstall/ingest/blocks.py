@@ -18,6 +18,7 @@ from .parts import Staging
 
 BLOCK_BYTES = 12 * 1024 * 1024
 LONGEST_LINE_BYTES = 32 * 1024 * 1024
+MOST_LINES = 1_000_000
 _AHEAD = 2
 
 
@@ -62,15 +63,27 @@ def blocks_of(
         if not cut and len(data) >= LONGEST_LINE_BYTES:
             cut = data.rfind(b"\n") + 1 or len(data)
         if cut and (len(data) >= BLOCK_BYTES or not fresh):
-            whole = data[:cut]
-            yield block(str(offset), whole), offset + cut, True
-            offset += cut
-            lines += whole.count(b"\n") or 1
+            for whole, count in _of_few_lines(data[:cut]):
+                yield block(str(offset), whole), offset + len(whole), True
+                offset += len(whole)
+                lines += count or 1
             carry = data[cut:]
         else:
             carry = data
     if carry:
         yield block("tail", carry), offset + len(carry), False
+
+
+def _of_few_lines(data: bytes) -> Iterator[tuple[bytes, int]]:
+    """The same in pieces of not too many lines, with their number: what is known of a line takes more memory than an
+    empty one."""
+    count = data.count(b"\n")
+    middle = data.rfind(b"\n", 0, len(data) // 2) + 1
+    if count <= MOST_LINES or not middle:
+        yield data, count
+    else:
+        yield from _of_few_lines(data[:middle])
+        yield from _of_few_lines(data[middle:])
 
 
 def in_order(
