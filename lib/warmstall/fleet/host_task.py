@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from .summaries import Summary
 
 ANALYZED, AS_BEFORE, FAILED = "analyzed", "as before", "failed"
+_ROWS_OF_A_PIECE = 250_000
 
 
 @dataclass(frozen=True)
@@ -97,33 +97,47 @@ def _analysis(paths: list[Path], tables: Path) -> tuple[Analysis, dict[str, int]
     return Analysis(Case(tables, accounts, clocks)), lines
 
 
-def _results(host: str, found: Analysis) -> tuple[dict[str, Any], Summary, dict[str, pd.DataFrame]]:
-    """The small row of a host, the summary that compares it with others, and its tables."""
+def _results(host: str, found: Analysis) -> tuple[dict[str, Any], Summary, dict[str, Iterable[pd.DataFrame]]]:
+    """The small row of a host, the summary that compares it with others, and its tables, each as frames."""
     import pandas as pd
 
     from .summaries import hosts_of
 
     servers = list(hosts_of(found))
-    requests, loads = found.requests(), found.loads()
+    requests, loads = found.verdicts(), found.loads()
     starts = [{"server": run.host, "source": run.source, "line": run.line, "at": run.started_at,
                "version": run.version} for timeline in found.timelines.values() for run in timeline.runs]  # fmt: skip
-    tables = {
-        "requests": requests.rename(columns={"host": "server"}),
-        "loads": loads.rename(columns={"host": "server"}),
-        "findings": pd.DataFrame(list(_findings(servers, found))),
-        "settings": found.settings().rename(columns={"host": "server"}),
-        "versions": pd.DataFrame(starts, columns=["server", "source", "line", "at", "version"]),
+    versions = pd.DataFrame(starts, columns=["server", "source", "line", "at", "version"])
+    versions["at"] = pd.to_datetime(versions["at"], utc=True)
+    tables: dict[str, Iterable[pd.DataFrame]] = {
+        "requests": _in_pieces(found, requests),
+        "loads": [loads.rename(columns={"host": "server"})],
+        "findings": [pd.DataFrame(list(_findings(servers, found)))],
+        "settings": [found.settings().rename(columns={"host": "server"})],
+        "versions": [versions],
     }
-    tables["versions"]["at"] = pd.to_datetime(tables["versions"]["at"], utc=True)
     asked = requests[requests["inference"]]
     failures = [server["rates"]["failed"][0] for server in servers if "failed" in server["rates"]]
+    by_verdict = {verdict: int(count) for verdict, count in asked["verdict"].value_counts().items() if count}
     row = {
         "host": host, "error": "", "servers": len(servers), "requests": len(asked), "failed": sum(failures),
-        "loads": len(loads), "verdicts": dict(sorted(Counter(asked["verdict"]).items())), "versions": found.versions(),
+        "loads": len(loads), "verdicts": dict(sorted(by_verdict.items())), "versions": found.versions(),
         "first_at": min((server["from_at"] for server in servers if server["from_at"]), default=""),
         "last_at": max((server["to_at"] for server in servers if server["to_at"]), default=""),
     }  # fmt: skip
     return row, {"path": host, "error": "", "hosts": servers}, tables
+
+
+def _in_pieces(found: Analysis, requests: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """The requests with their sentences, in the order of their table: those of a gigabyte of log at once are many."""
+    import numpy as np
+
+    def rank(column: pd.Series) -> Any:
+        return column.cat.categories.argsort().argsort()[column.cat.codes]
+
+    rows = np.lexsort((requests["line"], rank(requests["source"]), rank(requests["host"])))
+    for begin in range(0, max(1, len(rows)), _ROWS_OF_A_PIECE):
+        yield found.details(rows[begin : begin + _ROWS_OF_A_PIECE]).rename(columns={"host": "server"})
 
 
 def _findings(servers: list[Summary], found: Analysis) -> Iterator[dict[str, Any]]:

@@ -10,10 +10,9 @@ workers do the same host, or one of them is killed. What a full disk or a kill l
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -58,11 +57,12 @@ def signature(files: Sequence[File], code: str) -> dict[str, Any]:
     return {"code": code, "files": [[file.relative, file.size_bytes, file.stamp] for file in files]}
 
 
-def land(out: Path, host: str, tables: Mapping[str, pd.DataFrame], row: dict[str, Any], summary: dict[str, Any],
-         depends_on: dict[str, Any]) -> dict[str, Any]:  # fmt: skip
+def land(out: Path, host: str, tables: Mapping[str, Iterable[pd.DataFrame]], row: dict[str, Any],
+         summary: dict[str, Any], depends_on: dict[str, Any]) -> dict[str, Any]:  # fmt: skip
     """Put the results of a host in the place of its earlier ones; return its row, which then counts its parts.
 
-    Raises OutputError where they cannot be written; what was there before then still is.
+    The frames of a table follow each other in its order, and one at a time is held. Raises OutputError where they
+    cannot be written; what was there before then still is.
     """
     # A duplicate of this task may be landing the same parts.
     aside = out / ASIDE / uuid4().hex
@@ -70,10 +70,10 @@ def land(out: Path, host: str, tables: Mapping[str, pd.DataFrame], row: dict[str
         with _writing(out):
             aside.mkdir(parents=True)
             parts = {}
-            for table, frame in tables.items():
-                for date, rows in _by_day(table, frame):
+            for table, frames in tables.items():
+                for date in _write_by_day(aside / table / f"host={encoded(host)}", table, frames):
                     part = Path(table, f"host={encoded(host)}", f"date={date}", "part.parquet")
-                    parts[part.as_posix()] = _write(aside / part, rows)
+                    parts[part.as_posix()] = (aside / part).stat().st_size
             row = row | {"parts": len(parts), "part_bytes": sum(parts.values())}
             note = {"schema": SCHEMA, "row": row, "parts": parts, "depends_on": depends_on, "summary": summary}
             noted = aside / "summary.json"
@@ -110,18 +110,28 @@ def _move(source: Path, target: Path) -> None:
     source.replace(target)
 
 
-def _write(path: Path, rows: pyarrow.Table) -> int:
-    """Write a part so that the same rows are the same bytes; return how many those are."""
+def _write_by_day(folder: Path, table: str, frames: Iterable[pd.DataFrame]) -> list[str]:
+    """Write a part for each day, so that the same rows are the same bytes; return the days."""
     import pyarrow.parquet
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     # Lines and moments follow each other: as differences they are a third smaller, and faster to write.
-    steady = {one.name: "DELTA_BINARY_PACKED" for one in rows.schema if str(one.type) in ("int64", "timestamp[us]")}
-    pyarrow.parquet.write_table(
-        rows, path, compression="zstd", row_group_size=_ROWS_OF_A_GROUP, column_encoding=steady,
-        use_dictionary=[name for name in rows.schema.names if name not in steady],
-    )  # fmt: skip
-    return os.stat(path).st_size
+    columns = schema(table)
+    steady = {one.name: "DELTA_BINARY_PACKED" for one in columns if str(one.type) in ("int64", "timestamp[us]")}
+    others = [name for name in columns.names if name not in steady]
+    with ExitStack() as open_parts:
+        parts: dict[str, pyarrow.parquet.ParquetWriter] = {}
+        for frame in frames:
+            for day, rows in _by_day(table, frame):
+                if day not in parts:
+                    path = folder / f"date={day}" / "part.parquet"
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    parts[day] = open_parts.enter_context(
+                        pyarrow.parquet.ParquetWriter(
+                            path, columns, compression="zstd", column_encoding=steady, use_dictionary=others
+                        )
+                    )
+                parts[day].write_table(rows, _ROWS_OF_A_GROUP)
+    return sorted(parts)
 
 
 def _by_day(table: str, frame: pd.DataFrame) -> Iterator[tuple[str, pyarrow.Table]]:
