@@ -113,8 +113,7 @@ def _judged(facts: Facts, cluster: pd.DataFrame) -> Iterator[Finding]:
     """One timeout beside what its models' answers and loads take."""
     at_s = float(cluster["wall_s"].median())
     models = frozenset(model for model in cluster["model"].dropna() if model)
-    own = facts.with_verdict_of(models, "warm_ok", "slow_prefill", "slow_decode", "queue_wait", "cold_start")
-    own = own[["host", "source", "line", "wall_s"]]
+    own = facts.walls_of(models, "warm_ok", "slow_prefill", "slow_decode", "queue_wait", "cold_start")
     loads = facts.loads[facts.loads["outcome"].eq("completed") & (facts.loads["model"].isin(models) | (not models))]
     told = f"Clients gave up {counted(len(cluster), 'call')} after {seconds_text(at_s)}"
     longest_load_s = float(loads["load_s"].max()) if loads["load_s"].notna().any() else 0.0

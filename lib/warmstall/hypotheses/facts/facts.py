@@ -86,13 +86,15 @@ class Facts:
             self._tables[name] = self.requests[self.requests["verdict"].isin(verdicts)]
         return self._tables[name].copy(deep=False)
 
-    def with_verdict_of(self, models: frozenset[str], *verdicts: str) -> pd.DataFrame:
-        """The same of these models alone, or of all where none is named."""
-        name = f"verdicts of {sorted(models)}: {','.join(verdicts)}"
+    def walls_of(self, models: frozenset[str], *verdicts: str) -> pd.DataFrame:
+        """What those with these verdicts took, of these models alone where any is named: host, source, line, wall_s."""
+        name = "walls:" + ",".join(verdicts)
         if name not in self._tables:
-            rows = self.with_verdict(*verdicts)
-            self._tables[name] = rows[rows["model"].isin(models)] if models else rows
-        return self._tables[name].copy(deep=False)
+            rows = self.with_verdict(*verdicts)[["host", "source", "line", "model", "wall_s"]]
+            # Many ask for the rows of some models: categories are chosen from sooner than texts.
+            self._tables[name] = rows.astype(dict.fromkeys(("host", "source", "model"), "category"))
+        rows = self._tables[name]
+        return (rows[rows["model"].isin(models)] if models else rows).drop(columns="model")
 
     @cached_property
     def lost_trials(self) -> pd.DataFrame:

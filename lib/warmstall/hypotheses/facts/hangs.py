@@ -51,7 +51,7 @@ def hangs_of(facts: Facts) -> pd.DataFrame:
 
 def _late(facts: Facts, requests: pd.DataFrame) -> pd.Series:
     """Which requests took longer than is usual for their model, without a load and without a queue."""
-    kind = [requests["host"], requests["model"], requests["path"].str.contains("embed")]
+    kind = [requests["host"], requests["model"], requests["path"].str.contains("embed", regex=False)]
     unhindered = requests["load_s"].eq(0) & requests["queue_s"].lt(_A_TENTH * requests["wall_s"])
     ordinary = requests[unhindered & requests["status"].eq("200") & requests["verdict"].ne("client_abort")]
     limit_s = pd.Series(np.inf, requests.index)
