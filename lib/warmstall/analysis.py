@@ -289,15 +289,27 @@ class Analysis:
 
     def requests(self) -> pd.DataFrame:
         """Every access line with its verdict: columns of requests.csv, and source, inference, text, sources."""
-        return self._table.copy()
+        frame = self._table.copy()
+        frame.insert(frame.columns.get_loc("inference") + 1, "text", self._access_text)
+        return frame
+
+    def untexted(self) -> pd.DataFrame:
+        """The same without the text of the lines, which few ask for and which is most of it."""
+        return self._table.copy(deep=False)
+
+    def inferences(self) -> pd.DataFrame:
+        """Those of `untexted()` that ran a model, or should have."""
+        return self._inferences.copy(deep=False)
+
+    @cached_property
+    def _inferences(self) -> pd.DataFrame:
+        return self._table[self._table["inference"]]
 
     @cached_property
     def _table(self) -> pd.DataFrame:
         frames = [self.details(np.arange(begin, min(begin + 250_000, len(self._judged))))
                   for begin in range(0, len(self._judged), 250_000)]  # fmt: skip
-        frame = pd.concat(frames or [self.details(np.empty(0, dtype=np.int64))], ignore_index=True)
-        frame.insert(frame.columns.get_loc("inference") + 1, "text", self._access_text())
-        return frame
+        return pd.concat(frames or [self.details(np.empty(0, dtype=np.int64))], ignore_index=True)
 
     def details(self, rows: Numbers) -> pd.DataFrame:
         """The rows of `requests()` with these numbers, without the text of their lines."""
@@ -323,6 +335,7 @@ class Analysis:
         names = self.names
         return Words(models.codes, [names.get(model, model) for model in models.names])
 
+    @cached_property
     def _access_text(self) -> Any:
         """The access lines themselves: they are long, so they are read only here."""
         requests = self._requests

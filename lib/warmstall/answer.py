@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from .writing import whole_file
 SCHEMA = 1
 # A reason without its numbers is what makes two of them the same.
 _NUMBER = r"[\d.,]+"
+_COLLECT = re.compile(r"Collect: (.*)$")
 _LINES = 25
 # Singular and plural of what a request was, in the order in which they are told.
 _WHAT_IT_WAS = {
@@ -57,8 +59,8 @@ _WORTH_A_WORD: tuple[tuple[tuple[str, ...], str, str], ...] = (
 
 def summarize(found: Analysis) -> dict[str, Any]:
     """The summary of an analysis, with the keys of the summary.json contract."""
-    requests = found.requests()
-    inference = requests[requests["inference"]]
+    requests = found.untexted()
+    inference = found.inferences()
     loads = found.loads()
     completed = loads[loads["outcome"] == "completed"]
     walls = inference["wall_s"]
@@ -125,8 +127,8 @@ def answer(found: Analysis) -> str:
 
 def _told_in(found: Analysis, most: int) -> list[str]:
     """The lines of the answer, with at most so many of each list."""
-    requests = found.requests()
-    inference = requests[requests["inference"]]
+    requests = found.untexted()
+    inference = found.inferences()
     lines = [_what_was_read(found, requests), ""]
     if not _has_log(found):
         lines.append(
@@ -230,22 +232,22 @@ def _clocks_told(found: Analysis) -> str:
 
 def cannot_tell(found: Analysis) -> list[str]:
     """What the evidence leaves open, and what to collect for it, most pressing first."""
-    requests = found.requests()
-    inference = requests[requests["inference"]]
+    requests = found.untexted()
+    inference = found.inferences()
     items = []
     for row in memory_findings(found.case).itertuples():
         if row.state == "cannot tell" and row.collect:
             items.append(f"Whether memory was running out: {row.sentence} Collect {row.collect}.")
     if not _has_log(found):
         return [*items, "Why requests were slow: collect the server's log (warmstall collect, or --log PATH)."]
-    open_ended = inference[inference["verdict"] == "unknown"]
+    open_ended = inference.loc[inference["verdict"] == "unknown", "reason"]
     if len(open_ended):
-        advice = open_ended["reason"].str.extract(r"Collect: (.*)$")[0].value_counts()
-        for what, n in advice.items():
+        advice = Counter(found[1] for found in map(_COLLECT.search, open_ended) if found)
+        for what, n in advice.most_common():
             stays = "stays" if n == 1 else "stay"
             items.append(f"{n:,} of {len(inference):,} requests {stays} unexplained; collect {what}.")
-    ran = inference[~inference["verdict"].isin(["rejected", "load_failure"])]
-    if len(ran) and not ran["sources"].str.contains("decode=(?:api|slot)").any():
+    ran = inference.loc[~inference["verdict"].isin(["rejected", "load_failure"]), "sources"].drop_duplicates()
+    if len(ran) and not ran.str.contains("decode=(?:api|slot)").any():
         items.append(
             "Time to read the prompt and time to write the answer are not apart in this log. "
             "Ollama 0.30 and later can log them; else keep the final chunk of each answer."
@@ -317,7 +319,7 @@ def _headline(inference: pd.DataFrame, stalled: Judgement | None) -> list[str]:
         verdict += f" Most time went elsewhere: {troubles[most]:,} {_named(most, troubles[most])}."
     lines = [f"Cold start or warm stall? {verdict[0].upper()}{verdict[1:]}"]
     if ok:
-        fine = inference[inference["verdict"] == "warm_ok"]
+        fine = inference.loc[inference["verdict"] == "warm_ok", ["model", "wall_s"]]
         by_a_model = (fine["model"].ne("") | fine["wall_s"].ge(NOTHING_TO_EXPLAIN_S)).any()
         told.insert(0, f"{ok:,} {'as usual on a model in memory' if by_a_model else 'answered within a second'}")
     walls = f"median {_seconds_text(p50)}, 95 % within {_seconds_text(p95)}"
@@ -361,10 +363,10 @@ def _seconds(inference: pd.DataFrame) -> list[str]:
 
 def _worst(inference: pd.DataFrame, most: int) -> list[str]:
     """The slowest request of all, then the slowest that were not as usual; what repeats itself is told once."""
-    ranked = inference.sort_values(["wall_s", "line"], ascending=[False, True])
-    unusual = ranked[~ranked["verdict"].isin(["warm_ok", "rejected"])]
+    unusual = inference[~inference["verdict"].isin(["warm_ok", "rejected"])]
+    unusual = unusual.sort_values(["wall_s", "line"], ascending=[False, True])
     gists = unusual["reason"].str.replace(_NUMBER, "#", regex=True)
-    slowest = ranked.iloc[0]
+    slowest = _longest(inference)
     gist = re.sub(_NUMBER, "#", slowest["reason"])
     lines = [f"Slowest of all: {_told(slowest)}{_alike(unusual[gists.eq(gist) & (unusual.index != slowest.name)])}"]
     for seen, row in zip(gists.drop_duplicates(), unusual.index[~gists.duplicated()], strict=True):
@@ -403,12 +405,17 @@ def _seconds_text(seconds: float) -> str:
 def _slowest(inference: pd.DataFrame) -> dict[str, Any] | None:
     if inference.empty:
         return None
-    row = inference.sort_values(["wall_s", "line"], ascending=[False, True]).iloc[0]
+    row = _longest(inference)
     return {
         "wall_s": _number(row["wall_s"]), "status": row["status"], "path": row["path"],
         "ended_at": _stamp(row["ended_at"]), "verdict": row["verdict"], "line": int(row["line"]),
         "source": row["source"],
     }  # fmt: skip
+
+
+def _longest(inference: pd.DataFrame) -> pd.Series:
+    """The request that took longest, the first of them by its line."""
+    return inference[inference["wall_s"].eq(inference["wall_s"].max())].sort_values("line", kind="stable").iloc[0]
 
 
 def _counts(values: pd.Series) -> dict[str, int]:
@@ -449,7 +456,7 @@ def write_answer(found: Analysis, out: Path, with_draft: bool = False) -> dict[s
 
 def write_files(found: Analysis, summary: Mapping[str, Any], out: Path, with_draft: bool = False) -> None:
     """What `write_answer` writes, of a summary that is there already."""
-    frame = _stamped(found.requests(), "started_at", "ended_at")
+    frame = _stamped(found.untexted(), "started_at", "ended_at")
     with whole_file(out / "requests.csv") as path:
         frame[list(REQUEST_COLUMNS)].to_csv(path, index=False)
     with whole_file(out / "summary.json") as path:

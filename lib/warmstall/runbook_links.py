@@ -77,7 +77,7 @@ def model_of(found: Analysis, runbook: str, ones: Sequence[Judgement]) -> str:
     if notebook is None or not re.search(r'"model: str = ', notebook.read_text(encoding="utf-8")):
         return ""
     sources = {(place.source, place.line) for one in ones for item in one.supporting for place in item.places}
-    requests = found.requests()
+    requests = found.untexted()
     requests = requests[requests["line"].isin({line for _, line in sources})]
     # A log knows a model by the digest of its file until a client's record tells its name.
     digests = set(found.names) - set(found.names.values())

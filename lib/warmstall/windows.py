@@ -129,7 +129,7 @@ def _failures(host: str, served: pd.DataFrame) -> list[Window]:
 
 def _slow(host: str, served: pd.DataFrame) -> list[Window]:
     # Compared with others of the same kind of work: an embedding is no yardstick for a chat.
-    kind = served["path"].str.split("?").str[0].str.contains("embed").map({True: "embed", False: "generate"})
+    kind = served["path"].map(lambda path: "embed" if "embed" in path.partition("?")[0] else "generate")
     usual = served["wall_s"].groupby([kind, served["model"]]).transform("median")
     slow = (served["wall_s"] > 3 * usual) & (served["wall_s"] > 1.0)
     windows = []

@@ -112,9 +112,8 @@ def _during_loads(facts: Facts, cluster: pd.DataFrame) -> Iterator[Finding]:
 def _judged(facts: Facts, cluster: pd.DataFrame) -> Iterator[Finding]:
     """One timeout beside what its models' answers and loads take."""
     at_s = float(cluster["wall_s"].median())
-    models = {model for model in cluster["model"].dropna() if model}
-    answered = facts.with_verdict("warm_ok", "slow_prefill", "slow_decode", "queue_wait", "cold_start")
-    own = answered[answered["model"].isin(models)] if models else answered
+    models = frozenset(model for model in cluster["model"].dropna() if model)
+    own = facts.walls_of(models, "warm_ok", "slow_prefill", "slow_decode", "queue_wait", "cold_start")
     loads = facts.loads[facts.loads["outcome"].eq("completed") & (facts.loads["model"].isin(models) | (not models))]
     told = f"Clients gave up {counted(len(cluster), 'call')} after {seconds_text(at_s)}"
     longest_load_s = float(loads["load_s"].max()) if loads["load_s"].notna().any() else 0.0

@@ -37,6 +37,8 @@ from .findings import Finding, hints, proves, refutes, unseen
 
 # The words of EMFILE and ENFILE on every Unix, and of Go's net package.
 _WORDS = "too many open files"
+# Shorter lines were not cut when they were read.
+_WHOLE = 1000
 # The client's connection and the one to the runner.
 _FILES_PER_REQUEST = 2
 # Libraries, the model's files, logs and the runners' pipes: a serving Ollama has some tens of files open at rest.
@@ -84,9 +86,14 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
 
 
 def _said(facts: Facts) -> pd.DataFrame:
+    # The fields of a server's line stand in it, so those of a line that is whole and has no escapes need not be read.
+    logs = [account["path"] for account in facts.case.accounts if account["kind"] == "server-log"]
     frame = facts.case.sql(
         'SELECT host, source, line, key, coalesce("at", before_at) AS "at" FROM events '
-        f"WHERE contains(lower(text), '{_WORDS}') OR contains(lower(fields), '{_WORDS}') ORDER BY 5, source, line"
+        f"WHERE CASE WHEN contains(lower(text), '{_WORDS}') THEN true "
+        rf"WHEN list_contains($logs, source) AND length(text) < {_WHOLE} AND NOT contains(text, '\') THEN false "
+        f"ELSE contains(lower(fields), '{_WORDS}') END ORDER BY 5, source, line",
+        logs=logs,
     )
     frame["at"] = pd.to_datetime(frame["at"], utc=True)
     return frame

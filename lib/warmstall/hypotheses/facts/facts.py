@@ -61,9 +61,8 @@ class Facts:
 
     @cached_property
     def requests(self) -> pd.DataFrame:
-        """The requests that ran a model, or should have: columns of Analysis.requests()."""
-        every = self.found.requests()
-        return every[every["inference"]].reset_index(drop=True)
+        """The requests that ran a model, or should have: columns of Analysis.untexted()."""
+        return self.found.inferences().reset_index(drop=True)
 
     def requests_to(self, host: str, model: str) -> pd.DataFrame:
         """The requests that may have been to a model that /api/ps shows: not those known to be to another one.
@@ -82,7 +81,20 @@ class Facts:
 
     def with_verdict(self, *verdicts: str) -> pd.DataFrame:
         """The requests with one of these verdicts."""
-        return self.requests[self.requests["verdict"].isin(verdicts)]
+        name = "verdicts:" + ",".join(verdicts)
+        if name not in self._tables:
+            self._tables[name] = self.requests[self.requests["verdict"].isin(verdicts)]
+        return self._tables[name].copy(deep=False)
+
+    def walls_of(self, models: frozenset[str], *verdicts: str) -> pd.DataFrame:
+        """What those with these verdicts took, of these models alone where any is named: host, source, line, wall_s."""
+        name = "walls:" + ",".join(verdicts)
+        if name not in self._tables:
+            rows = self.with_verdict(*verdicts)[["host", "source", "line", "model", "wall_s"]]
+            # Many ask for the rows of some models: categories are chosen from sooner than texts.
+            self._tables[name] = rows.astype(dict.fromkeys(("host", "source", "model"), "category"))
+        rows = self._tables[name]
+        return (rows[rows["model"].isin(models)] if models else rows).drop(columns="model")
 
     @cached_property
     def lost_trials(self) -> pd.DataFrame:
@@ -201,6 +213,8 @@ class Facts:
 
     def by_a_runbook(self, rows: pd.DataFrame, moment: str = "at") -> pd.Series:
         """Which rows tell of something that a runbook did."""
+        if not self.acts:
+            return pd.Series(False, rows.index, dtype=bool)
         told = [pd.notna(at) and explaining(self.acts, host, at.tz_localize(None)) is not None for host, at in
                 zip(rows["host"], rows[moment], strict=True)]  # fmt: skip
         return pd.Series(told, rows.index, dtype=bool)

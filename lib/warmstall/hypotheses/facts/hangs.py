@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -50,7 +51,7 @@ def hangs_of(facts: Facts) -> pd.DataFrame:
 
 def _late(facts: Facts, requests: pd.DataFrame) -> pd.Series:
     """Which requests took longer than is usual for their model, without a load and without a queue."""
-    kind = [requests["host"], requests["model"], requests["path"].str.contains("embed")]
+    kind = [requests["host"], requests["model"], requests["path"].str.contains("embed", regex=False)]
     unhindered = requests["load_s"].eq(0) & requests["queue_s"].lt(_A_TENTH * requests["wall_s"])
     ordinary = requests[unhindered & requests["status"].eq("200") & requests["verdict"].ne("client_abort")]
     limit_s = pd.Series(np.inf, requests.index)
@@ -83,10 +84,10 @@ def too_late_for_answers(facts: Facts, cut: pd.DataFrame) -> bool:
     even were their lengths as unequal as incomes are (a Pareto distribution with exponent 1).
     """
     requests = facts.requests
-    answered = requests[requests["status"].eq("200") & requests["verdict"].isin(["warm_ok", "slow_decode", "unknown"])]
-    answered = answered[answered["load_s"].eq(0) & answered["queue_s"].lt(_A_TENTH * answered["wall_s"])]
+    answered = requests["status"].eq("200") & requests["verdict"].isin(["warm_ok", "slow_decode", "unknown"])
+    answered &= requests["load_s"].eq(0) & requests["queue_s"].lt(_A_TENTH * requests["wall_s"])
     half_s = cut.groupby(["host", "model"])["wall_s"].median().div(2).rename("half_s").reset_index()
-    own = answered.merge(half_s, on=["host", "model"])
+    own = requests.loc[answered, ["host", "model", "wall_s"]].merge(half_s, on=["host", "model"])
     as_long = int(own["wall_s"].ge(own["half_s"]).sum())
     return len(own) >= _FEWEST_ANSWERS and wilson(as_long, as_long + len(cut))[1] < 0.5
 
@@ -98,9 +99,15 @@ def _overlaps_load(facts: Facts, rows: pd.DataFrame) -> pd.Series:
         return pd.Series(False, rows.index)
     # Loads that never ended are over when the next one begins.
     ends = loads["ended_at"].fillna(loads["spawned_at"].shift(-1)).fillna(loads["spawned_at"])
-    until = ends.cummax().to_numpy()
-    before = np.searchsorted(loads["spawned_at"].to_numpy(), rows["ended_at"].to_numpy()) - 1
-    return pd.Series((before >= 0) & (until[before.clip(0)] > rows["started_at"].to_numpy()), rows.index)
+    until = _moments(ends.cummax())
+    before = np.searchsorted(_moments(loads["spawned_at"]), _moments(rows["ended_at"])) - 1
+    known = (before >= 0) & rows["ended_at"].notna().to_numpy()
+    return pd.Series(known & (until[before.clip(0)] > _moments(rows["started_at"])), rows.index)
+
+
+def _moments(times: pd.Series) -> Any:
+    """Times in UTC as numpy has them: as objects of Python each comparison would take its time."""
+    return times.dt.tz_convert(None).to_numpy()
 
 
 def _lost(facts: Facts) -> pd.DataFrame:

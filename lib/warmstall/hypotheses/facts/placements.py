@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pandas as pd
 
@@ -26,6 +27,7 @@ COLUMNS = (
     "host", "source", "line", "at", "model", "layers_gpu", "layers_total", "gpus", "weights_bytes", "kv_bytes",
     "compute_bytes", "free_bytes", "system_free_bytes", "context_length", "asked_for_cpu",
 )  # fmt: skip
+_found: WeakKeyDictionary[Facts, pd.DataFrame] = WeakKeyDictionary()
 
 
 def placements(facts: Facts) -> pd.DataFrame:
@@ -35,6 +37,12 @@ def placements(facts: Facts) -> pd.DataFrame:
     `weights_bytes`, `kv_bytes`, `compute_bytes` count all devices, `free_bytes` what the GPUs had free before the
     load, `system_free_bytes` what the machine had.
     """
+    if facts not in _found:
+        _found[facts] = _placements(facts)
+    return _found[facts].copy()
+
+
+def _placements(facts: Facts) -> pd.DataFrame:
     rows = facts.events(*_KEYS).sort_values(["host", "source", "line"])
     spawns = rows["key"].isin(_SPAWNS)
     counted = spawns.groupby([rows["host"], rows["source"]]).cumsum()
