@@ -73,7 +73,7 @@ def verdicts(folder: Path) -> dict[str, object]:
     from warmstall.analysis import Analysis
     from warmstall.case import open_case
 
-    found = Analysis(open_case(folder)).requests()
+    found = Analysis(open_case(folder)).verdicts()
     return {"access_lines": len(found), "by_verdict": found["verdict"].value_counts().to_dict()}
 
 

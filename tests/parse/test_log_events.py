@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from warmstall.event_fields import fields_in
-from warmstall.ingest.events import found_events
+from warmstall.ingest import events
 from warmstall.parse.log_events import ANCHORS, EVENTS, FAMILIES, event_in
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
@@ -228,9 +228,18 @@ def test_polars_and_python_agree_on_generated_lines(lines):
         assert found == bool(dict(FAMILY_PATTERNS)[name].search(lines[line])), (name, lines[line])
 
 
+def _found(lines):
+    return events.found_events(
+        polars.DataFrame({"line": range(len(lines)), "text": lines}, schema_overrides=_LINE_TYPES)
+    )
+
+
 def events_of(lines):
     """The key of the event in each line, and its fields, as those of many lines are found."""
-    found = found_events(polars.DataFrame({"line": range(len(lines)), "text": lines}, schema_overrides=_LINE_TYPES))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(events, "_FEW", 0)  # however few they are here
+        found = _found(lines)
+    assert found.equals(_found(lines))
     whole = found["whole_text"].fill_null(found["text"])
     fields = [json.loads(read) for read in fields_in(found["anchor"].to_arrow(), whole.to_arrow()).to_pylist()]
     return {line: (key, read) for line, key, read in zip(found["line"], found["key"], fields, strict=True)}

@@ -171,6 +171,7 @@ def _collect(wanted: Wanted, folder: ReportFolder, from_at: datetime, say: Progr
         why = next((step.reason for step in found.steps if step.reason), "no reason is known")
         raise InputError(f"nothing could be captured of {wanted.host or 'this machine'}: {why}")
     case = folder.case_at(datetime.now(UTC))
+    shutil.rmtree(case, ignore_errors=True)  # of the same second: the later look takes its place
     unfinished.replace(case)
     return case
 

@@ -55,10 +55,9 @@ def plain_requests(lines: pl.DataFrame, recurring: pl.Categorical) -> tuple[pl.D
     parsed = pl.all_horizontal(pl.col("ended_local", "status", "path").is_not_null())
     is_plain = found.select(pl.col("is_plain") & parsed).to_series()
     found = found.filter(is_plain).drop("is_plain")
-    if found["wall_s"].has_nulls():  # of a minute or more
-        found = found.with_columns(
-            pl.when(pl.col("wall_s").is_null()).then(_seconds(wall)).otherwise("wall_s").alias("wall_s")
-        )
+    of_parts = found["wall_s"].is_null().arg_true()  # those of a minute or more
+    parts_s = found[of_parts].select(_seconds(wall)).to_series()
+    found = found.with_columns(found["wall_s"].scatter(of_parts, parts_s))
     return found.drop("wall"), lines.filter(~is_plain)
 
 

@@ -11,6 +11,8 @@ from ..parse.log_events import ANCHORS, LogEvent, rows_of
 # An event stands at the head of its line, behind progress dots or a glued record at most.
 _REACH = 20_000
 _SHOWN = 2000
+# Polars compiles a pattern anew for every block; so few lines are looked at by Python before it is done.
+_FEW = 500
 
 
 def found_events(lines: pl.DataFrame) -> pl.DataFrame:
@@ -60,7 +62,7 @@ def _of_anchors(lines: pl.DataFrame) -> pl.DataFrame:
 def _matches(row: LogEvent, texts: pl.Series) -> pl.Series:
     if not row.pattern:  # its anchor is proof enough
         return pl.repeat(True, len(texts), eager=True)
-    if _is_for_polars(row.pattern):
+    if len(texts) > _FEW and _is_for_polars(row.pattern):
         return texts.str.contains(row.pattern)
     return pl.Series([row.regex.search(text) is not None for text in texts], dtype=pl.Boolean)
 
