@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -380,6 +381,10 @@ def test_a_runner_killed_in_a_stream(tmp_path: Path, version: str) -> None:
         assert server.log.read_text().count(f"--port {listening([psutil.Process(next_pid)])[0]}") >= 1
 
 
+def is_asked(runner: psutil.Process) -> bool:
+    return any(each.status == psutil.CONN_ESTABLISHED for each in runner.net_connections("tcp"))
+
+
 @every_version
 def test_a_runner_killed_in_an_answer_that_is_no_stream(tmp_path: Path, version: str) -> None:
     with DrillServer(tmp_path, version=version) as server:
@@ -387,9 +392,7 @@ def test_a_runner_killed_in_an_answer_that_is_no_stream(tmp_path: Path, version:
             generate(server.url, "mid").raise_for_status()
             (runner,) = [psutil.Process(pid) for pid in server.runner_pids()]
             with in_background(lambda: generate(server.url, "mid", tokens=8000)) as asked:
-                until(
-                    lambda: [each for each in runner.net_connections("tcp") if each.status == psutil.CONN_ESTABLISHED]
-                )  # noqa: B023
+                until(partial(is_asked, runner))
                 wait([asked], timeout=0.1 * attempt)
                 runner.kill()
                 answer = asked.result(timeout=PATIENCE_S)
