@@ -1,7 +1,7 @@
 """Open a case: what an Ollama host left behind, as tables that can be asked.
 
 A case is a folder; a bare log or a folder of captures is treated as one. Evidence becomes Parquet tables
-(`ingest.py`), and the tables are views of an in-memory DuckDB. Times are UTC.
+(`ingest/`), and the tables are views of an in-memory DuckDB. Times are UTC.
 """
 
 from __future__ import annotations

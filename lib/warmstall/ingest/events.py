@@ -9,7 +9,7 @@ import polars as pl
 from ..parse.log_events import ANCHORS, LogEvent, rows_of
 
 # An event stands at the head of its line, behind progress dots or a glued record at most.
-_REACH = 20_000
+_REACH = 20_000  # characters; less than `event_in` reads, because here every line is read
 _SHOWN = 2000
 # Polars compiles a pattern anew for every block; so few lines are looked at by Python before it is done.
 _FEW = 500

@@ -1,6 +1,6 @@
 """What stands around a log line: journald, docker, compose, Kubernetes and PowerShell.
 
-A wrapper is a prefix; its pattern is understood by RE2 (DuckDB) and by Python alike. Prefixes nest
+A wrapper is a prefix; its pattern is understood by Polars and by Python alike. Prefixes nest
 (`docker compose logs -t`), so they are taken off from the outside in. Two wrappers are JSON objects,
 one a line. PowerShell breaks the records of a redirected `ollama serve` at the width of its window;
 those are joined again.
