@@ -79,6 +79,24 @@ def test_log_alone(facts: dict[str, object], verdict: str) -> None:
     assert verdict_of(UNEXPLAINED | facts)[0] == verdict
 
 
+@pytest.mark.parametrize(
+    ("facts", "verdict"),
+    [
+        ({"load_s": 20.0, "rest_s": 10.0}, "cold_start"),
+        ({"load_s": 3.0, "rest_s": 27.0}, "unknown"),
+        ({**LONG, "load_s": 5.0, "rest_s": 395.0}, "unknown"),
+        ({**LONG, "load_s": 12.0, "rest_s": 388.0}, "cold_start"),
+    ],
+)
+def test_who_came_into_a_load_is_judged_like_who_caused_it(facts: dict[str, object], verdict: str) -> None:
+    """A wait of seconds for another request's load is not why a request took minutes."""
+    came_into_it = {"loads_seen": 1, **facts, "waited": True, "triggered": False}
+    told, reason = verdict_of(UNEXPLAINED | came_into_it)
+
+    assert told == verdict
+    assert ("Collect: " in reason) == (verdict == "unknown")
+
+
 def test_a_pause_is_told_from_slowness_by_its_neighbours() -> None:
     """A runner that stands still makes one request slow; busy cores make all of them slow."""
     assert verdict_of(SLOW_DECODE | {"alone": True})[0] == "warm_stall"

@@ -234,8 +234,10 @@ RULES: tuple[Rule, ...] = (
             & f["waited"]
             & ~f["triggered"]
             & (f["load_s"] >= np.maximum(f["uncertainty_s"], 0.05))
+            & ~_mostly_something_else(f)
+            & ~_hardly_a_load(f)
         ),
-        "came while its model was being loaded (line {load_line}) and waited {load_s:.2f} s for it",
+        "came while its model was being loaded (line {load_line}) and waited {load_s:.2f} s for it{beside_the_load}",
     ),
     Rule(
         "queue_wait",
@@ -321,14 +323,14 @@ UNKNOWN: tuple[Rule, ...] = (
     ),
     Rule(
         "unknown",
-        lambda f: f["triggered"] & _mostly_something_else(f),
+        lambda f: (f["triggered"] | f["waited"]) & _mostly_something_else(f),
         "its model was loaded first ({load_text}, line {load_line}), but the other {rest_s:.1f} s are far beyond the "
         "{usual_s:.1f} s that are usual: the cold start is not why it was slow. Collect: eval_count and eval_duration "
         "of the final chunk, or samples of the runner's CPU",
     ),
     Rule(
         "unknown",
-        lambda f: f["triggered"] & _hardly_a_load(f),
+        lambda f: (f["triggered"] | f["waited"]) & _hardly_a_load(f),
         "its model was loaded first (line {load_line}), but that explains only {load_s:.1f} of its {wall_s:.0f} s, and "
         "too few requests like it tell whether the other {rest_s:.0f} s are usual. Collect: eval_count and "
         "eval_duration of the final chunk, or samples of the runner's CPU",
