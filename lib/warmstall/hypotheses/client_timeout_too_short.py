@@ -28,6 +28,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,6 +43,11 @@ _SAME_S, _SAME_SHARE = 0.25, 0.005
 _ROUND_S, _LONG_S, _NEAR_S = 5.0, 10.0, 0.1
 # Two calls cut after the same long, round time were cut by a clock; for other times it takes more to believe it.
 _TIMES, _TIMES_SHORT, _TIMES_NOT_ROUND = 2, 3, 5
+# People leave at any time: a clock is believed where three times as many calls were cut at one time as the calls cut
+# at half to twice that time let expect, and chance would not bring so many: rarely at a round time, of which there are
+# few, and hardly ever at any of the thousands of others.
+_AROUND, _MORE_THAN_CHANCE = 2.0, 3.0
+_CHANCE_ROUND, _CHANCE_NOT_ROUND = 1e-3, 1e-6
 # Calls that end together were ended by one event, such as a client that was closed.
 _TOGETHER = "5s"
 # With fewer answers what is usual is not known.
@@ -144,13 +150,16 @@ def _judged(facts: Facts, cluster: pd.DataFrame) -> Iterator[Finding]:
 
 
 def _clusters(cut: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """Groups of calls of the same length that did not end together, the largest first."""
+    """Groups of calls of the same length, more of them than chance brings, that did not end together; largest first."""
     rest = cut.dropna(subset=["wall_s"]).sort_values("wall_s")
     while len(rest):
-        walls = rest["wall_s"].to_numpy()
-        ends = np.searchsorted(walls, walls + np.maximum(_SAME_S, walls * _SAME_SHARE), side="right")
-        first = int((ends - np.arange(len(walls))).argmax())
-        if ends[first] - first < _TIMES:
+        walls = rest["wall_s"].to_numpy(float)
+        widths = np.maximum(_SAME_S, walls * _SAME_SHARE)
+        ends = np.searchsorted(walls, walls + widths, side="right")
+        counts = ends - np.arange(len(walls))
+        counts[~_beyond_chance(walls, widths, counts)] = 0
+        first = int(counts.argmax())
+        if counts[first] < _TIMES:
             return  # the largest group is that of one call
         group, rest = rest.iloc[first : ends[first]], pd.concat([rest.iloc[:first], rest.iloc[ends[first] :]])
         at_s = float(group["wall_s"].median())
@@ -159,6 +168,21 @@ def _clusters(cut: pd.DataFrame) -> Iterator[pd.DataFrame]:
             yield group
 
 
-def _is_round(at_s: float) -> bool:
-    unit_s = _ROUND_S if at_s >= _LONG_S - _NEAR_S else 1.0
+def _beyond_chance(walls: Any, widths: Any, counts: Any) -> Any:
+    """Whether so many calls from each of these lengths on are more than their neighbours bring by chance."""
+    upto = walls + widths
+    shorter = np.arange(len(walls)) - np.searchsorted(walls, walls / _AROUND)
+    longer = np.searchsorted(walls, upto * _AROUND, side="right") - np.arange(len(walls)) - counts
+    # The denser side counts: where one ends, no clock need be behind it.
+    per_s = np.maximum(shorter / (walls - walls / _AROUND), longer / (upto * _AROUND - upto))
+    expected = per_s * widths
+    # Chernoff's bound of the chance that Poisson's law gives so many or more.
+    log_chance = counts - expected + counts * np.log(np.maximum(expected, 1e-300) / counts)
+    medians = walls[np.arange(len(walls)) + (counts - 1) // 2]
+    most = np.where(_is_round(medians), _CHANCE_ROUND, _CHANCE_NOT_ROUND)
+    return (counts >= _MORE_THAN_CHANCE * expected) & (log_chance <= np.log(most))
+
+
+def _is_round(at_s: Any) -> Any:
+    unit_s = np.where(at_s >= _LONG_S - _NEAR_S, _ROUND_S, 1.0)
     return abs((at_s + unit_s / 2) % unit_s - unit_s / 2) <= _NEAR_S

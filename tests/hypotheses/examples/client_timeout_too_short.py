@@ -1,5 +1,6 @@
 """Examples of `client_timeout_too_short`."""
 
+import random
 from datetime import timedelta
 
 from generate.writing import slog
@@ -47,6 +48,16 @@ def log(walls_s: list[float], timeout_s: float) -> str:
     return found.text()
 
 
+def leaving(seed: int, times: int, cut_at_s: float = 0, cut: int = 0) -> str:
+    """Calls of people who leave when they have had enough, among answered ones; a clock cuts some more."""
+    patience = random.Random(seed)
+    walls_s = [round(patience.lognormvariate(3.0, 0.8), 3) for _ in range(times)]
+    found = ServerLog().start().load(5, 2.0)
+    for number, wall_s in enumerate(LONG + walls_s + [cut_at_s] * cut):
+        found.request(10 + 400 * number, wall_s, 500 if number >= len(LONG) else 200)
+    return found.text()
+
+
 def traced(sent_again: int) -> str:
     """A trace of calls, each sent three times with 30 s for each, and one that was answered at the second."""
     trace = Trace()
@@ -90,6 +101,18 @@ EXAMPLES = [
         "not_observable",
         {"server.log": log([600.0] * 3, 600.0), "trials.csv": trials([600.0] * 3, 600.0)},
         ("with 0 answered calls",),
+    ),
+    Example(
+        "people who leave at any time, so many that some leave after about the same",
+        "not_observable",
+        {"server.log": leaving(seed=1, times=1000)},
+        ("too few of them after one and the same time to tell",),
+    ),
+    Example(
+        "a clock among people who leave at any time",
+        "supported",
+        {"server.log": leaving(seed=1, times=1000, cut_at_s=45.0, cut=40)},
+        ("after 45.0 s, within the ordinary",),
     ),
     Example("no records of clients", "not_observable", {"server.log": answered(4.0).text()}, ("the clients' records",)),
     Example(
