@@ -27,13 +27,11 @@ from .hypotheses.facts import Facts, seconds_text, size_text
 from .hypotheses.findings import SEVERITIES
 from .parse.ollama_settings import same
 from .parse.plain_text import printable
-from .proportions import fisher
+from .proportions import NOTICED, fisher, noticeably_more
 from .slopes import seconds_and_values, slope
 
 # A dozen rates and models are compared at once, so each difference has to be rarer by chance than one in a hundred.
 _CHANCE = 0.01
-# Nobody notices less, however sure it is.
-_NOTICED = 1.25
 # A rank test of fewer cannot tell anything from chance.
 _FEWEST = 8
 # A steady slope, as for the embedding service's.
@@ -344,6 +342,9 @@ def _rates_told(rates: pd.DataFrame, first: str, second: str, failures: bool) ->
     kept = rates[(rates["what"] == "failed") == failures]
     differs = kept[kept["p"] < _CHANCE].sort_values("p", kind="stable")
     for row in differs.to_dict("records"):
+        one, other = ((row[f"count_{end}"], row[f"of_{end}"]) for end in "ab")
+        if not (noticeably_more(one, other) or noticeably_more(other, one)):
+            continue
         what = "failed or got no answer" if failures else f"were {row['what']}"
         yield (
             f"{_percent(row['rate_b'])} of the requests {what} in {second} ({row['count_b']:,} of {row['of_b']:,}), "
@@ -386,7 +387,7 @@ def _latencies_told(latencies: pd.DataFrame, first: str, second: str) -> Iterato
     sure = latencies[latencies["p"] < _CHANCE].iloc[int(len(latencies) == 2) :].sort_values("p", kind="stable")
     for row in sure.to_dict("records"):
         ratio = row["p50_s_b"] / row["p50_s_a"] if row["p50_s_a"] else math.inf
-        if 1 / _NOTICED < ratio < _NOTICED:
+        if 1 / NOTICED < ratio < NOTICED:
             continue
         times = f"{max(ratio, 1 / ratio):.1f} times as {'long' if ratio > 1 else 'fast'}" if ratio else "at once"
         of = "all models" if row["model"] == "all" else printable(row["model"])[:_LONGEST_VALUE]
@@ -400,7 +401,7 @@ def _latencies_told(latencies: pd.DataFrame, first: str, second: str) -> Iterato
 def _load_told(load: pd.DataFrame, first: str, second: str) -> Iterator[str]:
     for row in load[load["what"].isin(["requests_per_minute", "most_at_once"])].to_dict("records"):
         low, high = sorted((row["a"], row["b"]))
-        if not high or math.isnan(high) or math.isnan(low) or high / max(low, 1e-9) < _NOTICED:
+        if not high or math.isnan(high) or math.isnan(low) or high / max(low, 1e-9) < NOTICED:
             continue
         what = "Requests a minute" if row["what"] == "requests_per_minute" else "Most requests at once"
         yield f"{what}: {row['b']:,.3g} in {second}, {row['a']:,.3g} in {first}."
@@ -411,7 +412,7 @@ def _memory_told(memory: pd.DataFrame, first: str, second: str) -> Iterator[str]
         steady = {end: abs(row[f"spreads_{end}"]) > _SPREADS for end in "ab"}
         slopes = {end: row[f"bytes_per_hour_{end}"] if steady[end] else 0.0 for end in "ab"}
         low, high = sorted(map(abs, slopes.values()))
-        if high < _ARENA_BYTES or (low / high > 1 / _NOTICED and slopes["a"] * slopes["b"] > 0):
+        if high < _ARENA_BYTES or (low / high > 1 / NOTICED and slopes["a"] * slopes["b"] > 0):
             continue
         told = {end: _pace(value, row[f"looks_{end}"]) for end, value in slopes.items()}
         yield f"{row['what'].capitalize()}: {told['b']} in {second}, {told['a']} in {first}."

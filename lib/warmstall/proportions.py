@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 
+# Two times, or the odds of two rates, that differ by less are alike to whoever waits.
+NOTICED = 1.25
 # Two-sided 95 %.
 _Z = 1.959963984540054
 
@@ -42,6 +44,29 @@ def fisher(count_a: int, of_a: int, count_b: int, of_b: int) -> float:
     chances = (log_chance(count) for count in range(max(0, both - of_b), min(of_a, both) + 1))
     # As likely as what was seen counts as no less likely, in spite of rounding.
     return min(1.0, math.fsum(math.exp(chance) for chance in chances if chance <= seen + 1e-7))
+
+
+def clearly_more(one: tuple[int, int], other: tuple[int, int], chance: float) -> bool:
+    """Whether one rate (a count and out of how many) is noticeably higher, and by more than this chance explains.
+
+    Of hundreds of thousands, any two rates differ by more than chance.
+
+    >>> clearly_more((10, 40), (0, 40), 0.05), clearly_more((824, 77_311), (773, 80_648), 0.05)
+    (True, False)
+    >>> clearly_more((3, 9), (1, 9), 0.05), clearly_more((3, 9), (0, 0), 0.05)
+    (False, False)
+    """
+    return noticeably_more(one, other) and fisher(*one, *other) < chance
+
+
+def noticeably_more(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether the odds of the first are higher by a quarter: 2 % beside 1 %, and 99 % beside 98 %.
+
+    >>> [noticeably_more((count, 100), (count - 1, 100)) for count in (2, 51, 99)]
+    [True, False, True]
+    """
+    (count_a, of_a), (count_b, of_b) = one, other
+    return bool(of_a and of_b and count_a * (of_b - count_b) >= NOTICED * count_b * (of_a - count_a))
 
 
 def rate_text(count: int, of: int) -> str:

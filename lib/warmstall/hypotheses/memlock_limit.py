@@ -33,7 +33,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from ..parse.go_values import size_bytes
-from ..proportions import fisher, rate_text
+from ..proportions import clearly_more, rate_text
 from .facts import Facts, counted, places, size_text, span
 from .facts.server_starts import server_starts
 from .findings import Finding, Severity, hints, proves, refutes, supports, unseen
@@ -115,11 +115,11 @@ def _judged(facts: Facts, row: dict[str, object], hung: pd.DataFrame, model: flo
 
 
 def _compared(low: pd.DataFrame, high: pd.DataFrame) -> Iterator[Finding]:
-    counts = [int(value) for frame in (low, high) for value in (frame["hung"].sum(), frame["requests"].sum())]
-    if fisher(*counts) < _BY_CHANCE and counts[0] * counts[3] > counts[2] * counts[1]:
-        yield proves(f"With at most {_amount(low['limit'].max())} to pin {counts[0]:,} of "
-                     f"{counted(counts[1], 'request')} hung, "
-                     f"with {_amount(high['limit'].min())} {counts[2]:,} of {counts[3]:,}.",
+    one, other = ((int(frame["hung"].sum()), int(frame["requests"].sum())) for frame in (low, high))
+    if clearly_more(one, other, _BY_CHANCE):
+        yield proves(f"With at most {_amount(low['limit'].max())} to pin {one[0]:,} of "
+                     f"{counted(one[1], 'request')} hung, "
+                     f"with {_amount(high['limit'].min())} {other[0]:,} of {other[1]:,}.",
                      *places(low), *places(high))  # fmt: skip
 
 

@@ -33,7 +33,7 @@ import pandas as pd
 
 from ..observed.memory import MemoryFinding, pressure, rates
 from ..parse.go_values import duration_s
-from ..proportions import fisher
+from ..proportions import clearly_more
 from .facts import Facts, counted, places, seconds_text
 from .facts.trouble import covers, trouble_times, within
 from .findings import Finding, Place, hints, proves, refutes, supports, unseen, weakens
@@ -107,8 +107,7 @@ def _growing(facts: Facts, looks: pd.DataFrame, found: MemoryFinding, times: pd.
         return
     sentence = f"{found.sentence} In trouble: {len(bad):,} of {counted(inside, 'request')} of that time"
     told = f"{sentence}, {bad_outside:,} of {outside:,} of the other time." if outside else f"{sentence}."
-    more = inside and outside and len(bad) / inside > bad_outside / outside
-    show = proves if more and fisher(len(bad), inside, bad_outside, outside) < _CHANCE else supports
+    show = proves if clearly_more((len(bad), inside), (bad_outside, outside), _CHANCE) else supports
     yield show(told, *where, *places(bad, 2), span=span)
     yield from _page_size(looks)
     yield from _read_in(looks, began, ended, where)

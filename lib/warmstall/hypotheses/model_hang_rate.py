@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..parse.plain_text import printable
-from ..proportions import fisher, rate_text, wilson
+from ..proportions import fisher, noticeably_more, rate_text, wilson
 from .facts import Facts, counted, places, span
 from .facts.hangs import hangs_of
 from .facts.judged_calls import judged_calls
@@ -63,15 +63,18 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     # Each model is held against the others, so one of them looks odd by chance that many times as often.
     odd = min(chances, key=lambda name: chances[name])
     chance = min(1.0, chances[odd] * len(rates))
+    own = int(rates.loc[odd, "sum"]), int(rates.loc[odd, "size"])
+    others = (hangs - own[0], total - own[1])
+    apart = chance < _UNLIKELY and (noticeably_more(own, others) or noticeably_more(others, own))
     said = "; ".join(f"{printable(str(name))[:60]} {rate_text(int(hung), int(of))}" for name, hung, of in
                      sorted(rates.itertuples(name=None), key=lambda row: -row[1] / row[2])[:4])  # fmt: skip
     where = places(rows[rows["model"].eq(odd)].sort_values("hung", ascending=False))
-    if chance < _UNLIKELY and not rows["sure"].all():
+    if apart and not rows["sure"].all():
         yield hints(f"Of {len(rates):,} models, {printable(odd)[:60]} has more calls given up than chance explains "
                     f"(p = {chance:.2g}): {said}. The log alone does not tell that they hung.", *where)  # fmt: skip
         yield unseen(_TOKENS)
         return
-    if chance < _UNLIKELY:
+    if apart:
         show = proves if chance < _HARDLY_CHANCE else supports
         yield show(f"Of {len(rates):,} models, {printable(odd)[:60]} differs from the others by more than chance "
                    f"(p = {chance:.2g}): {said}.", *where, span=span(rows[rows["hung"]]))  # fmt: skip
@@ -79,7 +82,9 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     intervals = [wilson(int(hung), int(of)) for _, hung, of in rates.itertuples(name=None)]
     if max(high - low for low, high in intervals) <= _NARROW:
         yield refutes(
-            f"Of {counted(len(rates), 'model')} each hangs as often as the others (p = {chance:.2g}): {said}.", *where
+            f"Of {counted(len(rates), 'model')} none hangs noticeably more often than the others (p = {chance:.2g}): "
+            f"{said}.",
+            *where,
         )
     else:
         yield hints(f"The rates of {len(rates):,} models do not differ by more than chance (p = {chance:.2g}), but the "

@@ -126,7 +126,8 @@ def _judged(facts: Facts, before: pd.Series, after: pd.Series) -> Iterator[Evide
     if change > 0:
         yield supports(told, *here, span=(at.to_pydatetime(), None))
     elif change < 0:
-        yield weakens(f"{told} It ended the trouble.", *here)
+        ended = "There was less trouble after it." if after["troubled"] else "It ended the trouble."
+        yield weakens(f"{told} {ended}", *here)
     elif act:
         yield weakens(told, *here)
     elif changed:

@@ -149,7 +149,7 @@ def _judged(facts: Facts, own: pd.DataFrame, fast: pd.DataFrame) -> Iterator[Fin
     every, own = own, own[~own["cramped"]]
     if own["took_s"].lt(_UNNOTICED_S).all():
         longest = every.loc[every["took_s"].idxmax()]
-        took = f"{longest['model']} took {seconds_text(longest['took_s'])} to load"
+        took = f"{_named(longest['model'])} took {seconds_text(longest['took_s'])} to load"
         yield hints(f"{took}, and its weights and cache may have been more than the memory that was free: swap, or the "
                     "disk.", *places([longest.to_dict()]))  # fmt: skip
         yield unseen(_IOSTAT)
@@ -161,7 +161,7 @@ def _judged(facts: Facts, own: pd.DataFrame, fast: pd.DataFrame) -> Iterator[Fin
     rate, took_s, best_s = slowest["rate"], slowest["took_s"], quickest["took_s"]
     here = places([slowest.to_dict(), quickest.to_dict()], 1 if len(own) == 1 else 2)
     speed = f", {size_text(rate)}/s of its {size_text(slowest['weights_bytes'])}" if rate > 0 else ""
-    sentence = f"{slowest['model']} took {seconds_text(took_s)} to load{speed}"
+    sentence = f"{_named(slowest['model'])} took {seconds_text(took_s)} to load{speed}"
     when = (slowest["began_at"].to_pydatetime(), slowest["ended_at"].to_pydatetime())
     if rate >= _SSD_BYTES_PER_S:
         yield refutes(f"{sentence}: no slower than an SSD.", *here)
@@ -177,7 +177,7 @@ def _judged(facts: Facts, own: pd.DataFrame, fast: pd.DataFrame) -> Iterator[Fin
     faster = took_s - best_s >= _UNNOTICED_S and took_s >= _CACHED_FACTOR * best_s
     if len(fast):
         other = fast.iloc[0]
-        yield hints(f"{sentence}, but the first load of {other['model']} read {size_text(other['rate'])}/s: "
+        yield hints(f"{sentence}, but the first load of {_named(other['model'])} read {size_text(other['rate'])}/s: "
                     "the disk can.", *here, *places(fast, 1), span=when)  # fmt: skip
     elif before * _CACHED_FACTOR <= took_s:
         yield hints(f"{sentence}, after a load of {seconds_text(before)}: what had been read before was gone from "
@@ -194,6 +194,10 @@ def _judged(facts: Facts, own: pd.DataFrame, fast: pd.DataFrame) -> Iterator[Fin
     else:  # what takes as long with the file in the page cache is not the disk, nor is the writing of a large cache
         others = f"; the fastest of {len(every):,} took {seconds_text(every['took_s'].min())}" if len(every) > 1 else ""
         yield hints(f"{sentence}{others}.", *here, span=when)
+
+
+def _named(model: str) -> str:
+    return model or "(a model without a name in the log)"
 
 
 def _samples(facts: Facts, load: pd.Series) -> pd.DataFrame:

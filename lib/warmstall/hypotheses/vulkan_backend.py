@@ -30,7 +30,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from ..proportions import fisher, rate_text
+from ..proportions import clearly_more, rate_text
 from .facts import Facts, counted, places, seconds_text, version_numbers
 from .facts.devices import DROPS, found_devices, found_text, gpus_of_hosts, shows_gpu_devices, starts_of
 from .findings import Finding, proves, refutes, supports, unseen
@@ -170,6 +170,7 @@ def _hangs(calls: pd.DataFrame, other: str) -> str:
     hung_a, hung_b = int(all_a - well_a), int(all_b - well_b)
     if hung_a + hung_b == 0:
         return ""
-    chance = fisher(hung_a, int(all_a), hung_b, int(all_b))
-    verdict = "more than chance explains" if chance < _CHANCE else "no difference that chance does not explain"
+    vulkan, native = (hung_a, int(all_a)), (hung_b, int(all_b))
+    apart = clearly_more(vulkan, native, _CHANCE) or clearly_more(native, vulkan, _CHANCE)
+    verdict = "more than chance explains" if apart else "no clear difference"
     return f"; unanswered: {rate_text(hung_a, int(all_a))} against {rate_text(hung_b, int(all_b))}, {verdict}"

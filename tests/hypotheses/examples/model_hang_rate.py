@@ -60,7 +60,7 @@ EXAMPLES = [
         "all hang alike",
         "ruled_out",
         {"trials.csv": trials(large=(5, 100), small=(5, 100), tiny=(6, 100))},
-        ("Of 3 models each hangs as often",),
+        ("Of 3 models none hangs noticeably more often",),
     ),
     Example("one model", "not_observable", {"trials.csv": trials(large=(5, 100))}, ("no other model was tried",)),
     Example("no models", "not_observable", {"server.log": ServerLog().request(10, 9.0).text()}, ("the model of each",)),

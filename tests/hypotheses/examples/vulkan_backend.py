@@ -50,7 +50,7 @@ EXAMPLES = [
         "ROCm serves the same GPU six times faster",
         "confirmed",
         {"server.log": log("Vulkan", "ROCm"), "trials.csv": trials(20, 122)},
-        ("20 tokens a second", "against 122", "chance does not explain"),
+        ("20 tokens a second", "against 122", "no clear difference"),
         "warning",
     ),
     Example(

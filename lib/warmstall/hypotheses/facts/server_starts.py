@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from ...parse.plain_text import printable
-from ...proportions import fisher
+from ...proportions import clearly_more
 from .facts import Facts, counted
 
 # Two rates that differ by chance this seldom are taken to differ, as is usual.
@@ -55,15 +55,13 @@ def libraries_of(facts: Facts, start: pd.Series) -> set[str]:
 
 
 def change_of_rate(before: pd.Series, after: pd.Series) -> int:
-    """1 if there was more trouble after than before, -1 if less, 0 if the counts do not tell.
+    """1 if there was clearly more trouble after than before, -1 if clearly less, 0 if the counts do not tell.
 
     >>> change_of_rate(pd.Series({"requests": 40, "troubled": 0}), pd.Series({"requests": 40, "troubled": 10}))
     1
     """
-    told = fisher(after["troubled"], after["requests"], before["troubled"], before["requests"]) < _BY_CHANCE
-    if not told or not before["requests"] or not after["requests"]:
-        return 0
-    return 1 if after["troubled"] / after["requests"] > before["troubled"] / before["requests"] else -1
+    was, now = ((int(run["troubled"]), int(run["requests"])) for run in (before, after))
+    return int(clearly_more(now, was, _BY_CHANCE)) - int(clearly_more(was, now, _BY_CHANCE))
 
 
 def counts_text(run: pd.Series) -> str:
