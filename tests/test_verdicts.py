@@ -146,6 +146,14 @@ def test_every_unknown_says_what_to_collect() -> None:
         assert "Collect: " in reason
 
 
+def test_too_few_requests_are_told_of_only_where_they_are() -> None:
+    """A wait behind a request that came in the same second is not a lack of requests like it."""
+    maybe_behind = UNEXPLAINED | {"wall_s": 2.5, "queue_s": 2.0}
+
+    assert "do not tell which of the two came first" in verdict_of(maybe_behind)[1]
+    assert "too few requests like it" in verdict_of(maybe_behind | {"usual_s": None, "usual_limit_s": None})[1]
+
+
 def test_an_answer_at_once_names_no_model_where_none_is_known() -> None:
     assert verdict_of(UNEXPLAINED | {"wall_s": 0.012, "model": ""})[1].endswith("by which model, if any")
     assert verdict_of(UNEXPLAINED | {"wall_s": 0.012})[1] == "answered in 0.01 s"

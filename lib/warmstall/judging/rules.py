@@ -369,6 +369,12 @@ UNKNOWN: tuple[Rule, ...] = (
     ),
     Rule(
         "unknown",
+        lambda f: (f["wall_s"] <= f["usual_limit_s"]) & (f["queue_s"] >= _MOSTLY * f["wall_s"]),
+        "{queue_s:.1f} s of its {wall_s:.1f} s may be waiting for another request, and whole seconds do not tell which "
+        "of the two came first. Collect: the client's final chunk (total, load, prompt_eval and eval durations)",
+    ),
+    Rule(
+        "unknown",
         lambda f: np.ones(len(f), dtype=bool),
         "no load and no queue, but too few requests like it to know what is usual. "
         "Collect: a longer log, or the client's final chunk",
