@@ -6,6 +6,7 @@ import csv
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from conftest import INCIDENTS
@@ -41,6 +42,34 @@ def test_summary_is_json_and_the_table_has_its_columns(stall: Analysis, tmp_path
     assert len(rows) == summary["requests"]["total"]
     assert list(rows[0]) == list(REQUEST_COLUMNS)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["requests.csv", "summary.json"]
+
+
+def test_every_cell_of_the_table_reads_back_as_what_was_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commas, quotes, empty texts, numbers that are not known, and more rows than are written at once."""
+    log = tmp_path / "server.log"
+    paths = ("/api/chat", '/a,"b"', " /x ", "#", "/ü\u2028", "'/api/generate'")
+    walls = ["1.5s", "70µs", "20.000001ms", "1µs", "2m1s"] * 4
+    lines = [
+        f'[GIN] 2026/11/20 - 20:49:{second:02d} | 200 | {wall} |  127.0.0.1 | POST     "{paths[second % 6]}"\n'
+        for second, wall in enumerate(walls)
+    ]
+    log.write_text("".join(lines), encoding="utf-8")
+    monkeypatch.setattr("warmstall.answer._ROWS_WRITTEN_AT_ONCE", 7)
+    found = analyze(log)
+    write_answer(found, tmp_path / "out")
+
+    written = pd.read_csv(tmp_path / "out" / "requests.csv", dtype=str, keep_default_na=False, encoding="utf-8")
+    requests = found.requests()
+    assert len(written) == 20
+    for name in REQUEST_COLUMNS:
+        if requests[name].dtype == float:
+            assert pd.to_numeric(written[name]).tolist() == pytest.approx(requests[name].tolist(), abs=0, nan_ok=True)
+        elif name.endswith("_at"):
+            assert (
+                written[name].tolist() == requests[name].dt.strftime("%Y-%m-%dT%H:%M:%S.%f").str[:-3].add("Z").tolist()
+            )
+        else:
+            assert written[name].tolist() == requests[name].astype(str).tolist()
 
 
 @pytest.mark.parametrize("name", ["warm-stall-runner-stopped", "reloads-two-models", "queue-one-slot"])

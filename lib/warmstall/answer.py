@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,7 @@ SCHEMA = 1
 _NUMBER = r"[\d.,]+"
 _COLLECT = re.compile(r"Collect: (.*)$")
 _LINES = 25
+_ROWS_WRITTEN_AT_ONCE = 100_000
 # Singular and plural of what a request was, in the order in which they are told.
 _WHAT_IT_WAS = {
     "warm_stall": ("warm stall", "warm stalls"),
@@ -456,11 +457,22 @@ def write_answer(found: Analysis, out: Path, with_draft: bool = False) -> dict[s
 
 def write_files(found: Analysis, summary: Mapping[str, Any], out: Path, with_draft: bool = False) -> None:
     """What `write_answer` writes, of a summary that is there already."""
-    frame = _stamped(found.untexted(), "started_at", "ended_at")
-    with whole_file(out / "requests.csv") as path:
-        frame[list(REQUEST_COLUMNS)].to_csv(path, index=False)
+    with whole_file(out / "requests.csv") as path, path.open("wb") as file:
+        _write_requests(found, summary["requests"]["total"], file)
     with whole_file(out / "summary.json") as path:
         path.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     if with_draft:
         with whole_file(out / "postmortem.md") as path:
             path.write_text(draft(found), encoding="utf-8")
+
+
+def _write_requests(found: Analysis, count: int, file: BinaryIO) -> None:
+    """All requests with their sentences, some at a time."""
+    import polars as pl
+
+    stamps = pl.col("started_at", "ended_at").dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ")
+    for begin in range(0, max(count, 1), _ROWS_WRITTEN_AT_ONCE):
+        rows = found.details(np.arange(begin, min(begin + _ROWS_WRITTEN_AT_ONCE, count)))
+        frame = pl.from_pandas(rows[list(REQUEST_COLUMNS)]).with_columns(stamps)
+        # Polars quotes a text that is empty, and leaves what is null.
+        frame.with_columns(pl.col(pl.String).replace("", None)).write_csv(file, include_header=begin == 0)
