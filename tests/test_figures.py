@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 
 import synthetic
-from warmstall import figures
+from conftest import INCIDENTS
+from warmstall import figures, whole_requests
+from warmstall.analysis import analyze
 from warmstall.errors import ParameterError
 
 
@@ -175,6 +177,36 @@ def test_a_call_that_is_not_inference_has_no_verdict_in_the_picture():
     names = {trace.name for trace in request_traces(every_figure(requests)[0])}
     calls = int((~requests.inference).sum())
     assert names == {f"warm_ok ({30 - calls})", f"not inference ({calls})"}
+
+
+@pytest.mark.parametrize("name", ["warm-stall-runner-stopped", "queue-one-slot", "reloads-two-models"])
+def test_verdicts_alone_show_what_whole_requests_show(name):
+    """What is shown of the few that are chosen is asked for; nothing else of it is different."""
+    found = analyze(INCIDENTS / name)
+    requests, verdicts, whole = found.requests(), found.verdicts(), whole_requests.of(found)
+    residencies, windows = found.residencies(), found.windows()
+    assert (figures.timeline(requests, residencies, windows).to_json()
+            == figures.timeline(verdicts, residencies, windows, whole=whole).to_json())  # fmt: skip
+    assert figures.time_budget(requests, 5).to_json() == figures.time_budget(verdicts, 5, whole).to_json()
+    assert figures.per_minute(requests).to_json() == figures.per_minute(verdicts).to_json()
+    assert figures.verdict_counts(requests)._repr_html_() == figures.verdict_counts(verdicts)._repr_html_()
+    slowest = figures.slowest_requests(verdicts, 3, whole)
+    assert slowest._repr_html_() == figures.slowest_requests(requests, 3)._repr_html_()
+
+
+def test_only_what_is_shown_is_asked_for():
+    requests = synthetic.requests(20_000)
+    asked: list[int] = []
+
+    def whole(rows: np.ndarray) -> pd.DataFrame:
+        asked.append(len(rows))
+        return requests.iloc[rows]
+
+    verdicts = requests[["line", "started_at", "wall_s", "status", "inference", "verdict"]]
+    figures.timeline(verdicts, pd.DataFrame(), pd.DataFrame(), whole=whole)
+    figures.time_budget(verdicts, whole=whole)
+    figures.slowest_requests(verdicts, 15, whole)
+    assert asked == [6000, 40, 15]
 
 
 def test_a_source_is_shown_by_its_folder_and_name():

@@ -12,7 +12,7 @@ import itertools
 import math
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,7 +113,10 @@ def escaped(text: object) -> str:
 
 
 def _wrapped(text: object, width: int = 80) -> str:
-    return "<br>".join(escaped(line) for line in textwrap.wrap(plain(text), width))
+    line = plain(text).rstrip(" ")
+    if len(line) <= width:
+        return escaped(line)
+    return "<br>".join(escaped(part) for part in textwrap.wrap(line, width))
 
 
 def duration_text(seconds: float) -> str:
@@ -136,10 +139,15 @@ def duration_text(seconds: float) -> str:
 
 # Figures
 
+# `requests` of a figure or table need not hold more than `Analysis.verdicts()` does: what else is shown of the few that
+# are shown comes from `whole`, which is given their numbers; without it `requests` hold all of it themselves.
+Whole = Callable[[np.ndarray], pd.DataFrame]
+
 
 def timeline(
-    requests: pd.DataFrame, residencies: pd.DataFrame, windows: pd.DataFrame, lanes: Sequence[Lane] = ()
-) -> go.Figure:
+    requests: pd.DataFrame, residencies: pd.DataFrame, windows: pd.DataFrame, lanes: Sequence[Lane] = (),
+    whole: Whole | None = None,
+) -> go.Figure:  # fmt: skip
     """Every request by start and wall time, coloured by verdict; below it, when each model was resident, and `lanes`.
 
     Spans in `windows` are shaded. Legend counts are of all requests, also when only a sample is drawn.
@@ -148,7 +156,7 @@ def timeline(
     shown = _drawable(requests)
     if shown.empty and not lanes:
         return _sentence_only(title, "No request with a start and a wall time was found, so there is nothing to draw.")
-    drawn = shown if shown.empty else shown.iloc[_chosen(shown)]
+    drawn = shown if shown.empty else _whole(requests, shown.iloc[_chosen(shown)], whole)
     first, last = _span(shown, residencies, windows, lanes)
     rows = _residency_rows(residencies, first, last)
     models = list(dict.fromkeys(row.label for row in rows))
@@ -184,14 +192,13 @@ def timeline(
 
 
 def _add_requests(figure: go.Figure, requests: pd.DataFrame, drawn: pd.DataFrame) -> None:
-    labels, drawn_labels = _labels(requests), _labels(drawn)
+    counts, drawn_labels = _labels(requests).value_counts(), _labels(drawn)
     hover = pd.Series(_request_hovers(drawn), index=drawn.index)
     nowhere: list[float | None] = [None]  # plotly leaves a trace without any point out of the legend
     crowding = 1.0 if len(drawn) < 1500 else 0.7
     for verdict, (colour, symbol, size) in _VERDICT_LOOKS.items():
         outline = 1.2 if symbol.endswith("open") else 0
-        counted = int((labels == verdict).sum())
-        if counted:
+        if counted := counts[verdict]:
             own = drawn[drawn_labels == verdict]
             figure.add_scatter(
                 x=_utc_texts(own.started_at) if len(own) else nowhere,
@@ -208,13 +215,14 @@ def _add_requests(figure: go.Figure, requests: pd.DataFrame, drawn: pd.DataFrame
             )
 
 
-def time_budget(requests: pd.DataFrame, slowest: int = 40) -> go.Figure:
+def time_budget(requests: pd.DataFrame, slowest: int = 40, whole: Whole | None = None) -> go.Figure:
     """The `slowest` inference requests in order of time, each wall time divided into its parts."""
     title = "Where did the slowest requests spend their time?"
     shown = _inference(_drawable(requests))
     if shown.empty:
         return _sentence_only(title, "No inference request with a wall time was found, so there is nothing to divide.")
     top = shown.nlargest(slowest, "wall_s", keep="first").sort_values(["started_at", "line"], kind="stable")
+    top = _whole(requests, top, whole)
     places = np.arange(len(top))
     parts = pd.DataFrame({name: top.get(name, pd.Series(np.nan, top.index)) for name in _PARTS}).astype(float)
     not_divided = (top.wall_s - parts.fillna(0).clip(lower=0).sum(axis=1)).clip(lower=0)
@@ -377,23 +385,28 @@ class Table:
 
 def table(frame: pd.DataFrame, columns: Sequence[str] = (), rows: int = 15) -> Table:
     """The first `rows` of `frame` with the given `columns` (all when empty), rounded and cleaned for reading."""
-    if not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:
-        raise ParameterError(f"the number of rows must be a whole number from 1, not {rows!r}")
     present = [name for name in columns if name in frame.columns] if len(columns) else list(frame.columns)
-    head = frame[present].head(rows)
+    head = frame[present].head(_row_count(rows))
     if "source" in present:
         head = head.assign(source=head.source.map(_tail))
     texts = {plain(name): [_cell(value) for value in head[name]] for name in present}
     return Table(pd.DataFrame(texts), len(frame))
 
 
-def slowest_requests(requests: pd.DataFrame, rows: int = 15) -> Table:
+def _row_count(rows: object) -> int:
+    if not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:
+        raise ParameterError(f"the number of rows must be a whole number from 1, not {rows!r}")
+    return rows
+
+
+def slowest_requests(requests: pd.DataFrame, rows: int = 15, whole: Whole | None = None) -> Table:
     """The slowest inference requests, each with its verdict and the reason for it."""
     shown = _inference(_drawable(requests))
-    if not shown.empty:
-        shown = shown.sort_values(["wall_s", "line"], ascending=[False, True])
+    if shown.empty:
+        return table(shown, rows=rows)
+    slowest = shown.sort_values(["wall_s", "line"], ascending=[False, True]).head(_row_count(rows))
     columns = ["started_at", "wall_s", "status", "path", "model", "verdict", "reason", "source", "line"]
-    return table(shown, columns, rows)
+    return Table(table(_whole(requests, slowest, whole), columns, rows).frame, len(shown))
 
 
 def verdict_counts(requests: pd.DataFrame) -> Table:
@@ -401,10 +414,11 @@ def verdict_counts(requests: pd.DataFrame) -> Table:
     shown = _inference(requests)
     if shown.empty:
         return Table(pd.DataFrame(), 0)
-    groups = shown.assign(verdict=_labels(shown)).groupby("verdict").wall_s
+    groups = shown.wall_s.groupby(_labels(shown), observed=True)
     counts = groups.agg(requests="size", p50_s="median", p95_s=lambda walls: walls.quantile(0.95), max_s="max")
     counts.insert(1, "share", [f"{share:.1%}" for share in counts.requests / len(shown)])
-    return table(counts.sort_values(["requests"], ascending=False, kind="stable").reset_index())
+    counts = counts.rename_axis("verdict").reset_index()
+    return table(counts.sort_values(["requests"], ascending=False, kind="stable"))
 
 
 def _tail(source: object) -> str:
@@ -447,28 +461,47 @@ def _caption(drawn: int, of: int, without_time: int, noun: str) -> str:
 
 
 def _drawable(requests: pd.DataFrame) -> pd.DataFrame:
-    """Requests that have a place in the picture, in order of time, with UTC times."""
+    """Requests that have a place in the picture, in order of time, with UTC times, and with their `number` before."""
     if requests.empty:
         return requests
     started_at = pd.to_datetime(requests.started_at, utc=True)
-    wall_s = pd.to_numeric(requests.wall_s, errors="coerce").astype(float)
-    kept = requests.assign(started_at=started_at, wall_s=wall_s)[started_at.notna() & np.isfinite(wall_s)]
-    return kept.sort_values(["started_at", "line"], kind="stable").reset_index(drop=True)
+    wall_s = np.round(pd.to_numeric(requests.wall_s, errors="coerce").astype(float), 6)
+    placed = requests.assign(started_at=started_at, wall_s=wall_s, number=np.arange(len(requests)))
+    kept = placed[started_at.notna() & np.isfinite(wall_s)]
+    return kept.iloc[np.lexsort((kept.line, kept.started_at.astype("int64")))].reset_index(drop=True)
+
+
+def _whole(requests: pd.DataFrame, chosen: pd.DataFrame, whole: Whole | None) -> pd.DataFrame:
+    """All that is known of what was chosen of `_drawable(requests)`."""
+    rows = chosen.number.to_numpy()
+    known = requests.iloc[rows] if whole is None else whole(rows)
+    # A place in the picture is what it was chosen by.
+    return known.assign(started_at=chosen.started_at.array, wall_s=chosen.wall_s.array).reset_index(drop=True)
 
 
 def _inference(requests: pd.DataFrame) -> pd.DataFrame:
-    return requests if requests.empty else requests[requests.inference.fillna(False).astype(bool)]
+    return requests if requests.empty else requests[_runs_a_model(requests)]
 
 
-def _failed(requests: pd.DataFrame) -> pd.Series:
-    return pd.to_numeric(requests.status, errors="coerce").fillna(0) >= 400
+def _runs_a_model(requests: pd.DataFrame) -> pd.Series:
+    return requests.inference.fillna(False).astype(bool)
+
+
+def _failed(requests: pd.DataFrame) -> np.ndarray:
+    """Whether each status is one of failure; of many requests there are few statuses."""
+    status = requests.status.astype("category").cat
+    failed = pd.to_numeric(pd.Series([*status.categories, ""], dtype=object), errors="coerce") >= 400
+    of_each: np.ndarray = failed.to_numpy()[status.codes]
+    return of_each
 
 
 def _labels(requests: pd.DataFrame) -> pd.Series:
-    """The verdict of each request as text, '' when it is not inference; one without a look of its own is unknown."""
-    verdicts = requests.verdict.astype(object).where(requests.verdict.notna(), "").astype(str)
-    known = verdicts.where(verdicts.isin([verdict for verdict in _VERDICT_LOOKS if verdict]), "unknown")
-    return known.where(requests.inference.fillna(False).astype(bool), "")
+    """The verdict of each request, '' when it is not inference; one without a look of its own is unknown."""
+    names = sorted(_VERDICT_LOOKS)
+    verdicts = requests.verdict.astype("category").cat
+    codes = [names.index(name if name and name in names else "unknown") for name in [*verdicts.categories, "unknown"]]
+    labels = np.where(_runs_a_model(requests), np.array(codes)[verdicts.codes], names.index(""))
+    return pd.Series(pd.Categorical.from_codes(labels, names), index=requests.index)
 
 
 def _chosen(requests: pd.DataFrame) -> np.ndarray:
@@ -484,7 +517,7 @@ def _sample(requests: pd.DataFrame, labels: pd.Series, places: np.ndarray, limit
     """At most `limit` of `places`: per span and verdict the longest and the shortest, then evenly many of the rest."""
     if len(places) <= limit:
         return places
-    some = pd.DataFrame({"label": labels.to_numpy()[places], "wall_s": requests.wall_s.to_numpy()[places]})
+    some = pd.DataFrame({"label": labels.cat.codes.to_numpy()[places], "wall_s": requests.wall_s.to_numpy()[places]})
     bins = max(limit // (4 * some.label.nunique()), 1)
     seconds = (requests.started_at - requests.started_at.iloc[0]).dt.total_seconds().to_numpy()[places]
     some["bin"] = np.floor(seconds / (max(seconds[-1] - seconds[0], 1e-9) * 1.0001) * bins).astype(int)
@@ -644,25 +677,28 @@ def _residency_rows(residencies: pd.DataFrame, first: pd.Timestamp, last: pd.Tim
     for label in totals.index[:_MODELS_DRAWN_MAX]:
         own = spans[spans.label == label].sort_values("from_at")
         joint = (own.from_at - own.to_at.cummax().shift()).gt(pixel).cumsum()
-        for _, group in own.groupby(joint):
-            rows.append(_ResidencyRow(label, group.from_at.min(), group.to_at.max(), _residency_hover(label, group)))
+        groups = own.groupby(joint)
+        bars = groups.agg(from_at=("from_at", "min"), to_at=("to_at", "max"), times=("label", "size"))
+        last = own[~joint.duplicated(keep="last")].set_axis(bars.index)
+        bars = bars.assign(last_to_at=last.to_at, open_end=last.open_end, evidence=last.unload_evidence)
+        rows += [
+            _ResidencyRow(label, bar.from_at, bar.to_at, _residency_hover(label, bar)) for bar in bars.itertuples()
+        ]
     return rows
 
 
-def _residency_hover(label: str, group: pd.DataFrame) -> str:
-    last = group.iloc[-1]
-    until = "still resident where the log ends" if last.open_end else f"until {last.to_at:%Y-%m-%d %H:%M:%S} UTC"
-    times = f" ({len(group)} residencies, drawn as one)" if len(group) > 1 else ""
-    evidence = _wrapped(last.unload_evidence)
-    return (
-        f"<b>{_wrapped(label)}</b>{times}<br>resident from {group.from_at.min():%Y-%m-%d %H:%M:%S} UTC<br>{until}"
-        + (f"<br>{evidence}" if evidence else "")
+def _residency_hover(label: str, bar: Any) -> str:
+    until = "still resident where the log ends" if bar.open_end else f"until {bar.last_to_at:%Y-%m-%d %H:%M:%S} UTC"
+    times = f" ({bar.times} residencies, drawn as one)" if bar.times > 1 else ""
+    evidence = _wrapped(bar.evidence)
+    return f"<b>{_wrapped(label)}</b>{times}<br>resident from {bar.from_at:%Y-%m-%d %H:%M:%S} UTC<br>{until}" + (
+        f"<br>{evidence}" if evidence else ""
     )
 
 
 def _add_residencies(figure: go.Figure, rows: list[_ResidencyRow], models: list[str]) -> None:
     figure.add_bar(
-        base=[_utc_text(row.from_at) for row in rows],
+        base=_utc_texts([row.from_at for row in rows]),
         x=[(row.to_at - row.from_at) / pd.Timedelta(milliseconds=1) for row in rows],
         y=[models.index(row.label) for row in rows],
         hovertext=[row.hover for row in rows],
