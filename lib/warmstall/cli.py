@@ -100,7 +100,7 @@ def analyze(
         _say("drawing the report …")
         from .report import write_report
 
-        page = write_report(out, out)
+        page = write_report(out, out, found=found)
         if not as_json:
             print(f"\nReport: {page}")
 

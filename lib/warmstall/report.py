@@ -15,15 +15,18 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from warmstall import __version__
 from warmstall.errors import InputError, OutputError, WarmstallError
 from warmstall.page_safety import embedded_json, sanitized
 from warmstall.writing import whole_file
+
+if TYPE_CHECKING:
+    from warmstall.analysis import Analysis
 
 Progress = Callable[[str], None]
 
@@ -31,12 +34,15 @@ _PACKAGE = Path(__file__).resolve().parent
 _TEMPLATES = _PACKAGE / "templates"
 
 
-def write_report(case_path: str | Path, out_dir: str | Path, progress: Progress | None = None) -> Path:
+def write_report(
+    case_path: str | Path, out_dir: str | Path, progress: Progress | None = None, found: Analysis | None = None
+) -> Path:
     """Writes `postmortem.ipynb` (executed) and `report.html` into `out_dir` and returns the page's path.
 
     Beside them, in `runbooks`, each runbook that a cause names gets a page and a notebook that knows the case.
     When a cell of the notebook fails, both files are still written, the page with a banner that says so, and
-    OutputError is raised. `progress` is told, in a few words, what is being done.
+    OutputError is raised. `progress` is told, in a few words, what is being done. `found` is the analysis of the case
+    where the caller has it: then nothing is analyzed again.
     """
     from warmstall.runbook_pages import write_runbooks  # brings pandas, which a health report's own process needs not
 
@@ -46,7 +52,7 @@ def write_report(case_path: str | Path, out_dir: str | Path, progress: Progress 
     try:
         out.mkdir(parents=True, exist_ok=True)
         tell("running the postmortem notebook")
-        failure = execute(notebook_path("postmortem"), executed, {"case": str(Path(case_path).absolute())})
+        failure = _run_postmortem(Path(case_path).absolute(), executed, found)
         if not executed.exists():
             raise OutputError(f"The notebook did not start, so there is no report: {failure}")
         tell("writing the page")
@@ -59,6 +65,20 @@ def write_report(case_path: str | Path, out_dir: str | Path, progress: Progress 
     if failure:
         raise OutputError(f"The report is incomplete, see {page}: {failure}")
     return page
+
+
+def _run_postmortem(case_path: Path, executed: Path, found: Analysis | None) -> str:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from warmstall.analyzed import at_hand
+
+    # A process that is a notebook itself, as in JupyterLab, cannot be a second one.
+    run = execute if InteractiveShell.initialized() else execute_in_process
+    if found and found.case.folder:
+        # What a notebook tells to be done must not depend on the folder that this process runs in.
+        found.case.folder = found.case.folder.resolve()
+    with at_hand(found, case_path) if found else nullcontext():
+        return run(notebook_path("postmortem"), executed, {"case": str(case_path)})
 
 
 def notebook_path(name: str) -> Path:
@@ -79,26 +99,46 @@ def execute(
     Of a notebook that `takes_back` what it began, Ctrl-C interrupts the cell that runs, and KeyboardInterrupt is raised
     after that cell's end; the notebook saved tells what it did. `meanwhile` is begun in a thread with the first cell.
     """
+    from warmstall.notebook_engine import ENGINE
+
+    with _interrupts_reach_the_cell(takes_back) as (pids, before_each_cell):
+        return _executed(
+            notebook,
+            executed,
+            parameters,
+            takes_back,
+            engine_name=ENGINE,
+            kernel_manager_class=_this_interpreters_kernel(pids),
+            on_cell_start=_with_first(meanwhile, before_each_cell) if meanwhile else before_each_cell,
+        )
+
+
+def execute_in_process(notebook: Path, executed: Path, parameters: dict[str, object]) -> str:
+    """The same inside this very process and without a kernel, for a notebook of ours that shows what we know."""
+    from warmstall.in_process_engine import ENGINE
+
+    return _executed(notebook, executed, parameters, engine_name=ENGINE, request_save_on_cell_execute=False)
+
+
+def _executed(
+    notebook: Path, executed: Path, parameters: dict[str, object], takes_back: bool = False, **options: Any
+) -> str:
     from nbclient.exceptions import CellControlSignal, DeadKernelError
     from papermill.exceptions import PapermillException, PapermillExecutionError
-
-    from warmstall.notebook_engine import ENGINE
 
     # Overwriting in place, papermill would leave an old result behind if its kernel never started.
     executed.unlink(missing_ok=True)
     try:
-        with _quiet_papermill() as papermill, _interrupts_reach_the_cell(takes_back) as (pids, before_each_cell):
+        with _quiet_papermill() as papermill:
             papermill.execute_notebook(
                 str(notebook),
                 str(executed),
                 parameters,
-                engine_name=ENGINE,
                 kernel_name="python3",
                 language="python",
-                kernel_manager_class=_this_interpreters_kernel(pids),
-                on_cell_start=_with_first(meanwhile, before_each_cell) if meanwhile else before_each_cell,
                 progress_bar=False,
                 log_output=False,
+                **options,
             )
     except PapermillExecutionError as error:
         if takes_back and error.ename in ("Interrupted", "KeyboardInterrupt"):
