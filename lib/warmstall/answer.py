@@ -29,7 +29,7 @@ SCHEMA = 1
 _NUMBER = r"[\d.,]+"
 _COLLECT = re.compile(r"Collect: (.*)$")
 _LINES = 25
-_ROWS_WRITTEN_AT_ONCE = 100_000
+_ROWS_WRITTEN_AT_ONCE = 25_000
 # Singular and plural of what a request was, in the order in which they are told.
 _WHAT_IT_WAS = {
     "warm_stall": ("warm stall", "warm stalls"),

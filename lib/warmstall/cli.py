@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 import sys
+import threading
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
@@ -95,11 +96,14 @@ def analyze(
     summary = summarize(found)
     # Who waits for the answer does not wait for the files.
     print(json.dumps(summary, indent=1, ensure_ascii=False) if as_json else summary["answer"], flush=True)
+    from .report import load_libraries, write_report
+
+    if report:
+        # Most of the writing is not Python's own doing: the other processor reads modules meanwhile.
+        threading.Thread(target=load_libraries, daemon=True).start()
     write_files(found, summary, out, with_draft=report)
     if report:
         _say("drawing the report …")
-        from .report import write_report
-
         page = write_report(out, out, found=found)
         if not as_json:
             print(f"\nReport: {page}")

@@ -404,7 +404,7 @@ def slowest_requests(requests: pd.DataFrame, rows: int = 15, whole: Whole | None
     shown = _inference(_drawable(requests))
     if shown.empty:
         return table(shown, rows=rows)
-    slowest = shown.sort_values(["wall_s", "line"], ascending=[False, True]).head(_row_count(rows))
+    slowest = shown.iloc[np.lexsort((shown.line, -shown.wall_s))[: _row_count(rows)]]
     columns = ["started_at", "wall_s", "status", "path", "model", "verdict", "reason", "source", "line"]
     return Table(table(_whole(requests, slowest, whole), columns, rows).frame, len(shown))
 
@@ -523,7 +523,7 @@ def _sample(requests: pd.DataFrame, labels: pd.Series, places: np.ndarray, limit
     some["bin"] = np.floor(seconds / (max(seconds[-1] - seconds[0], 1e-9) * 1.0001) * bins).astype(int)
     groups = some.groupby(["bin", "label"]).wall_s
     extremes = np.union1d(groups.idxmax().to_numpy(), groups.idxmin().to_numpy())[:limit]
-    rest = np.setdiff1d(np.arange(len(places)), extremes)
+    rest = np.delete(np.arange(len(places)), extremes)
     even = rest[np.linspace(0, len(rest) - 1, min(limit - len(extremes), len(rest))).astype(int)]
     chosen: np.ndarray = places[np.union1d(extremes, even)]
     return chosen
@@ -666,8 +666,8 @@ def _residency_rows(residencies: pd.DataFrame, first: pd.Timestamp, last: pd.Tim
     if residencies.empty:
         return []
     spans = residencies.assign(
-        from_at=pd.to_datetime(residencies.loaded_at, utc=True).fillna(first),
-        to_at=pd.to_datetime(residencies.unloaded_at, utc=True).fillna(last),
+        from_at=_filled(residencies.loaded_at, first),
+        to_at=_filled(residencies.unloaded_at, last),
         open_end=residencies.unloaded_at.isna(),
     )
     spans["label"] = spans.model.map(plain) + (" on " + spans.host.map(plain) if spans.host.nunique() > 1 else "")
@@ -728,8 +728,8 @@ def _add_windows(
     if windows.empty:
         return
     spans = windows.assign(
-        from_at=pd.to_datetime(windows.from_at, utc=True).fillna(first),
-        to_at=pd.to_datetime(windows.to_at, utc=True).fillna(last),
+        from_at=_filled(windows.from_at, first),
+        to_at=_filled(windows.to_at, last),
     )
     longest = (spans.to_at - spans.from_at).nlargest(_WINDOWS_DRAWN_MAX).index
     spans = spans.loc[longest].sort_values(["from_at", "to_at"])
@@ -769,6 +769,11 @@ def _window_label(window: Any) -> str:
 def _utc_texts(times: Iterable[pd.Timestamp]) -> list[str]:
     naive = pd.to_datetime(pd.Series(times), utc=True).dt.tz_localize(None).to_numpy().astype("datetime64[ms]")
     return [str(text) for text in np.datetime_as_string(naive, unit="ms")]
+
+
+def _filled(times: pd.Series, missing: pd.Timestamp) -> pd.Series:
+    """Times in UTC, all as precise as our logs are, with a time for those that are not known."""
+    return pd.to_datetime(times, utc=True).astype("datetime64[us, UTC]").fillna(missing.as_unit("us"))
 
 
 def _utc_text(time: pd.Timestamp) -> str:

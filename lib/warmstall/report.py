@@ -167,6 +167,13 @@ def load_exporter() -> None:
         importlib.import_module(name)
 
 
+def load_libraries() -> None:
+    """Import what `write_report` needs, so that it need not wait for it."""
+    for name in ("warmstall.in_process_engine", "warmstall.figures"):
+        importlib.import_module(name)
+    load_exporter()
+
+
 def html_page(executed: Path, title: str, failure: str = "") -> str:
     """The executed notebook as one HTML page that asks nothing of any other place."""
     import nbformat
