@@ -29,7 +29,6 @@ SCHEMA = 1
 _NUMBER = r"[\d.,]+"
 _COLLECT = re.compile(r"Collect: (.*)$")
 _LINES = 25
-_ROWS_WRITTEN_AT_ONCE = 25_000
 # Singular and plural of what a request was, in the order in which they are told.
 _WHAT_IT_WAS = {
     "warm_stall": ("warm stall", "warm stalls"),
@@ -56,6 +55,9 @@ _WORTH_A_WORD: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (("vram_slow",), "GPU memory was slow to come back once", "GPU memory was slow to come back {n:,} times"),
     (("rocm_missing", "rocm_unsupported", "rocm_denied"), "ROCm was refused for a GPU", "ROCm was refused for GPUs"),
 )
+
+# Requests of which sentences and texts are held at once, to write requests.csv.
+_ROWS_WRITTEN_AT_ONCE = 25_000
 
 
 def summarize(found: Analysis) -> dict[str, Any]:
@@ -471,8 +473,8 @@ def _write_requests(found: Analysis, count: int, file: BinaryIO) -> None:
     import polars as pl
 
     stamps = pl.col("started_at", "ended_at").dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ")
+    texts = pl.col(pl.String).replace("", None)  # an empty text would be quoted
     for begin in range(0, max(count, 1), _ROWS_WRITTEN_AT_ONCE):
         rows = found.details(np.arange(begin, min(begin + _ROWS_WRITTEN_AT_ONCE, count)))
-        frame = pl.from_pandas(rows[list(REQUEST_COLUMNS)]).with_columns(stamps)
-        # Polars quotes a text that is empty, and leaves what is null.
-        frame.with_columns(pl.col(pl.String).replace("", None)).write_csv(file, include_header=begin == 0)
+        frame = pl.from_pandas(rows[list(REQUEST_COLUMNS)]).with_columns(stamps, texts)
+        frame.write_csv(file, include_header=begin == 0)
