@@ -24,6 +24,8 @@ import pandas as pd
 from .attempts import distinct_trials, match_attempts
 from .case import Case, open_case
 from .clock import is_timed, offsets
+from .judging.facts import Facts
+from .judging.gists import gists
 from .judging.judged import Judged
 from .judging.matched import Matched
 from .judging.matching import match
@@ -289,17 +291,27 @@ class Analysis:
 
     def requests(self) -> pd.DataFrame:
         """Every access line with its verdict: columns of requests.csv, and source, inference, text, sources."""
-        frame = self._table.copy()
+        frame = self.details(np.arange(len(self._judged)))
         frame.insert(frame.columns.get_loc("inference") + 1, "text", self._access_text)
         return frame
 
     def untexted(self) -> pd.DataFrame:
-        """The same without the text of the lines, which few ask for and which is most of it."""
+        """The same without text and reason, which are most of it and which few ask for; texts are categories."""
         return self._table.copy(deep=False)
 
     def inferences(self) -> pd.DataFrame:
         """Those of `untexted()` that ran a model, or should have."""
         return self._inferences.copy(deep=False)
+
+    def reasons(self, rows: pd.DataFrame) -> list[str]:
+        """The sentences behind the verdicts of a few rows of `untexted()`."""
+        numbers = np.sort(rows.index.to_numpy())
+        told = dict(zip(numbers.tolist(), self._judged.reasons(numbers, self._judged.facts(numbers)), strict=True))
+        return [told[number] for number in rows.index]
+
+    def gists(self, rows: pd.DataFrame) -> Numbers:
+        """For rows of `untexted()`, in its order: the same number where the sentences differ in their numbers alone."""
+        return gists(self._judged, rows.index.to_numpy())
 
     @cached_property
     def _inferences(self) -> pd.DataFrame:
@@ -307,29 +319,39 @@ class Analysis:
 
     @cached_property
     def _table(self) -> pd.DataFrame:
-        frames = [self.details(np.arange(begin, min(begin + 250_000, len(self._judged))))
-                  for begin in range(0, len(self._judged), 250_000)]  # fmt: skip
-        return pd.concat(frames or [self.details(np.empty(0, dtype=np.int64))], ignore_index=True)
+        every = list(chunks(slice(None), len(self._judged))) or [slice(0)]
+        parts = [self._columns(rows, self._judged.facts(rows)) for rows in every]
+        joined = {name: _joined([part.pop(name) for part in parts]) for name in list(parts[0])}
+        return pd.DataFrame({name: _column(values, _category) for name, values in joined.items()}, copy=False)
 
     def details(self, rows: Numbers) -> pd.DataFrame:
-        """The rows of `requests()` with these numbers, without the text of their lines."""
+        """The rows of `requests()` with these numbers, in rising order, without the text of their lines."""
+        frames = [self._details(some) for some in chunks(rows, len(rows))]
+        return pd.concat(frames, ignore_index=True) if frames else self._details(rows)
+
+    def _details(self, rows: Any) -> pd.DataFrame:
+        facts = self._judged.facts(rows)
+        columns = self._columns(rows, facts)
+        frame = pd.DataFrame({name: _column(values, _texts) for name, values in columns.items()})
+        reasons = pd.array(self._judged.reasons(rows, facts), dtype="str")
+        frame.insert(frame.columns.get_loc("sources"), "reason", reasons)
+        return frame
+
+    def _columns(self, rows: Rows, facts: Facts) -> dict[str, Numbers | Words]:
+        """What is told of these rows, but for their sentences."""
         judged, requests = self._judged, self._requests
-        facts = judged.facts(rows)
-        texts = {"host": requests.host, "source": requests.source, "status": requests.status,
-                 "method": requests.method, "path": requests.path, "client": requests.client}  # fmt: skip
+        seconds = {"uncertainty_s": facts.uncertainty_s, "wall_s": facts.wall_s}
         budget = judged.budget(rows, facts)
-        columns: dict[str, Any] = {
-            "host": _texts(texts["host"][rows]), "source": _texts(texts["source"][rows]), "line": requests.line[rows],
-            **{name: _texts(texts[name][rows]) for name in ("status", "method", "path", "client")},
-            "inference": facts.inference,
-            "started_at": _moments(facts.started), "ended_at": _moments(facts.ended),
-            "uncertainty_s": facts.uncertainty_s, "wall_s": facts.wall_s, "verdict": _texts(judged.verdict(rows)),
-            "flags": _texts(judged.flags(facts)), **budget,
-            "reason": pd.array(judged.reasons(rows, facts), dtype="str"), "sources": _texts(facts.sources),
-            "model": _texts(self._model_names(facts.model)),
+        return {
+            "host": requests.host[rows], "source": requests.source[rows], "line": requests.line[rows],
+            "status": requests.status[rows], "method": requests.method[rows], "path": requests.path[rows],
+            "client": requests.client[rows], "inference": facts.inference,
+            "started_at": _micros(facts.started), "ended_at": _micros(facts.ended),
+            **{name: np.round(values, 6) for name, values in seconds.items()},
+            "verdict": judged.verdict(rows), "flags": judged.flags(facts),
+            **{name: np.round(values, 6) for name, values in budget.items()},
+            "sources": facts.sources, "model": self._model_names(facts.model),
         }  # fmt: skip
-        numbers = ["uncertainty_s", "wall_s", *budget]
-        return pd.DataFrame(columns | {name: np.round(columns[name], 6) for name in numbers})
 
     def _model_names(self, models: Words) -> Words:
         names = self.names
@@ -525,8 +547,27 @@ def _category(words: Words) -> pd.Categorical:
     return pd.Categorical.from_codes(of_row, categories=names)
 
 
+def _joined(parts: list[Any]) -> Any:
+    """One column of parts that stand one after the other; the texts of all of them have the same names."""
+    if isinstance(parts[0], Words):
+        return Words(np.concatenate([part.codes for part in parts]), parts[0].names)
+    return np.concatenate(parts)
+
+
+def _column(values: Any, texts: Callable[[Words], Any]) -> Any:
+    """A column as pandas keeps it; `texts` makes those of texts."""
+    if isinstance(values, Words):
+        return texts(values)
+    return pd.array(values, dtype="datetime64[us, UTC]", copy=False) if values.dtype.kind == "M" else values
+
+
+def _micros(seconds: Numbers) -> Numbers:
+    micros: Numbers = (seconds * 1e6).astype(np.int64).view("datetime64[us]")
+    return micros
+
+
 def _moments(seconds: Numbers) -> pd.DatetimeIndex:
-    return pd.to_datetime((seconds * 1e6).astype("int64"), unit="us", utc=True)
+    return pd.DatetimeIndex(_micros(seconds), tz="UTC")
 
 
 def _time(seconds: float) -> datetime:

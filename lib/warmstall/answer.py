@@ -25,8 +25,6 @@ from .runbook_links import runbook_links
 from .writing import whole_file
 
 SCHEMA = 1
-# A reason without its numbers is what makes two of them the same.
-_NUMBER = r"[\d.,]+"
 _COLLECT = re.compile(r"Collect: (.*)$")
 _LINES = 25
 # Singular and plural of what a request was, in the order in which they are told.
@@ -148,7 +146,7 @@ def _told_in(found: Analysis, most: int) -> list[str]:
     lines += _done_about_it(found)
     if len(inference):
         lines += _seconds(inference)
-        lines += _worst(inference, most)
+        lines += _worst(found, inference, most)
     for row in found.windows().drop_duplicates("kind").head(2).to_dict("records"):
         until = "%H:%M:%S" if row["from_at"].date() == row["to_at"].date() else "%Y-%m-%d %H:%M:%S"
         span = f"{row['from_at']:%Y-%m-%d %H:%M:%S} to {row['to_at'].strftime(until)} UTC"
@@ -243,12 +241,9 @@ def cannot_tell(found: Analysis) -> list[str]:
             items.append(f"Whether memory was running out: {row.sentence} Collect {row.collect}.")
     if not _has_log(found):
         return [*items, "Why requests were slow: collect the server's log (warmstall collect, or --log PATH)."]
-    open_ended = inference.loc[inference["verdict"] == "unknown", "reason"]
-    if len(open_ended):
-        advice = Counter(found[1] for found in map(_COLLECT.search, open_ended) if found)
-        for what, n in advice.most_common():
-            stays = "stays" if n == 1 else "stay"
-            items.append(f"{n:,} of {len(inference):,} requests {stays} unexplained; collect {what}.")
+    for what, n in _advice(found, inference[inference["verdict"] == "unknown"]).most_common():
+        stays = "stays" if n == 1 else "stay"
+        items.append(f"{n:,} of {len(inference):,} requests {stays} unexplained; collect {what}.")
     ran = inference.loc[~inference["verdict"].isin(["rejected", "load_failure"]), "sources"].drop_duplicates()
     if len(ran) and not ran.str.contains("decode=(?:api|slot)").any():
         items.append(
@@ -260,6 +255,17 @@ def cannot_tell(found: Analysis) -> list[str]:
     if len(requests):
         items.append("Requests that hung until the log ends have left no line; compare with the client's records.")
     return items
+
+
+def _advice(found: Analysis, unknown: pd.DataFrame) -> Counter[str]:
+    """What to collect for requests that stay unexplained, and for how many of them; it is the same for each gist."""
+    gists = pd.Series(found.gists(unknown), unknown.index)
+    firsts = unknown[~gists.duplicated()]
+    counts, advice = gists.value_counts(), Counter[str]()
+    for row, reason in zip(firsts.index, found.reasons(firsts), strict=True):
+        if order := _COLLECT.search(reason):
+            advice[order[1]] += int(counts[gists[row]])
+    return advice
 
 
 def _has_log(found: Analysis) -> bool:
@@ -294,7 +300,7 @@ def _what_was_read(found: Analysis, requests: pd.DataFrame) -> str:
 def _headline(inference: pd.DataFrame, stalled: Judgement | None) -> list[str]:
     """What it was, in a line, and the requests behind it; `stalled` is the cause where no single verdict shows it."""
     n = len(inference)
-    counts = {str(verdict): int(count) for verdict, count in inference["verdict"].value_counts().items()}
+    counts = _counts(inference["verdict"])
     told = [f"{counts[verdict]:,} {_named(verdict, counts[verdict])}" for verdict in _WHAT_IT_WAS if verdict in counts]
     ok = counts.get("warm_ok", 0)
     p50, p95 = inference["wall_s"].quantile(0.5), inference["wall_s"].quantile(0.95)
@@ -364,36 +370,34 @@ def _seconds(inference: pd.DataFrame) -> list[str]:
     return [f"Of the {_seconds_text(wall_s)} of {others} that were not as usual: {', '.join(named)}."]
 
 
-def _worst(inference: pd.DataFrame, most: int) -> list[str]:
+def _worst(found: Analysis, inference: pd.DataFrame, most: int) -> list[str]:
     """The slowest request of all, then the slowest that were not as usual; what repeats itself is told once."""
-    unusual = inference[~inference["verdict"].isin(["warm_ok", "rejected"])]
-    unusual = unusual.sort_values(["wall_s", "line"], ascending=[False, True])
-    gists = unusual["reason"].str.replace(_NUMBER, "#", regex=True)
+    unusual = inference.loc[~inference["verdict"].isin(["warm_ok", "rejected"]), ["wall_s", "line"]]
+    unusual["gist"] = found.gists(unusual)
     slowest = _longest(inference)
-    gist = re.sub(_NUMBER, "#", slowest["reason"])
-    lines = [f"Slowest of all: {_told(slowest)}{_alike(unusual[gists.eq(gist) & (unusual.index != slowest.name)])}"]
-    for seen, row in zip(gists.drop_duplicates(), unusual.index[~gists.duplicated()], strict=True):
-        if seen == gist:
-            continue
-        lines.append(f"- {_told(unusual.loc[row])}{_alike(unusual[gists.eq(seen) & (unusual.index != row)])}")
-        if len(lines) >= most:
-            break
+    lines = [f"Slowest of all: {_told(found, slowest)}{_alike(unusual, slowest.index[0])}"]
+    own = unusual["gist"].get(slowest.index[0])
+    by_length = unusual[unusual["gist"].ne(own)].sort_values(["wall_s", "line"], ascending=[False, True])
+    for row in by_length.drop_duplicates("gist").index[: max(1, most - 1)]:
+        lines.append(f"- {_told(found, inference.loc[[row]])}{_alike(unusual, row)}")
     return lines
 
 
-def _told(row: pd.Series) -> str:
-    reason = row["reason"].split(" Collect:")[0].rstrip(". ")
+def _told(found: Analysis, rows: pd.DataFrame) -> str:
+    """One request: how long, where, and why."""
+    row, reason = rows.iloc[0], found.reasons(rows)[0].split(" Collect:")[0].rstrip(". ")
     reason = reason if len(reason) <= 200 else reason[:199] + "…"
     stop = "" if reason.endswith("…") else "."
     where = f"from {row['started_at']:%H:%M:%S}, {row['path'].split('?')[0][:40]}, line {row['line']}"
     return f"{_seconds_text(row['wall_s'])} ({where}) {row['verdict']}: {reason}{stop}"
 
 
-def _alike(same: pd.DataFrame) -> str:
-    """How many more requests have the same reason, and where the first of them stand."""
+def _alike(unusual: pd.DataFrame, row: int) -> str:
+    """How many more requests have the reason of this one, and where the first of them stand."""
+    same = unusual.loc[unusual["gist"].eq(unusual["gist"].get(row)) & (unusual.index != row), "line"]
     if same.empty:
         return ""
-    lines = ", ".join(str(line) for line in same["line"].nsmallest(3)) + (", …" if len(same) > 3 else "")
+    lines = ", ".join(str(line) for line in same.nsmallest(3)) + (", …" if len(same) > 3 else "")
     return f" And {len(same):,} like it (line{'s' * (len(same) > 1)} {lines})."
 
 
@@ -408,7 +412,7 @@ def _seconds_text(seconds: float) -> str:
 def _slowest(inference: pd.DataFrame) -> dict[str, Any] | None:
     if inference.empty:
         return None
-    row = _longest(inference)
+    row = _longest(inference).iloc[0]
     return {
         "wall_s": _number(row["wall_s"]), "status": row["status"], "path": row["path"],
         "ended_at": _stamp(row["ended_at"]), "verdict": row["verdict"], "line": int(row["line"]),
@@ -416,13 +420,15 @@ def _slowest(inference: pd.DataFrame) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
-def _longest(inference: pd.DataFrame) -> pd.Series:
-    """The request that took longest, the first of them by its line."""
-    return inference[inference["wall_s"].eq(inference["wall_s"].max())].sort_values("line", kind="stable").iloc[0]
+def _longest(inference: pd.DataFrame) -> pd.DataFrame:
+    """The row of the request that took longest, the first of them by its line."""
+    longest = inference[inference["wall_s"].eq(inference["wall_s"].max())]
+    return longest.sort_values("line", kind="stable").head(1)
 
 
 def _counts(values: pd.Series) -> dict[str, int]:
-    return {str(value): int(count) for value, count in values.value_counts().sort_index().items()}
+    """How many there are of each value of a column of categories; those of which there are none are left out."""
+    return {str(value): int(count) for value, count in values.value_counts().sort_index().items() if count}
 
 
 def _number(value: float) -> float | None:

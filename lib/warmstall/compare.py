@@ -181,7 +181,8 @@ def _latencies(a: _Side, b: _Side) -> pd.DataFrame:
 
 
 def _walls(side: _Side) -> pd.DataFrame:
-    answered = side.requests[~side.failed].dropna(subset=["wall_s"])
+    answered = side.requests.loc[~side.failed, ["model", "path", "wall_s"]].dropna(subset=["wall_s"])
+    answered = answered.astype({"model": "str", "path": "str"})
     unknown = "model not told, " + answered["path"]
     return answered.assign(model=answered["model"].where(answered["model"] != "", unknown))
 

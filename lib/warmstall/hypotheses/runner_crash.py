@@ -68,8 +68,9 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     broken = facts.with_verdict("runner_crash")
     broken = broken[~facts.by_a_runbook(broken, "ended_at")]
     if len(broken) and not any(_is_for(item) for item in found) and said.empty:
-        yield hints(f"Cut short, {len(broken):,} of {counted(len(facts.requests), 'request')}: "
-                    f"{printable(broken['reason'].iloc[0])[:80]}.", *places(broken), span=span(broken))  # fmt: skip
+        reason = printable(facts.found.reasons(broken.head(1))[0])[:80]
+        yield hints(f"Cut short, {len(broken):,} of {counted(len(facts.requests), 'request')}: {reason}.",
+                    *places(broken), span=span(broken))  # fmt: skip
         yield unseen("why they were cut: the server's lines of that moment, or its own end (journalctl -u ollama)")
     if not facts.has_server_log or not (facts.has_starts or len(facts.loads)):
         yield unseen("the server's whole log: a runner that dies leaves its dump or its signal there")

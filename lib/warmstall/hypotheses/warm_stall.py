@@ -52,10 +52,11 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     told, cut, lost, long = (hangs[hangs["how"].eq(how)] for how in ("told", "cut", "lost", "long"))
     requests = facts.requests
     if len(told):
-        reasons = requests[requests["verdict"].eq("warm_stall")].sort_values("wall_s", ascending=False)
+        longest = requests[requests["verdict"].eq("warm_stall")].sort_values("wall_s", ascending=False)
+        reason = facts.found.reasons(longest.head(1))[0]
         yield proves(f"{rate_text(len(told), len(requests))} of the requests stood still with the model in memory; the "
-                     f"longest took {seconds_text(reasons['wall_s'].iloc[0])}: {reasons['reason'].iloc[0]}.",
-                     *places(reasons), span=span(told))  # fmt: skip
+                     f"longest took {seconds_text(longest['wall_s'].iloc[0])}: {reason}.",
+                     *places(longest), span=span(told))  # fmt: skip
     given_up = hangs[hangs["how"].isin(["cut", "lost"])]
     if len(cut):
         sure = too_late_for_answers(facts, cut)

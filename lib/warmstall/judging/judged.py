@@ -38,6 +38,10 @@ class Judged:
     def facts(self, rows: Rows) -> Facts:
         return Facts(self.matched, self._around, rows)
 
+    def rule(self, rows: Rows = slice(None)) -> Numbers:
+        """The number in EVERY_RULE of the rule that holds for each of the rows."""
+        return self._rule[rows]
+
     def verdict(self, rows: Rows = slice(None)) -> Words:
         return Words(_VERDICT_OF_RULE[self._rule[rows]], VERDICTS)
 

@@ -61,8 +61,8 @@ class Facts:
 
     @cached_property
     def requests(self) -> pd.DataFrame:
-        """The requests that ran a model, or should have: columns of Analysis.untexted()."""
-        return self.found.inferences().reset_index(drop=True)
+        """The requests that ran a model, or should have: Analysis.inferences()."""
+        return self.found.inferences()
 
     def requests_to(self, host: str, model: str) -> pd.DataFrame:
         """The requests that may have been to a model that /api/ps shows: not those known to be to another one.
