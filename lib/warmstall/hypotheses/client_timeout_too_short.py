@@ -28,6 +28,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ import pandas as pd
 
 from .facts import Facts, counted, places, seconds_text, span
 from .facts.calls import calls_of
-from .findings import Finding, hints, proves, refutes, supports, unseen, weakens
+from .findings import Finding, Place, hints, proves, refutes, supports, unseen, weakens
 
 # One clock cuts all its calls after the same time, but for the scheduling of a busy machine.
 _SAME_S, _SAME_SHARE = 0.25, 0.005
@@ -56,6 +57,15 @@ _ANSWERS = 5
 _AMPLE = 2.0
 
 
+@dataclass(frozen=True)
+class _Usual:
+    """What answered calls of some models take: how many there are, what 95 of 100 take at most, and the longest."""
+
+    count: int
+    wall_s: float
+    longest: tuple[Place, ...]
+
+
 def findings_in(facts: Facts) -> Iterator[Finding]:
     """The calls that were cut, gathered by their length, beside loads and answers of the same model."""
     cut = _cut(facts)
@@ -72,8 +82,15 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
         return
     early = cut["status"].eq("499")
     clusters = [*_clusters(cut[early]), *_clusters(cut[~early])]
+    usual: dict[frozenset[str], _Usual] = {}
     for cluster in clusters:
-        yield from _during_loads(facts, cluster) if (cluster["status"] == "499").all() else _judged(facts, cluster)
+        if (cluster["status"] == "499").all():
+            yield from _during_loads(facts, cluster)
+            continue
+        # Calls that were cut after different times may have been to the same models.
+        models = frozenset(model for model in cluster["model"].dropna() if model)
+        usual[models] = usual.get(models) or _usual(facts, models)
+        yield from _judged(facts, cluster, models, usual[models])
     if not clusters:
         yield weakens(f"Clients gave up {counted(len(cut), 'call')}, too few of them after one and the same time to "
                       "tell "
@@ -115,11 +132,15 @@ def _during_loads(facts: Facts, cluster: pd.DataFrame) -> Iterator[Finding]:
                *places(cluster), span=span(cluster))  # fmt: skip
 
 
-def _judged(facts: Facts, cluster: pd.DataFrame) -> Iterator[Finding]:
+def _usual(facts: Facts, models: frozenset[str]) -> _Usual:
+    own = facts.walls_of(models, "warm_ok", "slow_prefill", "slow_decode", "queue_wait", "cold_start")
+    longest = own.loc[own["wall_s"].sort_values().index[-1:]]
+    return _Usual(len(own), float(own["wall_s"].quantile(0.95)), places(longest))
+
+
+def _judged(facts: Facts, cluster: pd.DataFrame, models: frozenset[str], usual: _Usual) -> Iterator[Finding]:
     """One timeout beside what its models' answers and loads take."""
     at_s = float(cluster["wall_s"].median())
-    models = frozenset(model for model in cluster["model"].dropna() if model)
-    own = facts.walls_of(models, "warm_ok", "slow_prefill", "slow_decode", "queue_wait", "cold_start")
     loads = facts.loads[facts.loads["outcome"].eq("completed") & (facts.loads["model"].isin(models) | (not models))]
     told = f"Clients gave up {counted(len(cluster), 'call')} after {seconds_text(at_s)}"
     longest_load_s = float(loads["load_s"].max()) if loads["load_s"].notna().any() else 0.0
@@ -127,22 +148,22 @@ def _judged(facts: Facts, cluster: pd.DataFrame) -> Iterator[Finding]:
         yield supports(f"{told}; a load of their model takes up to {seconds_text(longest_load_s)}.", *places(cluster),
                        *places(loads.sort_values("load_s", ascending=False), 1), span=span(cluster))  # fmt: skip
         return
-    if len(own) < _ANSWERS:
+    if usual.count < _ANSWERS:
         yield hints(
-            f"{told}; with {counted(len(own), 'answered call')} it is not known what is usual.", *places(cluster)
+            f"{told}; with {counted(usual.count, 'answered call')} it is not known what is usual.", *places(cluster)
         )
         yield unseen(
             "what a call takes that is not cut: one with a timeout of an hour, and what its runner does meanwhile"
         )
         return
-    usual_s = float(own["wall_s"].quantile(0.95))
     beside = (
-        f"95 of 100 answered calls of the same model take at most {seconds_text(usual_s)} ({counted(len(own), 'call')})"
+        f"95 of 100 answered calls of the same model take at most {seconds_text(usual.wall_s)} "
+        f"({counted(usual.count, 'call')})"
     )
-    if at_s >= _AMPLE * usual_s:
+    if at_s >= _AMPLE * usual.wall_s:
         cold = f", its longest load {seconds_text(longest_load_s)}" if longest_load_s else ""
-        yield refutes(f"{told}; {beside}{cold}.", *places(cluster), *places(own.sort_values("wall_s").tail(1)))
-    elif at_s <= usual_s / 0.9:
+        yield refutes(f"{told}; {beside}{cold}.", *places(cluster), *usual.longest)
+    elif at_s <= usual.wall_s / 0.9:
         yield supports(f"{told}, within the ordinary: {beside}.", *places(cluster), span=span(cluster))
     else:
         yield hints(f"{told}; {beside}, which leaves little room.", *places(cluster), span=span(cluster))
@@ -151,9 +172,10 @@ def _judged(facts: Facts, cluster: pd.DataFrame) -> Iterator[Finding]:
 
 def _clusters(cut: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """Groups of calls of the same length, more of them than chance brings, that did not end together; largest first."""
-    rest = cut.dropna(subset=["wall_s"]).sort_values("wall_s")
+    cut = cut.dropna(subset=["wall_s"]).sort_values("wall_s")
+    ended, rest = cut["ended_at"].dt.floor(_TOGETHER), np.arange(len(cut))
     while len(rest):
-        walls = rest["wall_s"].to_numpy(float)
+        walls = cut["wall_s"].to_numpy(float)[rest]
         widths = np.maximum(_SAME_S, walls * _SAME_SHARE)
         ends = np.searchsorted(walls, walls + widths, side="right")
         counts = ends - np.arange(len(walls))
@@ -161,11 +183,11 @@ def _clusters(cut: pd.DataFrame) -> Iterator[pd.DataFrame]:
         first = int(counts.argmax())
         if counts[first] < _TIMES:
             return  # the largest group is that of one call
-        group, rest = rest.iloc[first : ends[first]], pd.concat([rest.iloc[:first], rest.iloc[ends[first] :]])
-        at_s = float(group["wall_s"].median())
+        group, rest = rest[first : ends[first]], np.delete(rest, slice(first, ends[first]))
+        at_s = float(np.median(walls[first : ends[first]]))
         needed = (_TIMES if at_s >= _LONG_S else _TIMES_SHORT) if _is_round(at_s) else _TIMES_NOT_ROUND
-        if group["ended_at"].dt.floor(_TOGETHER).nunique() >= needed:
-            yield group
+        if ended.iloc[group].nunique() >= needed:
+            yield cut.iloc[group]
 
 
 def _beyond_chance(walls: Any, widths: Any, counts: Any) -> Any:

@@ -97,8 +97,9 @@ def _cut(facts: Facts, cut: pd.DataFrame) -> tuple[str, Severity]:
 
     The oldest engine tells the context alone.
     """
-    fields = pd.DataFrame(list(cut["fields"]), index=cut.index)
-    numbers = fields.reindex(columns=["limit", "prompt", "keep", "new", "n_ctx"]).apply(pd.to_numeric, errors="coerce")
+    told_of = {name: pd.Series([fields.get(name) for fields in cut["fields"]], cut.index, dtype=object)
+               for name in ("limit", "prompt", "keep", "new", "n_ctx")}  # fmt: skip
+    numbers = pd.DataFrame(told_of).apply(pd.to_numeric, errors="coerce")
     limits = numbers["limit"].fillna(numbers["n_ctx"]).dropna()
     told = f"The server truncated {counted(len(cut), 'prompt')}"
     if len(facts.requests):

@@ -68,7 +68,8 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     apart = chance < _UNLIKELY and (noticeably_more(own, others) or noticeably_more(others, own))
     said = "; ".join(f"{printable(str(name))[:60]} {rate_text(int(hung), int(of))}" for name, hung, of in
                      sorted(rates.itertuples(name=None), key=lambda row: -row[1] / row[2])[:4])  # fmt: skip
-    where = places(rows[rows["model"].eq(odd)].sort_values("hung", ascending=False))
+    of_odd = rows.loc[rows["model"].eq(odd), "hung"].sort_values(ascending=False)
+    where = places(rows.loc[of_odd.index[:3]])
     if apart and not rows["sure"].all():
         yield hints(f"Of {len(rates):,} models, {printable(odd)[:60]} has more calls given up than chance explains "
                     f"(p = {chance:.2g}): {said}. The log alone does not tell that they hung.", *where)  # fmt: skip

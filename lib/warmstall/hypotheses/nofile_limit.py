@@ -113,13 +113,11 @@ def _in_force(facts: Facts) -> pd.DataFrame:
 
 def most_open(facts: Facts) -> int:
     """The most requests that were open at once."""
-    requests, lost = facts.requests, facts.lost_trials
     began, ended = (
-        np.concatenate([pd.to_datetime(one[name], utc=True).dropna().dt.as_unit("ns").astype("int64")
-                        for one in (requests, lost)])
+        np.sort(np.concatenate([pd.to_datetime(one[name], utc=True).dropna().dt.as_unit("ns").astype("int64")
+                                for one in (facts.requests, facts.lost_trials)]))
         for name in ("started_at", "ended_at")
     )  # fmt: skip
-    moments = np.concatenate([began, ended])
-    steps = np.concatenate([np.ones(len(began)), -np.ones(len(ended))])
     # An end comes before a start of the same moment.
-    return int(np.cumsum(steps[np.lexsort((steps, moments))]).max(initial=0))
+    still_open = np.arange(1, len(began) + 1) - np.searchsorted(ended, began, side="right")
+    return int(still_open.max(initial=0))

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pandas as pd
 
 from .facts import Facts, counted, places, seconds_text, span
@@ -94,11 +95,16 @@ def _told(facts: Facts, calls: pd.DataFrame, again: pd.DataFrame) -> Finding:
 
 def _by_access_lines(facts: Facts) -> Iterator[Finding]:
     """Requests of one client at one path that begin as its last one was given up."""
-    requests = facts.requests.sort_values(["client", "path", "started_at"])
-    before = requests.groupby(["host", "client", "path"], sort=False)[["ended_at", "verdict"]].shift()
-    gap_s = (requests["started_at"] - before["ended_at"]).dt.total_seconds()
-    given_up = before["verdict"].isin(["client_abort", "load_failure", "runner_crash"])
-    again = requests[given_up & gap_s.between(-1, _NEXT_WITHIN_S)]
+    requests = facts.requests[["host", "source", "line", "client", "path", "started_at", "ended_at", "verdict"]]
+    caller = requests.groupby(["host", "client", "path"], sort=False).ngroup().to_numpy()
+    began, ended = (requests[name].dt.tz_convert(None).to_numpy() for name in ("started_at", "ended_at"))
+    order = np.lexsort((began, caller))
+    before, after = order[:-1], order[1:]
+    gap_s = (began[after] - ended[before]) / np.timedelta64(1, "s")
+    given_up = requests["verdict"].isin(["client_abort", "load_failure", "runner_crash"]).to_numpy()
+    same = (caller[after] == caller[before]) & given_up[before]
+    again = requests.iloc[np.sort(after[same & (gap_s >= -1) & (gap_s <= _NEXT_WITHIN_S)])]
+    again = again.sort_values(["client", "path", "started_at"])
     if len(again) >= _TIMES:
         told = (
             f"{len(again):,} requests began within {_NEXT_WITHIN_S:.0f} s of a failed one of the same client and path"

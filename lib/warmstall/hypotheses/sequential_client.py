@@ -49,7 +49,8 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     trials = asked_calls(facts).dropna(subset=["started_at", "ended_at"])
     by_clients = len(trials) >= _CALLS
     calls = trials if by_clients else facts.requests
-    calls = calls.sort_values("started_at").reset_index(drop=True)
+    calls = calls[["host", "source", "line", "started_at", "ended_at"]]
+    calls = calls.sort_values("started_at", ignore_index=True)
     if len(calls) < _CALLS:
         yield unseen(f"the clients' records of {_CALLS} calls or more, each with its start and end")
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -90,11 +90,10 @@ class Facts:
         """What those with these verdicts took, of these models alone where any is named: host, source, line, wall_s."""
         name = "walls:" + ",".join(verdicts)
         if name not in self._tables:
-            rows = self.with_verdict(*verdicts)[["host", "source", "line", "model", "wall_s"]]
-            # Many ask for the rows of some models: categories are chosen from sooner than texts.
-            self._tables[name] = rows.astype(dict.fromkeys(("host", "source", "model"), "category"))
+            columns = ["host", "source", "line", "model", "wall_s"]
+            self._tables[name] = self.requests.loc[self.requests["verdict"].isin(verdicts), columns]
         rows = self._tables[name]
-        return (rows[rows["model"].isin(models)] if models else rows).drop(columns="model")
+        return rows[rows["model"].isin(models)] if models else rows
 
     @cached_property
     def lost_trials(self) -> pd.DataFrame:
@@ -161,18 +160,30 @@ class Facts:
 
     def events(self, *keys: str) -> pd.DataFrame:
         """Events of these keys: host, source, line, key, at (UTC; its earliest where it has none), fields, text."""
-        wanted = [key for key in keys if self.counts.get(key)]
-        name = "events:" + ",".join(sorted(wanted))
+        wanted = sorted({key for key in keys if self.counts.get(key)})
+        name = "events:" + ",".join(wanted)
         if name not in self._tables:
-            quoted = ", ".join(f"'{key}'" for key in wanted) or "''"
-            frame = self.case.sql(
-                'SELECT host, source, line, key, coalesce("at", before_at) AS "at", fields, text FROM events '
-                f'WHERE key IN ({quoted}) ORDER BY "at", source, line'
-            )
-            frame["at"] = pd.to_datetime(frame["at"], utc=True)
-            frame["fields"] = [json.loads(text or "{}") for text in frame["fields"]]
-            self._tables[name] = frame
+            self._read_events([key for key in wanted if f"events:{key}" not in self._tables])
+            parts = [self._tables[f"events:{key}"] for key in wanted]
+            rows = pd.concat(parts) if parts else self._events_where("false")
+            self._tables[name] = rows.sort_values(["at", "source", "line"], ignore_index=True)
         return self._tables[name]
+
+    def _read_events(self, keys: Sequence[str]) -> None:
+        """Read events that were not asked for before: their fields are taken out of their lines, which costs much."""
+        if keys:
+            quoted = ", ".join(f"'{key}'" for key in keys)
+            every = self._events_where(f"key IN ({quoted})")
+            every["fields"] = [json.loads(text or "{}") for text in every["fields"]]
+            for key, rows in every.groupby("key"):
+                self._tables[f"events:{key}"] = rows.reset_index(drop=True)
+
+    def _events_where(self, condition: str) -> pd.DataFrame:
+        rows = self.case.sql(
+            'SELECT host, source, line, key, coalesce("at", before_at) AS "at", fields, text FROM events '
+            f'WHERE {condition} ORDER BY "at", source, line'
+        )
+        return rows.assign(at=pd.to_datetime(rows["at"], utc=True))
 
     def table(self, name: str) -> pd.DataFrame:
         """One table of the case (`schema.TABLES`) in order of time, its times in UTC."""
@@ -254,7 +265,8 @@ def places(rows: pd.DataFrame | Iterable[Mapping[str, Any]], most: int = 3) -> t
     12
     """
     if isinstance(rows, pd.DataFrame):
-        rows = rows.head(most)[["host", "source", "line"]].to_dict("records")
+        columns = (rows[name].iloc[:most].tolist() for name in ("host", "source", "line"))
+        return tuple(Place(str(host), str(source), int(line)) for host, source, line in zip(*columns, strict=True))
     return tuple(Place(str(row["host"]), str(row["source"]), int(row["line"])) for row in list(rows)[:most])
 
 

@@ -8,7 +8,8 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import pandas as pd
 
-from ...judging.usual import usual
+from ...judging.usual import Usuals, usual
+from ...judging.words import Numbers
 from ...proportions import wilson
 from .calls import calls_of
 from .facts import Facts
@@ -34,34 +35,34 @@ def hangs_of(facts: Facts) -> pd.DataFrame:
     cut, lost and long overlaps a load, or waited for others. `usual_s` is the middle of its model's usual requests.
     """
     if facts not in _found:
-        requests = facts.requests.assign(how="", usual_s=np.nan)
-        requests.loc[requests["verdict"].eq("warm_stall"), "how"] = "told"
-        late = _late(facts, requests)
-        given_up = requests["verdict"].eq("client_abort") | (
-            requests["verdict"].eq("unknown") & requests["status"].str.startswith("5")
-        )
-        cut = late & given_up & requests["status"].ne("499") & requests["wall_s"].ge(PATIENCE_S)
-        requests.loc[cut & ~_wrote(facts, requests), "how"] = "cut"
-        requests.loc[late & requests["verdict"].eq("unknown") & requests["status"].eq("200"), "how"] = "long"
-        parts = [part for part in (requests[requests["how"].ne("")], _lost(facts)) if len(part)]
-        rows = pd.concat([part[_COLUMNS] for part in parts], ignore_index=True) if parts else requests[_COLUMNS].head(0)
+        requests = facts.requests
+        late, usual_s = _late(facts, requests)
+        verdict, status = requests["verdict"], requests["status"]
+        given_up = verdict.eq("client_abort") | (verdict.eq("unknown") & status.str.startswith("5"))
+        cut = late & given_up & status.ne("499") & requests["wall_s"].ge(PATIENCE_S)
+        cut &= ~_wrote(facts, requests) if cut.any() else cut
+        told, long = verdict.eq("warm_stall"), late & verdict.eq("unknown") & status.eq("200")
+        how = pd.Series(np.select([told, cut, long], ["told", "cut", "long"], ""), requests.index, dtype="str")
+        own = (told | cut | long).to_numpy()
+        found = requests.loc[own, _COLUMNS[:-2]].assign(usual_s=usual_s[own], how=how[own])
+        parts = [part for part in (found, _lost(facts)) if len(part)]
+        rows = pd.concat([part[_COLUMNS] for part in parts], ignore_index=True) if parts else found
         _found[facts] = rows.sort_values("started_at", ignore_index=True)
     return _found[facts]
 
 
-def _late(facts: Facts, requests: pd.DataFrame) -> pd.Series:
-    """Which requests took longer than is usual for their model, without a load and without a queue."""
-    kind = [requests["host"], requests["model"], requests["path"].str.contains("embed", regex=False)]
+def _late(facts: Facts, requests: pd.DataFrame) -> tuple[pd.Series, Numbers]:
+    """Which requests took longer than is usual for their model, without a load and without a queue; what is usual."""
+    embeds = requests["path"].str.contains("embed", regex=False)
+    hosts, models = (requests[name].cat for name in ("host", "model"))
+    kinds = (2 * (hosts.codes.astype(np.int64) * len(models.categories) + models.codes) + embeds).to_numpy()
     unhindered = requests["load_s"].eq(0) & requests["queue_s"].lt(_A_TENTH * requests["wall_s"])
-    ordinary = requests[unhindered & requests["status"].eq("200") & requests["verdict"].ne("client_abort")]
-    limit_s = pd.Series(np.inf, requests.index)
-    groups = requests.groupby(kind, sort=False).groups
-    own = ordinary.groupby([part.loc[ordinary.index] for part in kind], sort=False)["wall_s"]
-    for name, walls in own:
-        if found := usual(walls):
-            limit_s.loc[groups[name]] = found.limit
-            requests.loc[groups[name], "usual_s"] = found.middle
-    return unhindered & requests["wall_s"].gt(limit_s) & ~_overlaps_load(facts, requests)
+    ordinary = unhindered & requests["status"].eq("200") & requests["verdict"].ne("client_abort")
+    count = 2 * len(hosts.categories) * len(models.categories)
+    walls = Usuals(kinds[ordinary], requests.loc[ordinary, "wall_s"].to_numpy(), count)
+    # Of a kind of which nothing is known, none is late.
+    late = unhindered & requests["wall_s"].gt(walls.limit[kinds]) & ~_overlaps_load(facts, requests)
+    return late, walls.middle[kinds]
 
 
 def _wrote(facts: Facts, requests: pd.DataFrame) -> pd.Series:

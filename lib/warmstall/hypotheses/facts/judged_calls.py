@@ -35,7 +35,8 @@ def judged_calls(facts: Facts) -> pd.DataFrame:
     answered = rows["status"].eq("200") | rows["eval_count"].gt(0) | rows["outcome"].eq("ok")
     rows = rows[rows["hung"] | answered].assign(sure=True)
     if rows.empty:  # no client's record, or one whose times do not fit the log's
-        ended = facts.requests[facts.requests["verdict"].isin(_ENDED)]
+        of_requests = [name for name in columns if name not in ("hung", "sure")]
+        ended = facts.requests.loc[facts.requests["verdict"].isin(_ENDED), of_requests]
         hung = hung.assign(hung=True, sure=hung["how"].ne("cut"))
         parts = [part for part in (hung, ended.assign(hung=False, sure=True)) if len(part)]
         rows = pd.concat([part[columns] for part in parts], ignore_index=True) if parts else rows

@@ -51,8 +51,9 @@ def _placements(facts: Facts) -> pd.DataFrame:
     following = said.groupby([rows["host"], rows["source"]]).bfill()
     rows["load"] = counted + (rows["key"].isin(_ESTIMATES) & following.eq("starting llama server"))
     loads: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
-    for row in rows[["host", "source", "line", "at", "key", "fields", "load"]].to_dict("records"):
-        loads.setdefault((row["host"], row["source"], row["load"]), []).append({str(name): row[name] for name in row})
+    columns = ["host", "source", "load", "line", "at", "key", "fields"]
+    for values in zip(*(rows[name].tolist() for name in columns), strict=True):
+        loads.setdefault(values[:3], []).append(dict(zip(columns, values, strict=True)))
     found = [_placement(facts, own) for own in loads.values()]
     frame = pd.DataFrame([row for row in found if row], columns=list(COLUMNS))
     numbers = ["layers_gpu", "layers_total", *(name for name in COLUMNS if name.endswith("_bytes")), "context_length"]

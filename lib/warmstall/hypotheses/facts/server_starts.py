@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
+from ...judging.words import Numbers
 from ...parse.plain_text import printable
 from ...proportions import clearly_more
 from .facts import Facts, counted
@@ -31,18 +33,32 @@ def trouble_by_start(facts: Facts) -> pd.DataFrame:
     """
     starts = server_starts(facts)
     troubled = facts.troubled[~facts.troubled["verdict"].isin(_OF_THE_START)]
-    lost = pd.to_datetime(facts.lost_trials["started_at"], utc=True)
+    lost = _in_order(pd.to_datetime(facts.lost_trials["started_at"], utc=True))
+    only_host = starts["host"].nunique() == 1
     rows = []
     for host, own in starts.groupby("host", sort=False):
+        began = [_in_order(frame["started_at"][frame["host"].eq(host) | only_host])
+                 for frame in (facts.requests, troubled)]  # fmt: skip
         ends = [*own["at"].iloc[1:], pd.Timestamp.max.tz_localize("UTC")]
         for start, until in zip(own.to_dict("records"), ends, strict=True):
-            counts = []
-            for frame in (facts.requests, troubled):
-                mine = frame[frame["host"].eq(host) | (starts["host"].nunique() == 1)]
-                counts.append(int(mine["started_at"].ge(start["at"]).mul(mine["started_at"].lt(until)).sum()))
-            n_lost = int((lost.ge(start["at"]) & lost.lt(until)).sum())
-            rows.append(start | {"until": until, "requests": counts[0] + n_lost, "troubled": counts[1] + n_lost})
+            counts = [_between(moments, start["at"], until) for moments in (*began, lost)]
+            told = {"requests": counts[0] + counts[2], "troubled": counts[1] + counts[2]}
+            rows.append(start | {"until": until} | told)
     return pd.DataFrame(rows, columns=[*starts.columns, "until", "requests", "troubled"])
+
+
+def _in_order(moments: pd.Series) -> Numbers:
+    known: Numbers = np.sort(moments.dropna().dt.tz_convert(None).to_numpy("datetime64[us]"))
+    return known
+
+
+def _between(moments: Numbers, first: pd.Timestamp, beyond: pd.Timestamp) -> int:
+    """How many moments, which are in order, lie from the first one to before the last one."""
+    if pd.isna(first) or pd.isna(beyond):
+        return 0
+    edges = [at.tz_convert(None).to_datetime64().astype("datetime64[us]") for at in (first, beyond)]
+    begin, end = (int(np.searchsorted(moments, edge)) for edge in edges)
+    return max(0, end - begin)
 
 
 def libraries_of(facts: Facts, start: pd.Series) -> set[str]:
