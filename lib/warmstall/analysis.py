@@ -484,14 +484,19 @@ class Analysis:
 
     def events(self, *keys: str) -> list[dict[str, Any]]:
         """Events of the given kinds, in the order of the log, with their fields."""
-        wanted = ", ".join(f"'{key}'" for key in keys)
-        rows = self.case.rows("events", f"key IN ({wanted})")
+        wanted = ", ".join(f"'{key}'" for key in keys if key in self.event_counts)
+        rows = self.case.rows("events", f"key IN ({wanted})") if wanted else []
         return [row | {"fields": json.loads(row["fields"])} for row in rows]
+
+    @cached_property
+    def event_counts(self) -> Mapping[str, int]:
+        """How many events of each kind the evidence holds."""
+        rows = self.case.connection.sql("SELECT key, count(*) FROM events GROUP BY key").fetchall()
+        return dict(rows)
 
     def count(self, *keys: str) -> int:
         """How many events of the given kinds the evidence holds."""
-        wanted = ", ".join(f"'{key}'" for key in keys)
-        return int(self.case.sql(f"SELECT count(*) AS n FROM events WHERE key IN ({wanted})")["n"][0])
+        return sum(self.event_counts.get(key, 0) for key in keys)
 
     def versions(self) -> list[str]:
         """The Ollama versions that started, each once, in the order of their first start."""

@@ -27,6 +27,8 @@ from .writing import whole_file
 SCHEMA = 1
 _COLLECT = re.compile(r"Collect: (.*)$")
 _LINES = 25
+# Of each list the answer tells so many, or fewer where it would be too long.
+_MOST = 4
 # Singular and plural of what a request was, in the order in which they are told.
 _WHAT_IT_WAS = {
     "warm_stall": ("warm stall", "warm stalls"),
@@ -66,6 +68,7 @@ def summarize(found: Analysis) -> dict[str, Any]:
     completed = loads[loads["outcome"] == "completed"]
     walls = inference["wall_s"]
     runs = [run for timeline in found.timelines.values() for run in timeline.runs]
+    beside = _beside(found)
     return {
         "schema": SCHEMA,
         "inputs": _records(_stamped(found.inputs(), "first_at", "last_at")),
@@ -110,27 +113,36 @@ def summarize(found: Analysis) -> dict[str, Any]:
         "mitigations": mitigations.summarized(found.case),
         "trials": {"unmatched": len(found.unmatched_trials)},
         "clocks": _clocks(found),
-        "beside_the_log": _beside(found),
+        "beside_the_log": beside,
         "steps": steps.summarized(found.case),
-        "answer": answer(found),
+        "answer": _answer(found, beside),
     }  # fmt: skip
 
 
 def answer(found: Analysis) -> str:
     """What happened and why, in plain English and at most 25 lines; what matters less makes room first."""
+    return _answer(found, _beside(found))
+
+
+def _answer(found: Analysis, beside: list[str]) -> str:
+    inference = found.inferences()
+    first, then = _what_it_was(found, inference), _what_else(found)
+    worst = _worst(found, inference) if len(inference) else []
+    collect = cannot_tell(found)
     told: list[str] = []
-    for most in range(4, 0, -1):
-        told = _told_in(found, most)
+    for most in range(_MOST, 0, -1):
+        lines = [*first, *worst[: max(2, most)], *then]
+        told = [*lines, *_beside_told(lines, beside, most)]
+        if collect:
+            told += ["", "What this evidence cannot tell:", *[f"- {item}" for item in collect[:most]]]
         if len(told) <= _LINES:
             break
     return "\n".join(printable(line) for line in told[:_LINES])
 
 
-def _told_in(found: Analysis, most: int) -> list[str]:
-    """The lines of the answer, with at most so many of each list."""
-    requests = found.untexted()
-    inference = found.inferences()
-    lines = [_what_was_read(found, requests), ""]
+def _what_it_was(found: Analysis, inference: pd.DataFrame) -> list[str]:
+    """What was read, the verdicts, the causes, what was done about it, and where the seconds went."""
+    lines = [_what_was_read(found, found.untexted()), ""]
     if not _has_log(found):
         lines.append(
             "There is no server's log here, so no request can be judged; what else was captured is told below."
@@ -144,9 +156,12 @@ def _told_in(found: Analysis, most: int) -> list[str]:
         lines += _headline(inference, stalled)
     lines += causes.told(judge(found), runbook_links(found, judge(found)))
     lines += _done_about_it(found)
-    if len(inference):
-        lines += _seconds(inference)
-        lines += _worst(found, inference, most)
+    return lines + (_seconds(inference) if len(inference) else [])
+
+
+def _what_else(found: Analysis) -> list[str]:
+    """Spans that are unlike the rest, clocks, and what else stands in the log."""
+    lines = []
     for row in found.windows().drop_duplicates("kind").head(2).to_dict("records"):
         until = "%H:%M:%S" if row["from_at"].date() == row["to_at"].date() else "%Y-%m-%d %H:%M:%S"
         span = f"{row['from_at']:%Y-%m-%d %H:%M:%S} to {row['to_at'].strftime(until)} UTC"
@@ -155,16 +170,18 @@ def _told_in(found: Analysis, most: int) -> list[str]:
         lines.append(clocks)
     if facts := _also_in_the_log(found):
         lines += ["Also in the log: " + "; ".join(facts) + "."]
-    # What a cause has said already is not said again.
-    said = " ".join(lines)
-    beside = [sentence for sentence in _beside(found) if sentence.rstrip(".") not in said]
-    if beside:
-        more = f" And {len(beside) - most} more in the report." if len(beside) > most else ""
-        lines += ["Beside the log:", *[f"- {sentence}" for sentence in beside[:most]]]
-        lines[-1] += more
-    if collect := cannot_tell(found):
-        lines += ["", "What this evidence cannot tell:", *[f"- {item}" for item in collect[:most]]]
     return lines
+
+
+def _beside_told(lines: list[str], beside: list[str], most: int) -> list[str]:
+    """What stands beside the log; what these lines have said already is not said again."""
+    said = " ".join(lines)
+    fresh = [sentence for sentence in beside if sentence.rstrip(".") not in said]
+    if not fresh:
+        return []
+    more = f" And {len(fresh) - most} more in the report." if len(fresh) > most else ""
+    told = ["Beside the log:", *[f"- {sentence}" for sentence in fresh[:most]]]
+    return [*told[:-1], told[-1] + more]
 
 
 def _beside(found: Analysis) -> list[str]:
@@ -370,7 +387,7 @@ def _seconds(inference: pd.DataFrame) -> list[str]:
     return [f"Of the {_seconds_text(wall_s)} of {others} that were not as usual: {', '.join(named)}."]
 
 
-def _worst(found: Analysis, inference: pd.DataFrame, most: int) -> list[str]:
+def _worst(found: Analysis, inference: pd.DataFrame) -> list[str]:
     """The slowest request of all, then the slowest that were not as usual; what repeats itself is told once."""
     unusual = inference.loc[~inference["verdict"].isin(["warm_ok", "rejected"]), ["wall_s", "line"]]
     unusual["gist"] = found.gists(unusual)
@@ -378,7 +395,7 @@ def _worst(found: Analysis, inference: pd.DataFrame, most: int) -> list[str]:
     lines = [f"Slowest of all: {_told(found, slowest)}{_alike(unusual, slowest.index[0])}"]
     own = unusual["gist"].get(slowest.index[0])
     by_length = unusual[unusual["gist"].ne(own)].sort_values(["wall_s", "line"], ascending=[False, True])
-    for row in by_length.drop_duplicates("gist").index[: max(1, most - 1)]:
+    for row in by_length.drop_duplicates("gist").index[: _MOST - 1]:
         lines.append(f"- {_told(found, inference.loc[[row]])}{_alike(unusual, row)}")
     return lines
 

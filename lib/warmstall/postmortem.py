@@ -50,7 +50,7 @@ def _section(heading: str, lines: Sequence[str]) -> str:
 
 
 def _title(found: Analysis) -> str:
-    requests = found.requests()
+    requests = found.untexted()
     if requests.empty:
         return "# Draft postmortem\n"
     first, last = requests["started_at"].min(), requests["ended_at"].max()
@@ -59,14 +59,13 @@ def _title(found: Analysis) -> str:
 
 
 def _impact(found: Analysis) -> list[str]:
-    requests = found.requests()
-    inference = requests[requests["inference"]]
+    inference = found.inferences()
     lost = len(found.unmatched_trials)
     if inference.empty:
         calls = f" {lost:,} calls of clients were captured." if lost else ""
         return [f"No request to a model stands in the evidence, so the impact on requests is not known.{calls}"]
     failed = inference[inference["status"].str[:1].isin(["4", "5"])]
-    verdicts = inference["verdict"].value_counts()
+    verdicts = inference["verdict"].astype("str").value_counts()  # categories would tell of those with none
     walls = inference["wall_s"]
     lines = [
         f"- {len(failed):,} of {len(inference):,} requests failed ({len(failed) / len(inference):.2%}); the middle "
@@ -188,8 +187,7 @@ def _how_long(found: Analysis, judged: Sequence[Judgement], runs: Sequence[Mitig
     at = _utc(max(done))
     took = f", {seconds_text((at - began).total_seconds())} after the trouble began" if began else ""
     lines.append(f"Mitigated at {at:%Y-%m-%d %H:%M:%S} UTC{took}: then the last step was seen to be as wanted.")
-    requests = found.requests()
-    inference = requests[requests["inference"]]
+    inference = found.inferences()
     since = inference[inference["started_at"] >= at]
     if since.empty:
         return [*lines, "No request in the evidence began after that, so it does not show whether the trouble ended."]

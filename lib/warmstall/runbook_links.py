@@ -78,7 +78,7 @@ def model_of(found: Analysis, runbook: str, ones: Sequence[Judgement]) -> str:
         return ""
     sources = {(place.source, place.line) for one in ones for item in one.supporting for place in item.places}
     requests = found.untexted()
-    requests = requests[requests["line"].isin({line for _, line in sources})]
+    requests = requests.loc[requests["line"].isin({line for _, line in sources}), ["source", "line", "model"]]
     # A log knows a model by the digest of its file until a client's record tells its name.
     digests = set(found.names) - set(found.names.values())
     named = set(requests["model"][[key in sources for key in zip(requests["source"], requests["line"], strict=True)]])

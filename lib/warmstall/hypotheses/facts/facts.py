@@ -155,8 +155,7 @@ class Facts:
     @cached_property
     def counts(self) -> Mapping[str, int]:
         """How many events of each key there are."""
-        frame = self.case.sql("SELECT key, count(*) AS n FROM events GROUP BY key")
-        return dict(zip(frame["key"], frame["n"].astype(int), strict=True))
+        return self.found.event_counts
 
     def events(self, *keys: str) -> pd.DataFrame:
         """Events of these keys: host, source, line, key, at (UTC; its earliest where it has none), fields, text."""
