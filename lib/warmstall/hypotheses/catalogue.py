@@ -63,6 +63,7 @@ class Page:
         return "\n\n".join(part for part in parts if part) + "\n"
 
 
+@cache
 def modules() -> dict[str, ModuleType]:
     """The files that judge a cause (those with a function `findings_in`), by id."""
     package = import_module(__package__)

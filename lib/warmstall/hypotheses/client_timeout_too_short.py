@@ -59,11 +59,13 @@ _AMPLE = 2.0
 
 @dataclass(frozen=True)
 class _Usual:
-    """What answered calls of some models take: how many there are, what 95 of 100 take at most, and the longest."""
+    """What answered calls of some models take (how many, what 95 of 100 take at most, the longest), and their loads."""
 
     count: int
     wall_s: float
     longest: tuple[Place, ...]
+    load_s: float
+    longest_load: tuple[Place, ...]
 
 
 def findings_in(facts: Facts) -> Iterator[Finding]:
@@ -82,15 +84,16 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
         return
     early = cut["status"].eq("499")
     clusters = [*_clusters(cut[early]), *_clusters(cut[~early])]
+    loads = facts.loads[facts.loads["outcome"].eq("completed")]
     usual: dict[frozenset[str], _Usual] = {}
     for cluster in clusters:
         if (cluster["status"] == "499").all():
-            yield from _during_loads(facts, cluster)
+            yield _during_loads(loads, cluster)
             continue
         # Calls that were cut after different times may have been to the same models.
-        models = frozenset(model for model in cluster["model"].dropna() if model)
-        usual[models] = usual.get(models) or _usual(facts, models)
-        yield from _judged(facts, cluster, models, usual[models])
+        models = frozenset(model for model in cluster["model"].dropna().unique() if model)
+        usual[models] = usual.get(models) or _usual(facts, loads, models)
+        yield from _judged(cluster, usual[models])
     if not clusters:
         yield weakens(f"Clients gave up {counted(len(cut), 'call')}, too few of them after one and the same time to "
                       "tell "
@@ -121,32 +124,32 @@ def _cut(facts: Facts) -> pd.DataFrame:
     return pd.concat([found, lost.assign(**times)[columns]]) if len(found) else lost.assign(**times)[columns]
 
 
-def _during_loads(facts: Facts, cluster: pd.DataFrame) -> Iterator[Finding]:
+def _during_loads(loads: pd.DataFrame, cluster: pd.DataFrame) -> Finding:
     """Calls that left after the same time while their model was being loaded."""
     at_s = float(cluster["wall_s"].median())
-    loads = facts.loads[facts.loads["outcome"].eq("completed")]
     took = f"; a load that was waited for took {seconds_text(loads['load_s'].max())}" if len(loads) else ""
     show = proves if at_s >= _LONG_S and _is_round(at_s) else supports
-    yield show(f"Clients gave up {counted(len(cluster), 'call')} after {seconds_text(at_s)} while the model was still "
-               f"being loaded, and each such load was thrown away{took}.",
-               *places(cluster), span=span(cluster))  # fmt: skip
+    return show(f"Clients gave up {counted(len(cluster), 'call')} after {seconds_text(at_s)} while the model was still "
+                f"being loaded, and each such load was thrown away{took}.",
+                *places(cluster), span=span(cluster))  # fmt: skip
 
 
-def _usual(facts: Facts, models: frozenset[str]) -> _Usual:
+def _usual(facts: Facts, loads: pd.DataFrame, models: frozenset[str]) -> _Usual:
     own = facts.walls_of(models, "warm_ok", "slow_prefill", "slow_decode", "queue_wait", "cold_start")
-    longest = own.loc[own["wall_s"].sort_values().index[-1:]]
-    return _Usual(len(own), float(own["wall_s"].quantile(0.95)), places(longest))
+    longest = places(own.loc[[own["wall_s"].idxmax()]]) if len(own) else ()
+    loads = loads[loads["model"].isin(models)] if models else loads
+    load_s = float(loads["load_s"].max()) if loads["load_s"].notna().any() else 0.0
+    longest_load = places(loads.sort_values("load_s", ascending=False), 1)
+    return _Usual(len(own), float(own["wall_s"].quantile(0.95)), longest, load_s, longest_load)
 
 
-def _judged(facts: Facts, cluster: pd.DataFrame, models: frozenset[str], usual: _Usual) -> Iterator[Finding]:
+def _judged(cluster: pd.DataFrame, usual: _Usual) -> Iterator[Finding]:
     """One timeout beside what its models' answers and loads take."""
     at_s = float(cluster["wall_s"].median())
-    loads = facts.loads[facts.loads["outcome"].eq("completed") & (facts.loads["model"].isin(models) | (not models))]
     told = f"Clients gave up {counted(len(cluster), 'call')} after {seconds_text(at_s)}"
-    longest_load_s = float(loads["load_s"].max()) if loads["load_s"].notna().any() else 0.0
-    if longest_load_s >= at_s:
-        yield supports(f"{told}; a load of their model takes up to {seconds_text(longest_load_s)}.", *places(cluster),
-                       *places(loads.sort_values("load_s", ascending=False), 1), span=span(cluster))  # fmt: skip
+    if usual.load_s >= at_s:
+        yield supports(f"{told}; a load of their model takes up to {seconds_text(usual.load_s)}.", *places(cluster),
+                       *usual.longest_load, span=span(cluster))  # fmt: skip
         return
     if usual.count < _ANSWERS:
         yield hints(
@@ -161,7 +164,7 @@ def _judged(facts: Facts, cluster: pd.DataFrame, models: frozenset[str], usual: 
         f"({counted(usual.count, 'call')})"
     )
     if at_s >= _AMPLE * usual.wall_s:
-        cold = f", its longest load {seconds_text(longest_load_s)}" if longest_load_s else ""
+        cold = f", its longest load {seconds_text(usual.load_s)}" if usual.load_s else ""
         yield refutes(f"{told}; {beside}{cold}.", *places(cluster), *usual.longest)
     elif at_s <= usual.wall_s / 0.9:
         yield supports(f"{told}, within the ordinary: {beside}.", *places(cluster), span=span(cluster))
