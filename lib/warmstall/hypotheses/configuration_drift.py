@@ -31,7 +31,7 @@ import pandas as pd
 
 from ..parse.ollama_settings import same
 from ..parse.plain_text import printable
-from .facts import Facts, clock_text, counted, places, size_text
+from .facts import Facts, clock_text, counted, moment, places, size_text
 from .facts.server_starts import change_of_rate, counts_text, libraries_of, trouble_by_start
 from .findings import Finding, Place, refutes, supports, unseen, weakens
 
@@ -73,7 +73,7 @@ def _told(before: pd.Series, after: pd.Series, changes: list[str]) -> Finding:
         f"At the start of {clock_text(after['at'])} {'; '.join(changes[:3])}{more}. {told}: {counts_text(before)} "
         f"before, {counts_text(after)} after.",
         *places([before.to_dict(), after.to_dict()]),
-        span=(after["at"].to_pydatetime(), None),
+        span=(moment(after["at"]), None),
         severity="warning" if worse > 0 else "info",
     )
 

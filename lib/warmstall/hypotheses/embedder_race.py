@@ -58,7 +58,7 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     empty = found[found["text"].str.contains(_EMPTY, regex=False)]
     if len(forked):
         yield proves(f"{counted(len(forked), 'worker')} used CUDA after a fork that had inherited it, first at "
-                     f"{_time(forked['at'].iloc[0])}.", *places(forked))  # fmt: skip
+                     f"{clock_text(forked['at'].iloc[0])}.", *places(forked))  # fmt: skip
     if len(empty):
         shown = _race(facts, empty)
         yield shown
@@ -84,7 +84,7 @@ def _by_trace(facts: Facts) -> Iterator[Finding]:
     first = failed.iloc[0]
     sentence = (
         f"{len(failed):,} of {counted(len(rows), 'load')} of embedders in the trace failed with “{_EMPTY}”, first at "
-        f"{_time(first['started_at'])}" + (f", in {', '.join(threads[:3])}" if threads else "")
+        f"{clock_text(first['started_at'])}" + (f", in {', '.join(threads[:3])}" if threads else "")
     )
     beside = [_beside(one, rows) for _, one in failed.iterrows()]
     others = [other for found in beside for other in found.to_dict("records")]
@@ -132,14 +132,16 @@ def _race(facts: Facts, empty: pd.DataFrame) -> Evidence:
     began, last = empty["at"].min(), empty["at"].max()
     span = (None, None) if pd.isna(began) else (began.to_pydatetime(), last.to_pydatetime())
     loads = "1 load of a model" if len(empty) == 1 else f"{len(empty):,} loads of a model"
-    sentence = f"{loads} failed with “{_EMPTY}”, first at {_time(began)}"
+    sentence = f"{loads} failed with “{_EMPTY}”, first at {clock_text(began)}"
     if named:
         sentence += f", in {'thread' if len(named) == 1 else 'threads'} {', '.join(named[:3])}"
     other = _other_load(facts, empty)
     if len(other) and named:
         shown = other.iloc[0]
         took_s = shown["fields"].get("wall_s")
-        took = f" ({seconds_text(took_s)} until {_time(shown['at'])})" if took_s else f" at {_time(shown['at'])}"
+        took = (
+            f" ({seconds_text(took_s)} until {clock_text(shown['at'])})" if took_s else f" at {clock_text(shown['at'])}"
+        )
         return proves(f"{sentence}; another thread loaded the embedder at the same time{took}.",
                       *places(empty, 2), *places(other, 1), span=span)  # fmt: skip
     if len(named) > 1 and last - began <= _AT_ONCE and _loaded_by_log(facts):
@@ -183,7 +185,3 @@ def _no_race(facts: Facts, tracebacks: pd.DataFrame) -> Iterator[Finding]:
     yield refutes(f"0 tracebacks in the embedder's log are of an empty model ({len(own):,} of something else), over "
                   f"{counted(len(starts), 'start')} of the service or its workers.",
                   *whole_logs(facts, logs))  # fmt: skip
-
-
-def _time(at: pd.Timestamp) -> str:
-    return clock_text(at) if pd.notna(at) else "a time that the log does not tell"

@@ -32,7 +32,7 @@ from itertools import pairwise
 import pandas as pd
 
 from ..mitigations import explaining
-from .facts import Facts, clock_text, counted, places, seconds_text
+from .facts import Facts, clock_text, counted, moment, places, seconds_text
 from .facts.server_starts import change_of_rate, counts_text, libraries_of, trouble_by_start
 from .findings import Evidence, Finding, Place, hints, proves, refutes, supports, unseen, weakens
 
@@ -57,7 +57,7 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     runs = trouble_by_start(facts)
     failed = facts.events("service_failed", "service_restart", "service_oom")
     if len(failed[failed["key"] != "service_oom"]) >= _OVER_AND_OVER:
-        span = (failed["at"].min().to_pydatetime(), failed["at"].max().to_pydatetime())
+        span = moment(failed["at"].min()), moment(failed["at"].max())
         told = f"The service manager noted {counted(len(failed), 'failure')} and restarts of the service."
         yield proves(told, *places(failed), span=span)
     if runs.empty:
@@ -124,14 +124,14 @@ def _judged(facts: Facts, before: pd.Series, after: pd.Series) -> Iterator[Evide
         told = f"{what} at {clock_text(at)} was made by {act.sentence}: {told.partition(': ')[2]}"
     change = change_of_rate(before, after)
     if change > 0:
-        yield supports(told, *here, span=(at.to_pydatetime(), None))
+        yield supports(told, *here, span=(moment(at), None))
     elif change < 0:
         ended = "There was less trouble after it." if after["troubled"] else "It ended the trouble."
         yield weakens(f"{told} {ended}", *here)
     elif act:
         yield weakens(told, *here)
     elif changed:
-        yield hints(told, *here, span=(at.to_pydatetime(), None))
+        yield hints(told, *here, span=(moment(at), None))
     if lost := _lost(facts, before, after):
         yield _without(facts, before, after, lost)
     if act:  # what it cut off and whom it kept waiting is its price, not a cause
@@ -165,7 +165,7 @@ def _without(facts: Facts, before: pd.Series, after: pd.Series, lost: set[str]) 
     if slow_s < _SLOWER * usual_s:
         return weakens(told, *where)
     slowest = own.sort_values("wall_s", ascending=False)
-    return supports(told, *where, *places(slowest, 2), span=(after["at"].to_pydatetime(), None))
+    return supports(told, *where, *places(slowest, 2), span=(moment(after["at"]), None))
 
 
 def _times(facts: Facts, start: pd.Series) -> tuple[pd.DataFrame, pd.DataFrame] | None:

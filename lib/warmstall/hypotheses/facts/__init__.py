@@ -4,6 +4,7 @@ from .facts import (
     Facts,
     clock_text,
     counted,
+    moment,
     places,
     seconds_text,
     size_text,
@@ -11,4 +12,4 @@ from .facts import (
     version_numbers,
 )
 
-__all__ = ["Facts", "clock_text", "counted", "places", "seconds_text", "size_text", "span", "version_numbers"]
+__all__ = ["Facts", "clock_text", "counted", "moment", "places", "seconds_text", "size_text", "span", "version_numbers"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
@@ -271,8 +272,7 @@ def places(rows: pd.DataFrame | Iterable[Mapping[str, Any]], most: int = 3) -> t
 
 def span(rows: pd.DataFrame, first: str = "started_at", last: str = "ended_at") -> Span:
     """From the earliest to the latest time of a frame, where they are known."""
-    begin, end = rows[first].min(), rows[last].max()
-    return (None if pd.isna(begin) else begin.to_pydatetime(), None if pd.isna(end) else end.to_pydatetime())
+    return moment(rows[first].min()), moment(rows[last].max())
 
 
 def version_numbers(version: str) -> tuple[int, ...]:
@@ -321,4 +321,9 @@ def counted(count: int, one: str, many: str = "") -> str:
 
 def clock_text(at: pd.Timestamp) -> str:
     """A time as the answers write it."""
-    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC" if pd.notna(at) else "a time that the log does not tell"
+
+
+def moment(at: pd.Timestamp) -> datetime | None:
+    """A time as evidence keeps it; None where it is not known."""
+    return at.to_pydatetime() if pd.notna(at) else None
