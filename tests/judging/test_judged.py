@@ -35,12 +35,43 @@ def test_the_compact_columns_are_those_of_the_requests(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
+def test_the_frame_without_sentences_tells_all_else(name: str) -> None:
+    found = analyze(INCIDENTS / name)
+    every = found.requests().drop(columns=["text", "reason"])
+    texts = every.select_dtypes("str").columns
+    plain = found.untexted().astype(dict.fromkeys(texts, "str"))
+
+    pd.testing.assert_frame_equal(plain, every)
+    assert found.inferences()["line"].tolist() == every["line"][every["inference"]].tolist()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_sentences_are_those_of_the_rows_in_any_order(name: str) -> None:
+    found = analyze(INCIDENTS / name)
+    slowest_first = found.inferences().sort_values("wall_s", ascending=False)
+
+    assert found.reasons(slowest_first) == found.requests()["reason"][slowest_first.index].tolist()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_gists_are_the_sentences_without_their_numbers(name: str) -> None:
+    found = analyze(INCIDENTS / name)
+    gists = pd.Series(found.gists(found.untexted()))
+    sentences = found.requests()["reason"].str.replace(r"[\d.,]+", "#", regex=True)
+
+    assert gists.groupby(sentences).nunique().eq(1).all()
+    assert sentences.groupby(gists).nunique().eq(1).all()
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_a_part_of_the_rows_at_a_time_gives_the_same_answers(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What bounds the memory must not show: neither at the seams nor in what is usual."""
 
     def answers() -> pd.DataFrame:
         found: Analysis = analyze(INCIDENTS / name)
-        return found.requests()
+        every = found.untexted()
+        alike, _ = pd.factorize(found.gists(every))
+        return found.requests().assign(alike=alike, flags=every["flags"])
 
     whole = answers()
     monkeypatch.setattr(words, "_CHUNK_ROWS", 7)
