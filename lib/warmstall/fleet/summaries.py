@@ -104,8 +104,7 @@ def hosts_of(found: Analysis) -> Iterator[Summary]:
     from ..observed.facts import memory_findings
 
     servers, slis = _servers(found), sampled(found)
-    requests, loads, configured = found.requests(), found.loads(), configuration(found)
-    requests = requests[requests["inference"]]
+    requests, loads, configured = found.inferences(), found.loads(), configuration(found)
     memory = {row["host"]: row for row in memory_findings(found.case).to_dict("records")}
     lost = [trial for trial in found.unmatched_trials if trial["host"] not in servers and len(servers) > 1]
     note = f"{len(lost):,} calls got no answer, and to which of {len(servers)} servers they went cannot be told."

@@ -49,8 +49,7 @@ class Failures:
 
 def failures(period: Analysis, slis: Sequence[Sli]) -> Failures:
     """The failures of the period, counted as the SLIs of it count them."""
-    every = period.requests()
-    asked = every[every["inference"]]
+    asked = period.inferences()
     refused = int(asked["status"].isin(_REFUSED).sum())
     total = len(asked) - refused + len(period.unmatched_trials)
     available = {one.host: one.of - one.count for one in slis if one.name == "availability" and one.count is not None}

@@ -111,8 +111,7 @@ def _calls(found: Analysis) -> pd.DataFrame:
     answered; failed (the server's error, or no answer at all); left (its client gave up before an answer began);
     stopped (its client left an answer that had begun); refused (the call itself was wrong); unknown.
     """
-    every = found.requests()
-    requests = every[every["inference"]].copy()
+    requests = found.inferences()
     status, verdict = requests["status"].astype(str), requests["verdict"].astype(str)
     begun, left = status.str.startswith("2"), verdict.eq("client_abort")
     ends = [
@@ -121,7 +120,8 @@ def _calls(found: Analysis) -> pd.DataFrame:
         (begun & ~verdict.isin(_CAME_TO_NOTHING), "answered"),
         (left | verdict.eq("warm_stall"), "left"),
     ]
-    requests["end"] = np.select([when.to_numpy(bool) for when, _ in ends], [end for _, end in ends], "failed")
+    how = np.select([when.to_numpy(bool) for when, _ in ends], [end for _, end in ends], "failed")
+    requests = requests.assign(end=how)
     lost = pd.DataFrame([_lost(trial) for trial in found.unmatched_trials], columns=requests.columns)
     calls = pd.concat([requests, lost], ignore_index=True) if len(lost) else requests.reset_index(drop=True)
     return calls.assign(alone=_alone(calls))

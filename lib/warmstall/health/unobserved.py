@@ -46,7 +46,7 @@ def unobserved(period: Analysis, from_at: datetime, slis: Sequence[Sli]) -> list
 
 def _hanging(period: Analysis, from_at: datetime) -> list[str]:
     """What a quiet log may hide: a request has its line when it ends, so that those which hang look like none."""
-    if period.requests()["inference"].any():
+    if len(period.inferences()):
         return []
     query = 'SELECT max("at") AS "at" FROM slots WHERE processing AND "at" > $after'
     busy_at = period.case.sql(query, after=from_at.replace(tzinfo=None))["at"][0]
