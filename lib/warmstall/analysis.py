@@ -15,8 +15,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import groupby, pairwise
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -35,8 +36,11 @@ from .matching import Request, epoch, match_trials, wall_of
 from .mitigations import acts_of, explain_requests
 from .parse.go_values import duration_s, size_bytes
 from .records import Load, Window
-from .timeline import TEXT_KEYS, USED_KEYS, Timeline, build_timeline, events_of
+from .timeline import USED_KEYS, WHOLE_BYTES, Timeline, build_timeline, events_of
 from .windows import find_windows
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # A runner that uses less than this while a request waits for it does nothing for it.
 IDLE_CPU_PERCENT = 1.0
@@ -78,6 +82,8 @@ class Analysis:
         other. Two such files of one host belong together when their times overlap and no third one fits.
         """
         streams = self.case.streams()
+        if len(set(streams.values())) < 2:
+            return {}
         lines = self.case.sql(
             "SELECT host, source, min(ended_local - to_seconds(coalesce(wall_s, 0))) AS first, "
             "max(ended_local) AS last FROM access_lines GROUP BY ALL"
@@ -111,30 +117,31 @@ class Analysis:
     @cached_property
     def timelines(self) -> dict[str, Timeline]:
         """What the events of each log tell, by stream (a log with its rotations)."""
-        found: dict[str, Timeline] = {}
-        for stream, rows in groupby(self._events_of_servers(), key=lambda row: self._stream_of(row["source"])):
-            found[stream] = build_timeline(events_of(rows))
-        return found
+        logs = groupby(self._events_of_servers(), key=itemgetter(0))
+        return {stream: build_timeline(events_of(batch for _, batch in batches)) for stream, batches in logs}
 
-    def _stream_of(self, source: str) -> str:
-        return self._streams.get(source, source)
-
-    def _events_of_servers(self) -> Iterator[dict[str, Any]]:
+    def _events_of_servers(self) -> Iterator[tuple[str, pa.RecordBatch]]:
         """Rows of the events that tell of servers, log by log, in the order of their files and lines."""
-        places = {source: place for place, source in enumerate(self._streams)}
+        import pyarrow.compute as pc
+
         first = {stream: place for place, stream in reversed(list(enumerate(self._streams.values())))}
-        ranks = [[source, first[stream], places[source]] for source, stream in self._streams.items()]
+        ranked = sorted(self._streams, key=lambda source: first[self._streams[source]])
+        rows = f"""
+            SELECT host, source, line, key, "at", before_at, after_at, text, {{fields}} AS fields,
+                contains(text, 'runner.name') AS named
+            FROM events WHERE ({_OF_A_SERVER} OR named) AND {{of}}"""
+        # What stands in a line is read from it there; only of a line that is cut it takes the table.
+        cut = f"strlen(text) >= {WHOLE_BYTES}"
         query = f"""
-            SELECT host, source, line, key, "at", before_at, after_at, fields,
-                   CASE WHEN key IN {TEXT_KEYS} THEN text ELSE '' END AS text
-            FROM events LEFT JOIN (
-                SELECT unnest($sources::VARCHAR[]) AS source, unnest($logs::INTEGER[]) AS log,
-                    unnest($places::INTEGER[]) AS place
-            ) USING (source)
-            WHERE {_OF_A_SERVER} OR contains(text, 'runner.name') ORDER BY log, place, source, line"""
-        columns = {name: [rank[at] for rank in ranks] for at, name in enumerate(("sources", "logs", "places"))}
-        for batch in self.case.connection.sql(query, params=columns).to_arrow_reader(10_000):
-            yield from batch.to_pylist()
+            SELECT rows.* FROM (
+                {rows.format(fields="NULL", of=f"NOT {cut}")} UNION ALL {rows.format(fields="fields", of=cut)}
+            ) AS rows LEFT JOIN (FROM unnest($sources::VARCHAR[]) WITH ORDINALITY AS t (source, place)) USING (source)
+            ORDER BY place, source, line"""
+        for batch in self.case.connection.sql(query, params={"sources": ranked}).to_arrow_reader(10_000):
+            runs = pc.run_end_encode(batch.column("source"))
+            ends = runs.run_ends.to_pylist()
+            for source, begin, end in zip(runs.values.to_pylist(), [0, *ends], ends, strict=False):
+                yield self._streams.get(source, source), batch.slice(begin, end - begin)
 
     @cached_property
     def _requests(self) -> Requests:

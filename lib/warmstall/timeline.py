@@ -14,13 +14,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from .parse.go_values import go_map
+from .parse.log_events import fields_of
 from .records import Load, LoadOutcome, Residency, ServerRun, SlotTask
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # Two "started in" lines that point at beginnings this close are one load (they are printed a moment apart).
 SAME_LOAD_S = 0.15
@@ -63,15 +70,22 @@ _STEPS = {
         ("crash_panic", "crash_fatal", "crash_signal", "crash_assert", "crash_device", "device_lost"), "_crash"
     ),
     **dict.fromkeys(("abort_waiting", "json_write_fail", "queued_cancelled"), "_abort"),
+    "ls_cancel": "_task_cancelled",
+    "ls_task_start": "_task_start",
+    "ls_prompt_timing": "_task_timing",
+    "ls_eval_timing": "_task_timing",
+    "ls_total_timing": "_task_timing",
+    "ls_task_end": "_task_end",
 }
 USED_KEYS = tuple(_STEPS)
-# Of these, more is told than in their fields.
-TEXT_KEYS = ("model_load_error", "predict_conn_err", *_LOAD_ENDS,
+# These are kept as they are, or told in their own words.
+_KEPT_KEYS = ("model_load_error", "predict_conn_err", *_LOAD_ENDS,
              *(key for key, step in _STEPS.items() if step in ("_crash", "_abort")))  # fmt: skip
+# A line of fewer bytes stands in the events table as it is.
+WHOLE_BYTES = 2000
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One row of the events table. `at` is its own time, or the last one before it in the file."""
 
     host: str
@@ -80,7 +94,7 @@ class Event:
     key: str
     at: datetime | None
     at_latest: datetime | None
-    fields: dict[str, str]
+    fields: Mapping[str, str]
     text: str
 
 
@@ -97,27 +111,70 @@ class Timeline:
     aborts: list[Event] = field(default_factory=list)
 
 
-def events_of(rows: Iterable[dict[str, Any]]) -> Iterator[Event]:
-    """Events from rows of the events table, in the order of the log, each with a time as good as it gets."""
-    clock: datetime | None = None
+def events_of(batches: Iterable[pa.RecordBatch]) -> Iterator[Event]:
+    """Events from rows of the events table, in the order of the log, each with a time as good as it gets.
+
+    Columns are those of the table; `named` is whether a line that is no step of the timeline names a runner. `fields`
+    may be empty where the line is whole.
+    """
+    clock, first = np.datetime64("NaT", "us"), None
     early: list[Event] = []
-    for row in rows:
-        before_at = row["before_at"]
-        if row["key"] == "server_config" and row["at"] is None:
-            # Some versions print it before their clock has a zone; what follows it is milliseconds later,
-            # what comes before it may be the day before.
-            before_at = row["after_at"] or before_at
-        clock = row["at"] or before_at or clock
-        event = Event(row["host"], row["source"], row["line"], row["key"], clock, row["at"] or row["after_at"],
-                      json.loads(row["fields"]), row["text"])  # fmt: skip
-        if clock is None:
-            early.append(event)
-            continue
-        # Lines before the first stamp of a file take the first time that is known.
-        yield from (replace(one, at=one.at_latest or clock) for one in early)
-        early.clear()
-        yield event
-    yield from (replace(one, at=one.at_latest) for one in early)
+    for batch in batches:
+        at, latest = _times(batch, clock)
+        clock = at[-1] if len(at) else clock
+        if first is None and (known := at[~np.isnat(at)]).size:
+            first = known[0].item()
+        for event in _told(batch, at, latest):
+            if event.at is None:
+                early.append(event)
+                continue
+            # Lines before the first stamp of a file take the first time that is known.
+            yield from (one._replace(at=one.at_latest or first) for one in early)
+            early.clear()
+            yield event
+    yield from (one._replace(at=one.at_latest or first) for one in early)
+
+
+def _times(batch: pa.RecordBatch, clock: np.datetime64) -> tuple[Any, Any]:
+    """When each line was written, at the earliest and at the latest; `clock` is what the lines before them show."""
+    own, before, after = (batch.column(name).to_numpy(zero_copy_only=False).astype("datetime64[us]")
+                          for name in ("at", "before_at", "after_at"))  # fmt: skip
+    # Some versions print it before their clock has a zone; what follows it is milliseconds later,
+    # what comes before it may be the day before.
+    starts = np.isnat(own) & ~np.isnat(after) & (batch.column("key").to_numpy(zero_copy_only=False) == "server_config")
+    told = np.where(np.isnat(own), np.where(starts, after, before), own)
+    last = np.maximum.accumulate(np.where(np.isnat(told), -1, np.arange(len(told))))
+    return np.concatenate([told, [clock]])[last], np.where(np.isnat(own), after, own)
+
+
+def _told(batch: pa.RecordBatch, at: Any, latest: Any) -> Iterator[Event]:
+    """The lines that tell something."""
+    keys = batch.column("key").dictionary_encode()
+    used = np.array([key in _STEPS for key in keys.dictionary.to_pylist()], dtype=bool)
+    rows = np.flatnonzero(used[np.asarray(keys.indices)] | batch.column("named").to_numpy(zero_copy_only=False))
+    columns = batch.take(rows)
+    host, source, line, key, told, text = (
+        columns.column(name).to_pylist() for name in ("host", "source", "line", "key", "fields", "text")
+    )
+    fields = (
+        json.loads(one) if one else _fields(known, line_text)
+        for one, known, line_text in zip(told, key, text, strict=True)
+    )
+    yield from map(Event._make, zip(host, source, line, key, at[rows].tolist(), latest[rows].tolist(), fields, text,
+                                    strict=True))  # fmt: skip
+
+
+def _fields(key: str, text: str) -> Mapping[str, str]:
+    """The fields of a line, but for its time: without it, many records are alike."""
+    stamp, _, rest = text.partition(" ")
+    if key in _KEPT_KEYS or not stamp.startswith("time="):
+        return fields_of(key, text)
+    return _fields_of_record(key, rest)
+
+
+@lru_cache(maxsize=4096)
+def _fields_of_record(key: str, text: str) -> Mapping[str, str]:
+    return fields_of(key, text)
 
 
 def model_key(path: str) -> str:
@@ -142,6 +199,7 @@ def build_timeline(events: Iterable[Event]) -> Timeline:
 class _Builder:
     def __init__(self) -> None:
         self.timeline = Timeline()
+        self.steps = {key: getattr(self, step) for key, step in _STEPS.items()}
         self.open_loads: list[dict[str, Any]] = []
         self.resident: dict[str, dict[str, Any]] = {}
         self.loaded_before: set[str] = set()
@@ -155,10 +213,8 @@ class _Builder:
         """Let one event change the state."""
         if event.at is None:
             return
-        if step := _STEPS.get(event.key):
-            getattr(self, step)(event)
-        elif event.key.startswith("ls_"):
-            self._slot_line(event)
+        if step := self.steps.get(event.key):
+            step(event)
         if event.key != "runner_spawn" and (name := event.fields.get("runner.name")):
             self._name(name, event.fields.get("runner.model", ""))
 
@@ -386,42 +442,47 @@ class _Builder:
 
     # --- slot tasks of llama-server
 
-    def _slot_line(self, event: Event) -> None:
-        fields = event.fields
-        if event.key == "ls_cancel":
-            for task in self.open_tasks.values():
-                task["cancelled"] |= str(task["task"]) == fields.get("task")
-            return
-        if "slot" not in fields or "task" not in fields:
-            return
-        key = (int(fields["slot"]), int(fields["task"]))
-        if event.key == "ls_task_start":
-            # A runner counts its tasks upwards, so any other task on this slot is over.
-            for other in [k for k in self.open_tasks if k[0] == key[0]]:
-                self._finish_task(self.open_tasks.pop(other))
-            self.open_tasks[key] = {
-                "host": event.host, "source": event.source, "line": event.line, "slot": key[0], "task": key[1],
-                "started_from": event.at, "started_to": event.at_latest, "finished_line": 0, "released_line": 0,
-                "cancelled": False, "prefill_s": None,
-                "prefill_tokens": None, "decode_s": None, "decode_tokens": None, "total_s": None,
-                "truncated": False,
-            }  # fmt: skip
-        elif key in self.open_tasks:
-            self._detail(self.open_tasks[key], event)
+    def _task_cancelled(self, event: Event) -> None:
+        for task in self.open_tasks.values():
+            task["cancelled"] |= str(task["task"]) == event.fields.get("task")
 
-    def _detail(self, task: dict[str, Any], event: Event) -> None:
-        fields = event.fields
-        match event.key:
-            case "ls_prompt_timing":
-                task["prefill_s"], task["prefill_tokens"] = float(fields["ms"]) / 1e3, int(fields["tokens"])
-            case "ls_eval_timing":
-                task["decode_s"], task["decode_tokens"] = float(fields["ms"]) / 1e3, int(fields["tokens"])
-            case "ls_total_timing":
-                task["total_s"], task["finished_line"] = float(fields["ms"]) / 1e3, event.line
-            case "ls_task_end":
-                task["released_line"] = event.line
-                task["truncated"] = fields.get("truncated") == "1"
-                self._finish_task(self.open_tasks.pop((task["slot"], task["task"])))
+    def _task_start(self, event: Event) -> None:
+        if not (key := self._slot_and_task(event)):
+            return
+        # A runner counts its tasks upwards, so any other task on this slot is over.
+        for other in [k for k in self.open_tasks if k[0] == key[0]]:
+            self._finish_task(self.open_tasks.pop(other))
+        self.open_tasks[key] = {
+            "host": event.host, "source": event.source, "line": event.line, "slot": key[0], "task": key[1],
+            "started_from": event.at, "started_to": event.at_latest, "finished_line": 0, "released_line": 0,
+            "cancelled": False, "prefill_s": None,
+            "prefill_tokens": None, "decode_s": None, "decode_tokens": None, "total_s": None,
+            "truncated": False,
+        }  # fmt: skip
+
+    def _open_task(self, event: Event) -> dict[str, Any] | None:
+        key = self._slot_and_task(event)
+        return self.open_tasks.get(key) if key else None
+
+    def _slot_and_task(self, event: Event) -> tuple[int, int] | None:
+        slot, task = event.fields.get("slot"), event.fields.get("task")
+        return (int(slot), int(task)) if slot and task else None
+
+    def _task_timing(self, event: Event) -> None:
+        if not (task := self._open_task(event)):
+            return
+        seconds = float(event.fields["ms"]) / 1e3
+        if event.key == "ls_total_timing":
+            task["total_s"], task["finished_line"] = seconds, event.line
+        else:
+            phase = "prefill" if event.key == "ls_prompt_timing" else "decode"
+            task[f"{phase}_s"], task[f"{phase}_tokens"] = seconds, int(event.fields["tokens"])
+
+    def _task_end(self, event: Event) -> None:
+        if task := self._open_task(event):
+            task["released_line"] = event.line
+            task["truncated"] = event.fields.get("truncated") == "1"
+            self._finish_task(self.open_tasks.pop((task["slot"], task["task"])))
 
     def _finish_task(self, task: dict[str, Any]) -> None:
         self.timeline.tasks.append(SlotTask(**task))

@@ -2097,6 +2097,7 @@ def _by_anchor() -> dict[str, list[LogEvent]]:
 
 
 _ROWS_BY_ANCHOR = _by_anchor()
+_ROWS_BY_KEY = {key: [row for row in EVENTS if row.key == key] for key in {row.key for row in EVENTS}}
 # Longest first, so that an anchor which begins like another is preferred to it.
 ANCHORS = tuple(sorted(_ROWS_BY_ANCHOR, key=len, reverse=True))
 _ANCHOR = re.compile("|".join(re.escape(anchor) for anchor in ANCHORS))
@@ -2127,6 +2128,19 @@ def event_in(text: str, anchor: str = "") -> FoundEvent | None:
         # One step on, not behind the anchor: the next one may begin inside it.
         hit = _ANCHOR.search(text, hit.start() + 1)
     return None
+
+
+def fields_of(key: str, text: str) -> dict[str, str]:
+    """The fields of an unwrapped line that is known to hold an event of this key, which need not be found any more.
+
+    >>> fields_of("server_listening", "Listening on [::]:11434 (version 0.13.5)")["version"]
+    '0.13.5'
+    """
+    matches = [match for row in _ROWS_BY_KEY.get(key, ()) if (match := row.regex.search(text))]
+    if len(matches) == 1:
+        return _fields(text, matches[0])
+    found = event_in(text)
+    return found.fields if found else {}
 
 
 def _fields(text: str, match: re.Match[str]) -> dict[str, str]:
