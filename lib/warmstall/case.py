@@ -239,7 +239,7 @@ class Case:
         )
         for table, columns in TABLES.items():
             view = "access_lines" if table == "requests" else table
-            if next(self.tables.glob(f"{table}-*.parquet"), None):
+            if self.parts(table):
                 # The folder's own name may hold what DuckDB takes for a pattern.
                 folder = re.sub(r"([*?\[])", r"[\1]", str(self.tables))
                 quoted = f"{folder}/{table}-*.parquet".replace("'", "''")
@@ -255,6 +255,10 @@ class Case:
         if self.period:
             _narrow(connection, self.period)
         return connection
+
+    def parts(self, table: str) -> list[Path]:
+        """The Parquet files of a table."""
+        return sorted(self.tables.glob(f"{table}-*.parquet"))
 
     def narrowed(self, period: Period) -> Case:
         """The same case with nothing in its views but what was written in that period, and what it keeps from before.

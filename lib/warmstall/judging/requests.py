@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from itertools import pairwise
 from typing import Any
 
@@ -17,12 +16,11 @@ import numpy as np
 
 from ..case import INFERENCE_PATHS, Case
 from ..matching import Request
+from .access_lines import access_lines
 from .words import Mask, Numbers, Rows, Words, stretches
 
 NOT_A_TIME = np.iinfo(np.int64).min
 _BATCH_ROWS = 250_000
-_NUMBERS = {"line": np.int64, "wall_s": np.float64, "ended_from": np.int64, "ended_to": np.int64, "zone_s": np.int32}
-_TEXTS = ("host", "source", "status", "client", "method", "path", "zone_from")
 # Lines are written in the order in which requests end: so many neighbours narrow the second of each.
 _NEIGHBOURS = 50
 
@@ -143,9 +141,8 @@ def places(known: Numbers, rows: Rows, total: int) -> tuple[Numbers, Numbers]:
 
 def requests_of(case: Case, twins: Mapping[str, int]) -> Requests:
     """The access lines of a case. `twins`: by source, the zone of the log in which the same server wrote its events."""
-    columns = _read(case, twins)
-    numbers, texts = columns
-    _sort(case, numbers, texts)
+    lines = access_lines(case, twins)
+    numbers, texts = lines.numbers, lines.texts
     _narrow(numbers, texts["source"])
     if period := case.period:
         ended = numbers["ended_to"]
@@ -158,66 +155,13 @@ def requests_of(case: Case, twins: Mapping[str, int]) -> Requests:
     numbers["wall_s"][without_wall] = 0.0
     found = Requests(numbers, texts, without_wall)
     lasts = [end - 1 for end in stretches(texts["source"].codes)[1:]]
-    found.zones = {texts["source"].at(row): (int(numbers["zone_s"][row]), texts["zone_from"].at(row)) for row in lasts}
+    of_lasts = [(texts["source"].at(row), int(numbers["zone_s"][row])) for row in lasts]
+    found.zones = {source: (zone_s, lines.zone_from.get(source, "")) for source, zone_s in of_lasts}
     return found
 
 
 def _us(at: Any) -> Any:
     return np.datetime64(at, "us").astype(np.int64)
-
-
-def _read(case: Case, twins: Mapping[str, int]) -> tuple[dict[str, Numbers], dict[str, Words]]:
-    total = int(case.sql("SELECT count(*) AS n FROM access_lines")["n"][0])
-    numbers = {name: np.empty(total, dtype=kind) for name, kind in _NUMBERS.items()}
-    codes = {name: np.empty(total, dtype=np.int8) for name in _TEXTS}
-    known: dict[str, dict[str, int]] = {name: {} for name in _TEXTS}
-    query = (files("warmstall") / "sql" / "requests_on_clock.sql").read_text()
-    of_twins = {"twin_sources": list(twins), "twin_offsets": list(twins.values())}
-    begin = 0
-    for batch in case.connection.sql(query, params=of_twins).to_arrow_reader(_BATCH_ROWS):
-        end = begin + batch.num_rows
-        for name, values in numbers.items():
-            values[begin:end] = _plain(batch.column(name), values.dtype)
-        for name in _TEXTS:
-            encoded = batch.column(name).dictionary_encode(null_encoding="encode")
-            of_batch = np.array([known[name].setdefault(text or "", len(known[name]))
-                                 for text in encoded.dictionary.to_pylist()], dtype=np.int32)  # fmt: skip
-            if (kind := np.min_scalar_type(-max(len(known[name]), 1))) != codes[name].dtype:
-                codes[name] = codes[name].astype(kind)
-            codes[name][begin:end] = of_batch[np.asarray(encoded.indices)]
-        begin = end
-    return numbers, {name: Words(codes[name], list(known[name])) for name in _TEXTS}
-
-
-def _plain(column: Any, kind: np.dtype[Any]) -> Numbers:
-    """An Arrow column as numbers; times that are not known as NOT_A_TIME, numbers as NaN."""
-    import pyarrow as pa
-
-    if pa.types.is_timestamp(column.type):
-        column = column.view(pa.int64()).fill_null(NOT_A_TIME)
-    elif column.null_count:
-        column = column.fill_null(np.nan if kind.kind == "f" else 0)
-    return np.asarray(column)
-
-
-def _sort(case: Case, numbers: dict[str, Numbers], texts: dict[str, Words]) -> None:
-    """Put the lines into the order of the sources, and of their lines."""
-    order = {account["path"]: number for number, account in enumerate(case.accounts)}
-    source, line = texts["source"], numbers["line"]
-    rank = np.array([order.get(name, len(order)) for name in source.names] or [0], dtype=np.int32)
-    cuts = stretches(source.codes)
-    ranks = rank[source.codes[cuts[:-1]]]
-    if (ranks[1:] > ranks[:-1]).all() and all(_rises(line[begin:end]) for begin, end in pairwise(cuts)):
-        return
-    by_line = np.lexsort((line, source.codes, rank[source.codes]))
-    for name in numbers:
-        numbers[name] = numbers[name][by_line]
-    for name in texts:
-        texts[name] = texts[name][by_line]
-
-
-def _rises(line: Numbers) -> bool:
-    return bool((line[1:] > line[:-1]).all())
 
 
 def _narrow(numbers: dict[str, Numbers], source: Words) -> None:

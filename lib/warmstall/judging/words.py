@@ -125,6 +125,7 @@ def rows_among(rows: Rows, mask: Mask) -> Numbers:
     return some + (rows.start or 0) if isinstance(rows, slice) else rows[some]
 
 
-def stretches(codes: Numbers) -> list[int]:
-    """Where each stretch of equal numbers begins, and where the last one ends."""
-    return [0, *(np.flatnonzero(codes[1:] != codes[:-1]) + 1).tolist(), len(codes)] if len(codes) else [0]
+def stretches(codes: Numbers, breaks: Mask | bool = False) -> list[int]:
+    """Where each stretch of equal numbers begins, and where the last one ends; `breaks` is before which but the first
+    another one begins as well."""
+    return [0, *(np.flatnonzero((codes[1:] != codes[:-1]) | breaks) + 1).tolist(), len(codes)] if len(codes) else [0]
