@@ -21,6 +21,7 @@ AT_ONCE_S = 0.05
 # From a request's arrival to the spawn of its runner: reading the model's header, asking the GPUs for
 # their memory. Seconds on slow disks, never the length of another request.
 SPAWN_SLACK_S = 0.25
+_EPOCH = datetime(1970, 1, 1)
 
 
 @dataclass
@@ -58,7 +59,7 @@ class Request:
 
 def epoch(at: datetime) -> float:
     """Seconds since the epoch of a naive UTC time."""
-    return (at - datetime(1970, 1, 1)).total_seconds()
+    return (at - _EPOCH).total_seconds()
 
 
 def wall_of(trial: Mapping[str, Any]) -> float:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 # Two "started in" lines that point at beginnings this close are one load (they are printed a moment apart).
-SAME_LOAD_S = 0.15
+SAME_LOAD = timedelta(seconds=0.15)
 _DIGEST = re.compile(r"sha256[-:]([0-9a-f]{12})[0-9a-f]*")
 _DIGEST_PATH = re.compile(r"[^\s\"';,]*sha256[-:][0-9a-f]{12,}")
 _OPTION = re.compile(r"(?:^|\s)(--?[a-z][\w-]*)(?:[ =]([^\s-]\S*))?")
@@ -177,6 +178,7 @@ def _fields_of_record(key: str, text: str) -> Mapping[str, str]:
     return fields_of(key, text)
 
 
+@lru_cache(maxsize=1024)
 def model_key(path: str) -> str:
     """A short, stable name for a model file: the first twelve digits of its digest, else its last part.
 
@@ -204,7 +206,7 @@ class _Builder:
         self.resident: dict[str, dict[str, Any]] = {}
         self.loaded_before: set[str] = set()
         self.open_tasks: dict[tuple[int, int], dict[str, Any]] = {}
-        self.beginnings: list[datetime] = []
+        self.beginnings: deque[datetime] = deque(maxlen=8)
         self.causes: list[str] = []
         self.last_model = ""
         self.last_end: datetime | None = None
@@ -324,7 +326,7 @@ class _Builder:
             return
         load_s = float(seconds)
         began_at = event.at - timedelta(seconds=load_s)
-        if any(abs((began_at - other).total_seconds()) <= SAME_LOAD_S for other in self.beginnings[-8:]):
+        if any(abs(began_at - other) <= SAME_LOAD for other in self.beginnings):
             return
         self.beginnings.append(began_at)
         if self.open_loads:
@@ -415,8 +417,10 @@ class _Builder:
         if not count.isdigit():
             return
         here = len(self.resident) + len([load for load in self.open_loads if load["model"] not in self.resident])
+        if here <= int(count):
+            return
         # The newest one is what the line speaks of; the oldest are the likeliest to have gone.
-        for model in sorted(self.resident, key=lambda m: self.resident[m]["loaded_at"])[: max(0, here - int(count))]:
+        for model in sorted(self.resident, key=lambda m: self.resident[m]["loaded_at"])[: here - int(count)]:
             self._unload(model, event.at, f"the count of loaded runners fell to {count}")
 
     def _unloaded(self, event: Event) -> None:

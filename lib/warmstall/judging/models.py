@@ -42,7 +42,7 @@ def attribute_models(
 def _only_ones(requests: Requests, rows: Rows, presence: tuple[Numbers, Numbers, Numbers], found: Numbers) -> None:
     """The model that alone was in memory or being loaded between start and end of each request that ran."""
     times, count, alone = presence
-    several = np.concatenate([[0], np.cumsum(count > 1)])
+    several, singles = (np.concatenate([[0], np.cumsum(these)]) for these in (count > 1, count == 1))
     single = np.flatnonzero(count == 1)
     if not len(single):
         return
@@ -51,7 +51,7 @@ def _only_ones(requests: Requests, rows: Rows, presence: tuple[Numbers, Numbers,
         ran = rows_among(some, requests.ran[some])
         first = np.maximum(0, np.searchsorted(times, requests.started_from(ran), "right") - 1)
         beyond = np.searchsorted(times, requests.ended_to(ran), "right")
-        one, last = np.searchsorted(single, first), np.searchsorted(single, beyond) - 1
+        one, last = singles[first], singles[beyond] - 1
         sure = (last >= one) & (several[beyond] == several[first])
         one, last, ran = one[sure], last[sure], ran[sure]
         same = changes[last] == changes[one]

@@ -41,30 +41,42 @@ def queue_by_overlap(
     served (another runner, a remote model): nothing is said of either. `ready` is when the last load of the
     model that a request met was done (-inf: it met none). Unless it `waits`, only who was there is counted.
     """
-    arrived_by, ended_by = np.sort(requests.started_to(rows), kind="stable"), np.sort(requests.ended_from(rows))
-    for some in chunks(rows, len(requests)):
-        started_to, ended_from = requests.started_to(some), requests.ended_from(some)
-        here = np.searchsorted(arrived_by, started_to + AT_ONCE_S, "right")
-        gone = np.searchsorted(ended_by, started_to, "right")
-        found.in_flight[some] = np.maximum(1, here - gone + (ended_from <= started_to))
-        found.beside[some] = np.maximum(0, np.searchsorted(arrived_by, ended_from, "left") - gone - 1)
+    times = _Times(requests, rows)
+    _count(times, rows, found)
     found.slots[rows] = min(slots, np.iinfo(np.int16).max)
     if not waits:
         return
-    del arrived_by, ended_by
-    started, ended = requests.started(rows), requests.ended(rows)
+    started, ended = (times.started_from + times.started_to) / 2, (times.ended_from + times.ended_to) / 2
     arrived = np.maximum(started, np.minimum(np.where(ready > -np.inf, ready, started), ended))
     if slots == 1:
-        del started
         order = _in_order(ended, requests.line[rows])
         wait_s = _behind_one(arrived[order], ended[order])
     else:
         order = np.lexsort((requests.line[rows], ended, started))
         wait_s = _behind_several(started[order], arrived[order], ended[order], slots)
-    del arrived, ended
+    del started, arrived, ended
     found.queue_s[rows[order]] = wait_s
     if slots == 1:
-        found.queue_s[rows[_overtaken(requests, rows)]] = 0.0
+        found.queue_s[rows[_overtaken(times)]] = 0.0
+
+
+class _Times:
+    """When some requests were there, each worked out once."""
+
+    def __init__(self, requests: Requests, rows: Numbers) -> None:
+        self.started_from, self.started_to = requests.started_from(rows), requests.started_to(rows)
+        self.ended_from, self.ended_to = requests.ended_from(rows), requests.ended_to(rows)
+
+
+def _count(times: _Times, rows: Numbers, found: Queues) -> None:
+    """Fill in who else was there."""
+    arrived_by, ended_by = np.sort(times.started_to), np.sort(times.ended_from)
+    for some in chunks(slice(None), len(rows)):
+        started_to, ended_from = times.started_to[some], times.ended_from[some]
+        here = np.searchsorted(arrived_by, started_to + AT_ONCE_S, "right")
+        gone = np.searchsorted(ended_by, started_to, "right")
+        found.in_flight[rows[some]] = np.maximum(1, here - gone + (ended_from <= started_to))
+        found.beside[rows[some]] = np.maximum(0, np.searchsorted(arrived_by, ended_from, "left") - gone - 1)
 
 
 def _in_order(times: Numbers, line: Numbers) -> Rows:
@@ -117,16 +129,14 @@ def _behind_several(started: Numbers, arrived: Numbers, ended: Numbers, slots: i
     return waits_s
 
 
-def _overtaken(requests: Requests, rows: Numbers) -> Mask:
+def _overtaken(times: _Times) -> Mask:
     """Which requests surely came before one that ended first, or after one that ended later."""
-    started_from, started_to = requests.started_from(rows), requests.started_to(rows)
-    ended_from, ended_to = requests.ended_from(rows), requests.ended_to(rows)
-    by_start = np.argsort(started_from, kind="stable")
-    earliest = np.concatenate([np.minimum.accumulate(ended_to[by_start][::-1])[::-1], [np.inf]])
-    later = np.searchsorted(started_from[by_start], started_to + AT_ONCE_S, "right")
-    overtaken: Mask = earliest[later] < ended_from
+    by_start = np.argsort(times.started_from)
+    earliest = np.concatenate([np.minimum.accumulate(times.ended_to[by_start][::-1])[::-1], [np.inf]])
+    later = np.searchsorted(times.started_from[by_start], times.started_to + AT_ONCE_S, "right")
+    overtaken: Mask = earliest[later] < times.ended_from
     del earliest, later
-    by_start = np.argsort(started_to, kind="stable")
-    latest = np.concatenate([[-np.inf], np.maximum.accumulate(ended_from[by_start])])
-    earlier = np.searchsorted(started_to[by_start] + AT_ONCE_S, started_from, "left")
-    return overtaken | (latest[earlier] > ended_to)
+    by_start = np.argsort(times.started_to)
+    latest = np.concatenate([[-np.inf], np.maximum.accumulate(times.ended_from[by_start])])
+    earlier = np.searchsorted(times.started_to[by_start] + AT_ONCE_S, times.started_from, "left")
+    return overtaken | (latest[earlier] > times.ended_to)

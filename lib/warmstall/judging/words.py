@@ -9,12 +9,15 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from ..matching import epoch
+
 Mask: TypeAlias = npt.NDArray[np.bool_]
 Numbers: TypeAlias = npt.NDArray[Any]
 # Which rows: a stretch of them, their numbers in rising order, or a mask.
 Rows: TypeAlias = slice | Numbers
 _FEW = 6
-_CHUNK_ROWS = 500_000
+# So many numbers stay in the cache of a processor.
+_CHUNK_ROWS = 100_000
 
 
 class Words:
@@ -100,8 +103,7 @@ def spread(first: Numbers, beyond: Numbers) -> tuple[Numbers, Numbers]:
 
 def epochs(times: Sequence[datetime | None]) -> Numbers:
     """Seconds since the epoch of naive UTC times; NaN where there is none."""
-    micros = np.array(times, dtype="datetime64[us]")
-    return np.where(np.isnat(micros), np.nan, micros.astype(np.int64) / 1e6)
+    return np.array([np.nan if at is None else epoch(at) for at in times], dtype=float)
 
 
 def chunks(rows: Rows, total: int) -> Iterator[Rows]:
