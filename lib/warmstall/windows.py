@@ -133,16 +133,14 @@ def _best_stretch(
     dense = max(dense, min(0.98, 2 * base))
     gain, loss = math.log(dense / base), math.log((1 - dense) / (1 - base))
     best, first, last = 0.0, low, low - 1
-    running, start, at = 0.0, low, low
+    running, start, before = 0.0, low, low - 1
     for mark in marked_at[slice(*np.searchsorted(marked_at, [low, high]))].tolist():
+        running += (mark - before - 1) * loss
         # A stretch that has lost all it had gained begins anew at the next mark.
-        while running > 0 and at < mark:
-            running += loss
-            at += 1
         if running <= 0:
             running, start = 0.0, mark
         running += gain
-        at = mark + 1
+        before = mark
         if running > best:
             best, first, last = running, start, mark
     return best, first, last
