@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 
 from .go_values import pairs, unquote
 
@@ -2100,7 +2100,12 @@ _ROWS_BY_ANCHOR = _by_anchor()
 _ROWS_BY_KEY = {key: [row for row in EVENTS if row.key == key] for key in {row.key for row in EVENTS}}
 # Longest first, so that an anchor which begins like another is preferred to it.
 ANCHORS = tuple(sorted(_ROWS_BY_ANCHOR, key=len, reverse=True))
-_ANCHOR = re.compile("|".join(re.escape(anchor) for anchor in ANCHORS))
+
+
+@cache
+def _any_anchor() -> re.Pattern[str]:
+    """It takes long to compile, and who knows the anchors of its lines does without."""
+    return re.compile("|".join(re.escape(anchor) for anchor in ANCHORS))
 
 
 def rows_of(anchor: str) -> list[LogEvent]:
@@ -2118,7 +2123,7 @@ def event_in(text: str, anchor: str = "") -> FoundEvent | None:
         if match := row.regex.search(text):
             return FoundEvent(row.key, _fields(text, match))
     tried = {anchor}  # a row is searched in the whole line, so once is enough
-    hit = _ANCHOR.search(text)
+    hit = _any_anchor().search(text)
     while hit:
         if hit[0] not in tried:
             tried.add(hit[0])
@@ -2126,7 +2131,7 @@ def event_in(text: str, anchor: str = "") -> FoundEvent | None:
                 if match := row.regex.search(text):
                     return FoundEvent(row.key, _fields(text, match))
         # One step on, not behind the anchor: the next one may begin inside it.
-        hit = _ANCHOR.search(text, hit.start() + 1)
+        hit = _any_anchor().search(text, hit.start() + 1)
     return None
 
 
