@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -137,11 +138,12 @@ class Analysis:
                 {rows.format(fields="NULL", of=f"NOT {cut}")} UNION ALL {rows.format(fields="fields", of=cut)}
             ) AS rows LEFT JOIN (FROM unnest($sources::VARCHAR[]) WITH ORDINALITY AS t (source, place)) USING (source)
             ORDER BY place, source, line"""
-        for batch in self.case.connection.sql(query, params={"sources": ranked}).to_arrow_reader(10_000):
-            runs = pc.run_end_encode(batch.column("source"))
-            ends = runs.run_ends.to_pylist()
-            for source, begin, end in zip(runs.values.to_pylist(), [0, *ends], ends, strict=False):
-                yield self._streams.get(source, source), batch.slice(begin, end - begin)
+        with closing(self.case.connect("events")) as connection:
+            for batch in connection.sql(query, params={"sources": ranked}).to_arrow_reader(10_000):
+                runs = pc.run_end_encode(batch.column("source"))
+                ends = runs.run_ends.to_pylist()
+                for source, begin, end in zip(runs.values.to_pylist(), [0, *ends], ends, strict=False):
+                    yield self._streams.get(source, source), batch.slice(begin, end - begin)
 
     @cached_property
     def _requests(self) -> Requests:

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -181,13 +181,14 @@ _KNOWN_AT = {
 }
 
 
-def _narrow(connection: duckdb.DuckDBPyConnection, period: Period) -> None:
-    """Put a view that tells only of the period before each table's view or table."""
+def _narrow(connection: duckdb.DuckDBPyConnection, period: Period, tables: Collection[str]) -> None:
+    """Put a view that tells only of the period before the view of each of these tables."""
     connection.execute("CREATE TABLE kept_lines (source VARCHAR, first_line BIGINT, last_line BIGINT)")
     if period.kept:
         connection.executemany("INSERT INTO kept_lines VALUES (?, ?, ?)", [list(lines) for lines in period.kept])
     after, until = (f"TIMESTAMP '{at:%Y-%m-%d %H:%M:%S.%f}'" for at in (period.from_at, period.to_at))
-    for table, known_at in _KNOWN_AT.items():
+    for table in _KNOWN_AT.keys() & tables:
+        known_at = _KNOWN_AT[table]
         within = f"{known_at} > {after} AND {known_at} <= {until}"
         if table in _STATES:
             within = f"{known_at} <= {until}"
@@ -227,6 +228,10 @@ class Case:
     @cached_property
     def connection(self) -> duckdb.DuckDBPyConnection:
         """An in-memory DuckDB with a view per table: read-only, and no lock on the files."""
+        return self.connect(*TABLES)
+
+    def connect(self, *tables: str) -> duckdb.DuckDBPyConnection:
+        """The same with a view of these tables only. What a big sort took is given back when it is closed."""
         import duckdb
         from duckdb.func import ARROW
 
@@ -237,7 +242,8 @@ class Case:
         connection.executemany(
             "INSERT INTO zones VALUES (?, ?)", [list(zone) for zone in self.zones().items()] or [[None, 0]]
         )
-        for table, columns in TABLES.items():
+        for table in tables:
+            columns = TABLES[table]
             view = "access_lines" if table == "requests" else table
             if self.parts(table):
                 # The folder's own name may hold what DuckDB takes for a pattern.
@@ -253,7 +259,7 @@ class Case:
                 described = ", ".join(f'"{name}" {kind}' for name, kind in columns.items())
                 connection.execute(f"CREATE TABLE {view} ({described})")
         if self.period:
-            _narrow(connection, self.period)
+            _narrow(connection, self.period, tables)
         return connection
 
     def parts(self, table: str) -> list[Path]:

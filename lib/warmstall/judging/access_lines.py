@@ -44,8 +44,8 @@ class AccessLines:
 def access_lines(case: Case, twins: Mapping[str, int]) -> AccessLines:
     """Read them. `twins`: by source, the zone of the log in which the same server wrote its events."""
     of_sources, of_hosts = _zones_of_sources(case, twins), case.zones()
-    parts = case.parts("requests")
-    total = _count(parts)
+    rank = {account["path"]: number for number, account in enumerate(case.accounts)}
+    parts, total = _in_order(case.parts("requests"), rank)
     numbers = {name: np.empty(total, dtype=kind) for name, kind in _NUMBERS.items()}
     codes = {name: np.empty(total, dtype=np.int8) for name in _TEXTS}
     known: dict[str, dict[str, int]] = {name: {} for name in _TEXTS}
@@ -66,14 +66,23 @@ def access_lines(case: Case, twins: Mapping[str, int]) -> AccessLines:
             numbers[name][lines] = batch.column(name).to_numpy(zero_copy_only=False)
         begin = lines.stop
     texts = {name: Words(codes[name], list(known[name])) for name in _TEXTS}
-    _sort(case, numbers, texts)
+    _sort(rank, numbers, texts)
     return AccessLines(numbers, texts, {source: told for source, (_, told) in of_sources.items()})
 
 
-def _count(parts: Sequence[Path]) -> int:
+def _in_order(parts: Sequence[Path], rank: Mapping[str, int]) -> tuple[list[Path], int]:
+    """The files in the order of the logs, and of the lines with which they begin; and how many lines they hold."""
     import pyarrow.parquet as pq
 
-    return sum(pq.read_metadata(part).num_rows for part in parts)
+    total, ranked = 0, []
+    for part in parts:
+        file = pq.ParquetFile(part)
+        total += file.metadata.num_rows
+        for first in file.iter_batches(1, columns=["source", "line"]):
+            source, line = (first.column(name)[0].as_py() for name in ("source", "line"))
+            ranked.append((rank.get(source, len(rank)), source, line, part))
+            break
+    return [part for *_, part in sorted(ranked)], total
 
 
 def _batches(parts: Sequence[Path]) -> Iterator[pa.RecordBatch]:
@@ -149,19 +158,18 @@ def _in_summer_time(second: Numbers, before: Numbers, after: Numbers) -> Numbers
     return second
 
 
-def _sort(case: Case, numbers: dict[str, Numbers], texts: dict[str, Words]) -> None:
+def _sort(rank: Mapping[str, int], numbers: dict[str, Numbers], texts: dict[str, Words]) -> None:
     """Put the lines into the order of the sources, and of their lines."""
-    order = {account["path"]: number for number, account in enumerate(case.accounts)}
     source, line = texts["source"], numbers["line"]
-    rank = np.array([order.get(name, len(order)) for name in source.names] or [0], dtype=np.int32)
-    # Most often each file of the table is a stretch of a log, and only the files are in no order.
+    ranks = np.array([rank.get(name, len(rank)) for name in source.names] or [0], dtype=np.int32)
+    # Most often each file of the table is a stretch of a log, and they were read in their order.
     cuts = np.array(stretches(source.codes, line[1:] <= line[:-1]))
     code, first, last = source.codes[cuts[:-1]], line[cuts[:-1]], line[cuts[1:] - 1]
-    by_first = np.lexsort((first, code, rank[code]))
+    by_first = np.lexsort((first, code, ranks[code]))
     code, first, last = code[by_first], first[by_first], last[by_first]
     places: list[Any] = [slice(*cuts[place : place + 2]) for place in by_first.tolist()]
     if not ((code[1:] != code[:-1]) | (last[:-1] < first[1:])).all():
-        places = [np.lexsort((line, source.codes, rank[source.codes]))]
+        places = [np.lexsort((line, source.codes, ranks[source.codes]))]
     elif (np.diff(by_first) > 0).all():
         return
     for name, values in numbers.items():

@@ -65,6 +65,7 @@ class Around:
             decode.append(rate(parts.decode_s[some], parts.decode_tokens[some]))
             prefill.append(rate(parts.prefill_s[some], parts.prompt_tokens[some]))
         self.walls = Usuals(_joined(kinds), _joined(walls), 2 * matched.runners)
+        del kinds, walls  # of ten million requests, a good part of all that is held
         measured, decode_rates, prefill_rates = _joined(rows), _joined(decode), _joined(prefill)
         runner = matched.runner(measured)
         self.decode = Speeds(runner, decode_rates, matched.runners)
