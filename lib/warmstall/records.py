@@ -15,7 +15,7 @@ VERDICTS: tuple[Verdict, ...] = Verdict.__args__  # type: ignore[attr-defined]
 LoadOutcome = Literal["completed", "failed", "abandoned", "timed_out", "unfinished"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ServerRun:
     """One life of `ollama serve`: from its first line to the next start."""
 
@@ -27,7 +27,7 @@ class ServerRun:
     settings: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Load:
     """One model load: spawn → ready, failed, or given up. `ended_at` is when it came to its outcome.
 
@@ -56,7 +56,7 @@ class Load:
         return self.ended_at if self.outcome == "completed" else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Residency:
     """A model in memory: from the end of its load to the first sign that it is gone (None: still there)."""
 
@@ -69,7 +69,7 @@ class Residency:
     unload_evidence: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SlotTask:
     """One completion inside llama-server, from its slot lines (Ollama ≥ 0.30).
 
