@@ -13,7 +13,8 @@ from warmstall.records import VERDICTS
 # A warm request of half a minute that nothing explains, as the log of an older version shows it.
 UNEXPLAINED = {
     "status": "200", "path": "/api/chat", "wall_s": 30.0, "uncertainty_s": 0.5, "inference": True, "ran": True,
-    "model": "m", "queue_s": 0.0, "load_s": 0.0, "prefill_s": None, "decode_s": None, "unexplained_s": 30.0,
+    "has_wall": True, "model": "m", "queue_s": 0.0, "load_s": 0.0, "prefill_s": None, "decode_s": None,
+    "unexplained_s": 30.0,
     "measured": False, "prompt_tokens": None, "decode_tokens": None, "in_flight": 1, "loads_seen": 0, "load_line": 0,
     "triggered": False, "waited": False, "reload": False, "failed_load": "", "failed_reason": "",
     "failed_line": 0, "task_line": 0, "task_cut": False, "task_released": False, "task_cancelled": False,

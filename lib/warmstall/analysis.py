@@ -334,7 +334,7 @@ class Analysis:
         return pd.DataFrame({name: _column(values, _category) for name, values in joined.items()}, copy=False)
 
     def details(self, rows: Numbers) -> pd.DataFrame:
-        """The rows of `requests()` with these numbers, in rising order, without the text of their lines."""
+        """The rows of `requests()` with these numbers without the text of their lines."""
         frames = [self._details(some) for some in chunks(rows, len(rows))]
         return pd.concat(frames, ignore_index=True) if frames else self._details(rows)
 
@@ -349,7 +349,8 @@ class Analysis:
     def _columns(self, rows: Rows, facts: Facts) -> dict[str, Numbers | Words]:
         """What is told of these rows, but for their sentences."""
         judged, requests = self._judged, self._requests
-        seconds = {"uncertainty_s": facts.uncertainty_s, "wall_s": facts.wall_s}
+        uncertainty_s = np.where(facts.has_wall, facts.uncertainty_s, np.nan)
+        seconds = {"uncertainty_s": uncertainty_s, "wall_s": facts.wall_s}
         budget = judged.budget(rows, facts)
         return {
             "host": requests.host[rows], "source": requests.source[rows], "line": requests.line[rows],

@@ -405,7 +405,9 @@ def _told(found: Analysis, rows: pd.DataFrame) -> str:
     row, reason = rows.iloc[0], found.reasons(rows)[0].split(" Collect:")[0].rstrip(". ")
     reason = reason if len(reason) <= 200 else reason[:199] + "…"
     stop = "" if reason.endswith("…") else "."
-    where = f"from {row['started_at']:%H:%M:%S}, {row['path'].split('?')[0][:40]}, line {row['line']}"
+    times = (("from", row["started_at"]), ("to", row["ended_at"]))
+    when = next((f"{word} {at:%H:%M:%S}" for word, at in times if pd.notna(at)), "at an unknown time")
+    where = f"{when}, {row['path'].split('?')[0][:40]}, line {row['line']}"
     return f"{_seconds_text(row['wall_s'])} ({where}) {row['verdict']}: {reason}{stop}"
 
 

@@ -6,10 +6,12 @@ import random
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from conftest import INCIDENTS
 from warmstall.analysis import Analysis, analyze
+from warmstall.answer import answer
 from warmstall.hypotheses import judge
 from warmstall.hypotheses.judging import BROKEN
 
@@ -33,7 +35,26 @@ def test_every_hypothesis_judges_what_is_left_of_damaged_logs(name: str, tmp_pat
     for log in sorted(case.rglob("*.log")):
         log.write_text("".join(damaged(log.read_text().splitlines(keepends=True), chance)))
 
-    assert faults(analyze(case)) == []
+    found = analyze(case)
+
+    assert faults(found) == []
+    assert answer(found)
+
+
+def test_an_access_line_without_a_latency_is_told_as_such(tmp_path: Path) -> None:
+    """Nobody knows how long it took: that it took no time at all is not the answer."""
+    log = tmp_path / "server.log"
+    log.write_text(
+        '[GIN] 2026/03/14 - 12:00:30 | 200 |  1.234567891s |       127.0.0.1 | POST     "/api/chat"\n'
+        '[GIN] 2026/03/14 - 12:00:50 | 200 |  1.2345xx891s |       127.0.0.1 | POST     "/api/chat"\n'
+    )
+
+    found = analyze(log)
+    row = found.requests().iloc[1]
+
+    assert (row["verdict"], row["line"]) == ("unknown", 2)
+    assert pd.isna(row["started_at"])
+    assert "tells no latency that can be read" in answer(found)
 
 
 def damaged(lines: list[str], chance: random.Random) -> list[str]:

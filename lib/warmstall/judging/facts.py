@@ -53,6 +53,10 @@ class Facts:
         return self._parts.wall_s
 
     @cached_property
+    def has_wall(self) -> Mask:
+        return self._requests.has_wall(self._rows)
+
+    @cached_property
     def started(self) -> Numbers:
         return self._requests.started(self._rows)
 

@@ -20,6 +20,7 @@ from .access_lines import access_lines
 from .words import Mask, Numbers, Rows, Words, stretches
 
 NOT_A_TIME = np.iinfo(np.int64).min
+_NOT_A_TIME_S = NOT_A_TIME / 1e6
 _BATCH_ROWS = 250_000
 # Lines are written in the order in which requests end: so many neighbours narrow the second of each.
 _NEIGHBOURS = 50
@@ -84,13 +85,21 @@ class Requests:
         return self._with_finer("ended_to", self.ended_to_us[rows] / 1e6, rows)
 
     def started(self, rows: Rows = slice(None)) -> Numbers:
-        return (self.started_from(rows) + self.started_to(rows)) / 2
+        started_from = self.started_from(rows)
+        # The middle between a time and none is none.
+        return np.where(started_from == _NOT_A_TIME_S, started_from, (started_from + self.started_to(rows)) / 2)
 
     def ended(self, rows: Rows = slice(None)) -> Numbers:
         return (self.ended_from(rows) + self.ended_to(rows)) / 2
 
     def uncertainty_s(self, rows: Rows = slice(None)) -> Numbers:
         return (self.started_to(rows) - self.started_from(rows)) / 2
+
+    def has_wall(self, rows: Rows = slice(None)) -> Mask:
+        """Whether the line tells how long the request took: without it, `wall_s` is 0 and its start is not known."""
+        told = np.ones(len(self.wall_s[rows]), dtype=bool)
+        told[places(self.without_wall, rows, len(self))[0]] = False
+        return told
 
     def spans(self) -> dict[str, tuple[float, float]]:
         """From when to when the requests of each source were there."""
@@ -99,7 +108,8 @@ class Requests:
             known = self.ended_to_us[begin:end] != NOT_A_TIME
             if known.any():
                 started, ended = self.started(slice(begin, end))[known], self.ended(slice(begin, end))[known]
-                found[self.source.at(begin)] = float(started.min()), float(ended.max())
+                first = np.min(started[started != _NOT_A_TIME_S], initial=ended.min())
+                found[self.source.at(begin)] = float(first), float(ended.max())
         return found
 
     def _started(self, name: str, ended_us: Numbers, wall_s: Numbers, rows: Rows) -> Numbers:

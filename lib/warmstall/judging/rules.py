@@ -202,6 +202,12 @@ RULES: tuple[Rule, ...] = (
         "{shared_timeout_s:.0f} s (the server has none)",
     ),
     Rule(
+        "unknown",
+        lambda f: ~f["has_wall"],
+        "its access line ends with {status} and tells no latency that can be read. Collect: the client's own record of "
+        "this call, with its start and end",
+    ),
+    Rule(
         "rejected",
         lambda f: _first(f, "5") & (f["wall_s"] < _REFUSED_AT_ONCE_S),
         "refused with {status} after {wall_s:.3f} s, sooner than a model could have answered",
