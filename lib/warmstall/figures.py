@@ -570,7 +570,7 @@ def _span(
     """
     moments = []
     if len(requests):
-        ends = requests.started_at + pd.to_timedelta(requests.wall_s, unit="s")
+        ends = requests.started_at + pd.to_timedelta(requests.wall_s, unit="s").astype("timedelta64[us]")
         moments = [requests.started_at, ends.iloc[[ends.argmax()]]]
         reach = max(ends.max() - requests.started_at.min(), pd.Timedelta(hours=1))
         acts = [lane.marks["at"] for lane in lanes if lane.title == ACTS]

@@ -167,7 +167,7 @@ def _other_load(facts: Facts, empty: pd.DataFrame) -> pd.DataFrame:
     said = service_events(facts, "app_slow_request")
     said = said[said["text"].str.contains(_OF_A_LOAD)]
     said = said[is_in(said, frozenset(zip(empty["host"], empty["source"], strict=True)))]
-    took = pd.to_timedelta([float(fields.get("wall_s") or 0) for fields in said["fields"]], unit="s")
+    took = pd.to_timedelta([float(fields.get("wall_s") or 0) for fields in said["fields"]], unit="s").as_unit("us")
     failed, margin = empty["at"].iloc[0], pd.Timedelta(seconds=1)
     during = (said["at"] - took - margin <= failed) & (failed <= said["at"] + margin)
     return said[during]

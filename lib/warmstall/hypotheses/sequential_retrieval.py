@@ -180,7 +180,7 @@ def _spans(facts: Facts) -> pd.DataFrame:
     found["wall_s"] = pd.to_numeric(fields.str.extract(r'"wall_s": ([0-9.e-]+)')[0], errors="coerce")
     found["collection"] = fields.str.extract(_QUERY)["collection"]
     found = found.dropna(subset=["wall_s", "collection"])
-    found["started_at"] = found["ended_at"] - pd.to_timedelta(found["wall_s"], unit="s")
+    found["started_at"] = found["ended_at"] - pd.to_timedelta(found["wall_s"], unit="s").astype("timedelta64[us]")
     return found[columns].reset_index(drop=True)
 
 

@@ -103,7 +103,7 @@ def _waits(facts: Facts) -> pd.DataFrame:
     told = [each.get("seconds") for each in slow["fields"]]
     slow["waited_s"] = pd.to_numeric(pd.Series(told, slow.index, dtype=object), errors="coerce").astype(float)
     slow["model"] = [str(each.get("model") or each.get("runner.model") or "") for each in slow["fields"]]
-    slow["began_at"] = slow["at"] - pd.to_timedelta(slow["waited_s"], unit="s")
+    slow["began_at"] = slow["at"] - pd.to_timedelta(slow["waited_s"], unit="s").astype("timedelta64[us]")
     slow = slow.sort_values(["host", "source", "model", "began_at", "line"])
     since_s = slow.groupby(["host", "source", "model"], sort=False)["began_at"].diff().dt.total_seconds()
     slow["wait"] = (~since_s.lt(_ONE_WAIT_S)).cumsum()
