@@ -6,8 +6,11 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
+
+import numpy as np
 
 from ..evidence import Evidence
 from ..parse.encodings import decode
@@ -19,7 +22,9 @@ from .parts import Staging
 BLOCK_BYTES = 12 * 1024 * 1024
 LONGEST_LINE_BYTES = 32 * 1024 * 1024
 MOST_LINES = 1_000_000
+_REST_BYTES = 64 * 1024
 _AHEAD = 2
+_COUNTED_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -55,10 +60,13 @@ def blocks_of(
     def block(part: str, data: bytes) -> Block:
         return Block(item, part_name(item, part), lines + 1, data, account["encoding"], account["wrappers"])
 
-    carry, fresh = b"", b"-"
+    buffer = memoryview(bytearray(BLOCK_BYTES))  # memory that is used again costs less than new one
+    readinto = cast(BufferedIOBase, handle).readinto
+    carry, fresh = b"", buffer
     while fresh:
-        fresh, head = head[:BLOCK_BYTES] or handle.read(BLOCK_BYTES), head[BLOCK_BYTES:]
-        data = carry + fresh
+        fresh, head = memoryview(head[:BLOCK_BYTES]) or buffer[: readinto(buffer)], head[BLOCK_BYTES:]
+        # To the end of a line: the whole of it is then a block, and is not copied again.
+        data = b"".join((carry, fresh, b"" if head else handle.readline(_REST_BYTES)))
         cut = end_of_whole_lines(data, "cri" in account["wrappers"])
         if not cut and len(data) >= LONGEST_LINE_BYTES:
             cut = data.rfind(b"\n") + 1 or len(data)
@@ -77,13 +85,20 @@ def blocks_of(
 def _of_few_lines(data: bytes) -> Iterator[tuple[bytes, int]]:
     """The same in pieces of not too many lines, with their number: what is known of a line takes more memory than an
     empty one."""
-    count = data.count(b"\n")
+    count = _count_newlines(data)
     middle = data.rfind(b"\n", 0, len(data) // 2) + 1
     if count <= MOST_LINES or not middle:
         yield data, count
     else:
         yield from _of_few_lines(data[:middle])
         yield from _of_few_lines(data[middle:])
+
+
+def _count_newlines(data: bytes) -> int:
+    """`bytes.count` takes four times as long where it finds many."""
+    numbers = np.frombuffer(data, np.uint8)
+    starts = range(0, len(numbers), _COUNTED_BYTES)
+    return sum(int(np.count_nonzero(numbers[start : start + _COUNTED_BYTES] == ord("\n"))) for start in starts)
 
 
 def in_order(
