@@ -190,13 +190,21 @@ def test_what_another_service_says_in_a_log_of_compose_is_read(prefix, log, tabl
 
 
 def test_a_time_that_cannot_be_tells_no_zone(log, tables):
-    times = ["2026-02-30T21:09:31+08:00", "2026-11-20T21:09:60.5-07:00", "2026-11-20T21:09:31+99:99"]
+    times = ["2026-02-30T21:09:31+08:00", "2026-11-20T21:09:60.5-07:00", "2026-11-20T21:09:31+99:99",
+             "0001-01-01T00:00:00.000+08:00", "9999-12-31T23:59:59.000-08:00"]  # fmt: skip
     bad = "".join(f"time={time} level=INFO source=images.go:754 msg=x\n{GIN.format(1)}" for time in times)
     log.write_text(SLOG.format(1) + bad)
     (account,) = ingest(discover([log]), tables)
     assert account["offsets_s"] == [0]
     assert account["first_at"] == account["last_at"] == "2026-11-20T21:09:31.417Z"
-    assert [row["offset_s"] for row in rows(tables, "requests")] == [0, 0, 0]
+    assert [row["offset_s"] for row in rows(tables, "requests")] == [0, 0, 0, 0, 0]
+
+
+def test_a_broken_year_of_docker_is_no_time(log, tables):
+    log.write_bytes(DRESSES["docker json-file"](sample()).replace(b'"time":"2026', b'"time":"-026', 1))
+    (account,) = ingest(discover([log]), tables)
+    assert is_accounted_for(account)
+    assert account["first_at"].startswith("2026-")
 
 
 # --- every line accounted for -------------------------------------------------------------------------------

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 
 import polars as pl
 
 _ZONE = re.compile(r"([+-])(\d\d):?(\d\d)")
 _SECONDS = 19  # characters of 2026-11-20T20:49:03
+_YEARS = datetime(1, 1, 1), datetime(9999, 12, 31)  # Python knows no others
 _FARTHEST_S = 16 * 3600  # no zone is so far from Greenwich
 
 
@@ -20,15 +22,20 @@ def moments(texts: pl.Series) -> pl.DataFrame:
     [(datetime.datetime(2026, 11, 20, 12, 49, 3, 79999), 28800), (datetime.datetime(2026, 11, 20, 20, 49, 3), 0), \
 (None, None), (None, None)]
     """
-    rest = texts.str.slice(_SECONDS)
-    zone = rest.str.strip_chars_start(".0123456789")
-    offsets = {text: _offset_s(text) for text in zone.unique().to_list()}
-    offset_s = zone.replace_strict(list(offsets), list(offsets.values()), default=None, return_dtype=pl.Int32)
-    fraction = rest.to_frame("rest").select(pl.col("rest").str.strip_suffix(zone)).to_series().str.slice(1, 6)
+    text, zone = pl.col("text"), pl.col("zone")
+    rest = text.str.slice(_SECONDS)
+    pieces = texts.to_frame("text").select(
+        local_moment(text.str.head(_SECONDS), "%Y-%m-%dT%H:%M:%S").alias("local"),
+        rest.alias("rest"),
+        rest.str.strip_chars_start(".0123456789").alias("zone"),
+    )
+    offsets = {zone: _offset_s(zone) for zone in pieces["zone"].unique()}
+    offset_s = zone.replace_strict(offsets, default=None, return_dtype=pl.Int32)
+    fraction = pl.col("rest").str.strip_suffix(zone).str.slice(1, 6)
     microseconds = fraction.str.pad_end(6, "0").cast(pl.Int64, strict=False)
-    local = texts.to_frame("text").select(local_moment(pl.col("text").str.head(_SECONDS), "%Y-%m-%dT%H:%M:%S"))
-    at = local.to_series() + (microseconds - offset_s.cast(pl.Int64) * 1_000_000).cast(pl.Duration("us"))
-    return pl.DataFrame({"at": at, "offset_s": offset_s.set(at.is_null(), None)})
+    at = pl.col("local") + (microseconds - offset_s.cast(pl.Int64) * 1_000_000).cast(pl.Duration("us"))
+    found = pieces.select(at.alias("at"), offset_s.alias("offset_s"))
+    return found.select(pl.when(pl.col("at").is_between(*_YEARS)).then(name).alias(name) for name in ("at", "offset_s"))
 
 
 def local_moment(text: pl.Expr, layout: str) -> pl.Expr:
