@@ -131,6 +131,7 @@ TABLES: dict[str, dict[str, str]] = {
     },
 }  # fmt: skip
 
-# Columns of the Parquet files that the views use up: an event's anchor, and its line where `text` is cut. Its fields
-# are read from them where they are empty (`case.py`), and so is the text of an access line from its columns.
-STORED: dict[str, dict[str, str]] = {"events": {"anchor": "VARCHAR", "whole_text": "VARCHAR"}}
+# Columns of the Parquet files that the views use up: an event's anchor, its line where `text` is cut, and the zone of
+# the time that `text` and it begin with and that `at` tells. An event's fields are read from its line where they are
+# empty (`case.py`), and the text of an access line from its columns.
+STORED: dict[str, dict[str, str]] = {"events": {"anchor": "VARCHAR", "whole_text": "VARCHAR", "offset_s": "INTEGER"}}

@@ -62,9 +62,6 @@ WITHOUT_FIELDS = {
 }  # fmt: skip
 
 
-_LINE_TYPES = {"line": polars.Int64, "text": polars.String}
-
-
 def family_of(line: str) -> str | None:
     return next((name for name, pattern in FAMILY_PATTERNS if pattern.search(line)), None)
 
@@ -228,18 +225,10 @@ def test_polars_and_python_agree_on_generated_lines(lines):
         assert found == bool(dict(FAMILY_PATTERNS)[name].search(lines[line])), (name, lines[line])
 
 
-def _found(lines):
-    return events.found_events(
-        polars.DataFrame({"line": range(len(lines)), "text": lines}, schema_overrides=_LINE_TYPES)
-    )
-
-
 def events_of(lines):
     """The key of the event in each line, and its fields, as those of many lines are found."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(events, "_FEW", 0)  # however few they are here
-        found = _found(lines)
-    assert found.equals(_found(lines))
+    found = events.found_events(polars.Series("text", lines, dtype=polars.String)).with_row_index("line")
+    found = found.filter(polars.col("key").is_not_null())
     whole = found["whole_text"].fill_null(found["text"])
     fields = [json.loads(read) for read in fields_in(found["anchor"].to_arrow(), whole.to_arrow()).to_pylist()]
     return {line: (key, read) for line, key, read in zip(found["line"], found["key"], fields, strict=True)}

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import polars as pl
 
+from .distinct import each_once
 from .moments import local_moment
 
 # An access line as GIN lays it out: every piece at its place. Such a line needs no `text` of its own, because its
 # columns can be written as it was (`sql/stored_requests.sql`). No event's anchor fits into one, as a test holds.
-_STAMP = r"^[0-9]{4}/[0-9]{2}/[0-9]{2} - [0-9]{2}:[0-9]{2}:[0-9]{2}$"
-_STATUS = r"^ \| ([1-5][0-9]{2}) \| $"
+_HEAD_LENGTH, _WALL_LENGTH = 36, 13
+_HEAD = r"^\[GIN\] (?<stamp>[0-9]{4}/[0-9]{2}/[0-9]{2} - [0-9]{2}:[0-9]{2}:[0-9]{2}) \| (?<status>[1-5][0-9]{2}) \| $"
 _WALL = (
-    r"^(?:[1-9][0-9]{0,2}(?:\.[0-9]{0,2}[1-9])?µ|[1-9][0-9]{0,2}(?:\.[0-9]{0,5}[1-9])?m|"
+    r"^ *(?:[1-9][0-9]{0,2}(?:\.[0-9]{0,2}[1-9])?µ|[1-9][0-9]{0,2}(?:\.[0-9]{0,5}[1-9])?m|"
     r"(?:[1-9]|[1-5][0-9])(?:\.[0-9]{0,8}[1-9])?|(?:[1-9]|[1-5][0-9])m[1-5]?[0-9])s$"
 )
-_TARGET = r'^ \| +(?<client>[0-9a-f.:]{1,15}) \| (?<method>[A-Z]{3,7}) +"(?<path>[a-z0-9/_.:-]{1,99})"$'
+_TARGET = r'^ \| +(?<client>[0-9a-f.:]{1,15}) \| (?<method>[A-Z]{3,7}) +"(?<path>[a-z0-9/_.:?=&%+,|-]{1,99})"$'
 ACCESS_MARK = "[GIN] 2"
 _CENTURY_S = 3e9
 
@@ -24,57 +23,51 @@ _CENTURY_S = 3e9
 def plain_requests(lines: pl.DataFrame, recurring: pl.Categorical) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The access lines that are laid out as GIN does, as requests, and the lines that are not.
 
-    Stamps, statuses and targets recur, so each is looked at once; their texts are `recurring` ones, by number.
+    Texts among their columns are `recurring` ones, by number.
     """
     text, wall = pl.col("text"), pl.col("wall")
     pieces = lines.select(
         "line",
         "wrapper_at",
-        text.str.starts_with(ACCESS_MARK).alias("at_head"),
-        text.str.slice(6, 21).alias("stamp"),
-        text.str.slice(27, 9).alias("status"),
-        text.str.slice(36, 13).str.strip_chars_start(" ").alias("wall"),
-        text.str.slice(49).alias("target"),
-        pl.lit(None, dtype=pl.String).alias("text"),
+        text.str.head(_HEAD_LENGTH).alias("head"),
+        text.str.slice(_HEAD_LENGTH, _WALL_LENGTH).alias("wall"),
+        text.str.slice(_HEAD_LENGTH + _WALL_LENGTH).alias("target"),
     )
-    stamps = _each_once(pieces["stamp"], recurring, lambda stamps: stamps.to_frame().select(
-        pl.when(pl.col("stamp").str.contains(_STAMP)).then(_moment(pl.col("stamp"))).alias("ended_local")
-    ))  # fmt: skip
-    statuses = _each_once(pieces["status"], recurring, lambda parts: parts.str.extract(_STATUS).to_frame())
-    targets = _each_once(pieces["target"], recurring, _of_target)
-    unit_s = pl.when(wall.str.ends_with("ms")).then(1e-3).when(wall.str.ends_with("µs")).then(1e-6).otherwise(1.0)
-    number = wall.str.strip_chars_end("mµs").cast(pl.Float64, strict=False)
+    heads = each_once(pieces["head"], lambda heads: _of_head(heads, recurring))
+    targets = each_once(pieces["target"], lambda targets: _of_target(targets, recurring))
+    # Only a micro sign takes more than one byte.
+    unit_s = (
+        pl.when(wall.str.len_bytes() > _WALL_LENGTH).then(1e-6).when(wall.str.ends_with("ms")).then(1e-3).otherwise(1.0)
+    )
+    number = wall.str.strip_chars(" mµs").cast(pl.Float64, strict=False)
     found = pieces.select(
         "line",
         "wrapper_at",
-        "text",
         "wall",
         (number * unit_s).alias("wall_s"),
-        (pl.col("at_head") & wall.str.contains(_WALL)).alias("is_plain"),
-    ).hstack([*stamps, *statuses, *targets])
+        wall.str.contains(_WALL).alias("is_plain"),
+    ).hstack([*heads, *targets])
     parsed = pl.all_horizontal(pl.col("ended_local", "status", "path").is_not_null())
     is_plain = found.select(pl.col("is_plain") & parsed).to_series()
-    found = found.filter(is_plain).drop("is_plain")
-    of_parts = found["wall_s"].is_null().arg_true()  # those of a minute or more
-    parts_s = found[of_parts].select(_seconds(wall)).to_series()
-    found = found.with_columns(found["wall_s"].scatter(of_parts, parts_s))
-    return found.drop("wall"), lines.filter(~is_plain)
+    found = found.filter(is_plain)
+    of_minutes = found["wall_s"].is_null().arg_true()
+    minutes, seconds = (wall.str.strip_chars(" s").str.split_exact("m", 1).struct[n].cast(pl.Float64) for n in range(2))
+    wall_s = found[of_minutes].select(60 * minutes + seconds).to_series()
+    found = found.with_columns(found["wall_s"].scatter(of_minutes, wall_s))
+    return found.drop("wall", "is_plain").with_columns(text=pl.lit(None).cast(recurring)), lines.filter(~is_plain)
 
 
-def _each_once(
-    values: pl.Series, recurring: pl.Categorical, parse: Callable[[pl.Series], pl.DataFrame]
-) -> pl.DataFrame:
-    """What `parse` makes of a column, called with each of its values once; texts are then written once as well."""
-    distinct = values.unique()
-    parsed = parse(distinct).with_columns(pl.col(pl.String).cast(recurring))
-    return parsed[values.cast(pl.Enum(distinct)).to_physical()]
+def _of_head(heads: pl.Series, recurring: pl.Categorical) -> pl.DataFrame:
+    pieces = heads.str.extract_groups(_HEAD).struct.unnest()
+    return pieces.select(_moment(pl.col("stamp")).alias("ended_local"), pl.col("status").cast(recurring))
 
 
-def _of_target(targets: pl.Series) -> pl.DataFrame:
+def _of_target(targets: pl.Series, recurring: pl.Categorical) -> pl.DataFrame:
     """Client, method and path, where each stands in its own columns of the line."""
-    pieces = targets.to_frame().select(pl.col("target").str.extract_groups(_TARGET).struct.unnest(), "target")
-    in_place = (pl.col("target").str.slice(18, 3) == " | ") & (pl.col("target").str.slice(28, 3) == '  "')
-    return pieces.select(pl.when(in_place).then(name).alias(name) for name in ("client", "method", "path"))
+    target = pl.col("target")
+    pieces = targets.to_frame("target").select(target, target.str.extract_groups(_TARGET).struct.unnest())
+    in_place = (target.str.slice(18, 3) == " | ") & (target.str.slice(28, 3) == '  "')
+    return pieces.select(pl.when(in_place).then(name).cast(recurring) for name in ("client", "method", "path"))
 
 
 def other_requests(lines: pl.DataFrame) -> pl.DataFrame:

@@ -12,18 +12,18 @@ from ..schema import STORED, TABLES
 from .access import ACCESS_MARK, other_requests, plain_requests
 from .blocks import Block
 from .counts import Counts, iso
+from .distinct import each_once
 from .events import found_events
+from .families import without_family
 from .lines import read_lines
-from .moments import moments
 from .parts import write_part
+from .slog import cut_times
 
 _TYPES: dict[str, Any] = {
     "VARCHAR": pl.String, "BIGINT": pl.Int64, "INTEGER": pl.Int32, "DOUBLE": pl.Float64,
     "TIMESTAMP": pl.Datetime("us"), "BOOLEAN": pl.Boolean,
 }  # fmt: skip
-_ACCESS, *_OTHERS = FAMILIES
-_OTHERS.sort(key=lambda family: family.name not in ("slog", "runner", "runner_short"))  # most lines are of these
-_SLOG_TIME = "time=([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[0-9.]*(?:Z|[+-][0-9]{2}:[0-9]{2}))"
+_ACCESS = FAMILIES[0]
 
 
 def parse_block(block: Block, tables: Path) -> tuple[Counts, list[Path]]:
@@ -40,13 +40,15 @@ def parse_block(block: Block, tables: Path) -> tuple[Counts, list[Path]]:
     if is_access.any():
         more = other_requests(odd.filter(is_access)).select(requests.columns).cast(requests.schema)
         requests = pl.concat([requests, more]).sort("line")
-    searched = pl.concat([others, odd]).sort("line") if len(odd) else others  # where an event or a time may stand
-    slog = _slog_times(searched)
+    # Where an event or a time may stand.
+    searched, slog = cut_times(pl.concat([others.with_columns(is_access=False), odd.with_columns(is_access=is_access)]))
+    found = each_once(searched["rest"], lambda texts: found_events(texts).cast(recurring))
+    events = searched.select("line", "offset_s").hstack(found).filter(pl.col("key").is_not_null()).sort("line")
     stamps = _stamps(lines, slog)
     zones = slog.filter(pl.col("offset_s").is_not_null()).select("line", "offset_s")
     requests = _between(requests, stamps).join_asof(zones, on="line")
-    events = _between(found_events(searched), stamps).join(stamps.rename({"stamp_at": "at"}), on="line", how="left")
-    nameless = _without_family(pl.concat([others, odd.filter(~is_access)])["text"])
+    events = _between(events, stamps).join(stamps.rename({"stamp_at": "at"}), on="line", how="left")
+    nameless = without_family(searched.filter(pl.col("offset_s").is_null() & ~pl.col("is_access"))["rest"])
     undecodable = int(nameless.str.contains("\ufffd", literal=True).sum())
     first_at, last_at = stamps.select(pl.min("stamp_at").alias("first"), pl.max("stamp_at").alias("last")).row(0)
     counts = {
@@ -62,12 +64,6 @@ def parse_block(block: Block, tables: Path) -> tuple[Counts, list[Path]]:
     return counts, [
         write_part(tables, table, block.part, _rows(table, rows[table], block, recurring)) for table in rows
     ]
-
-
-def _slog_times(lines: pl.DataFrame) -> pl.DataFrame:
-    """The lines that carry the time of a slog record: `line`, `slog_at` (UTC) and `offset_s`, its zone."""
-    slog = lines.filter(pl.col("text").str.contains("time=2", literal=True))
-    return slog.select("line").hstack(moments(slog["text"].str.extract(_SLOG_TIME))).rename({"at": "slog_at"})
 
 
 def _stamps(lines: pl.DataFrame, slog: pl.DataFrame) -> pl.DataFrame:
@@ -88,19 +84,11 @@ def _between(rows: pl.DataFrame, stamps: pl.DataFrame) -> pl.DataFrame:
     return rows.join_asof(after, on="line", strategy="forward", allow_exact_matches=False)
 
 
-def _without_family(texts: pl.Series) -> pl.Series:
-    for family in _OTHERS:
-        if texts.is_empty():
-            break
-        texts = texts.filter(~texts.str.contains(family.pattern))
-    return texts
-
-
 def _rows(table: str, rows: pl.DataFrame, block: Block, recurring: pl.Categorical) -> pl.DataFrame:
     """Rows with the columns and types of their table."""
     named = {"host": block.evidence.host, "source": block.evidence.name}
-    columns = TABLES[table] | STORED.get(table, {})
-    missing = {name: pl.lit(None, dtype=_TYPES[kind]) for name, kind in columns.items() if name not in rows.columns}
+    types = {name: _TYPES[kind] for name, kind in (TABLES[table] | STORED.get(table, {})).items()}
+    missing = {name: pl.lit(None, dtype=kind) for name, kind in types.items() if name not in rows.columns}
     constants = {name: pl.lit(value).cast(recurring) for name, value in named.items()}
-    rows = rows.with_columns(**missing | constants).select(*columns)
-    return rows.cast({name: _TYPES[kind] for name, kind in columns.items() if rows.schema[name] != recurring})
+    rows = rows.with_columns(**missing | constants).select(*types)
+    return rows.cast({name: kind for name, kind in types.items() if rows.schema[name] not in (kind, recurring)})
