@@ -100,7 +100,7 @@ month: $(STAMP)
 
 # What a fleet costs, measured, and 20,000 hosts on a real cluster; about ten minutes on two cores.
 fleet: $(STAMP)
-	$(BIN)/python benchmarks/fleet.py --write
+	$(BIN)/python benchmarks/fleet.py --write --results $(RESULTS)
 	WARMSTALL_WHOLE_FLEET=1 $(BIN)/python -m pytest tests/fleet/test_cluster.py -k twenty_thousand
 
 # Reconstructions of published incidents, written anew by their generators: the same bytes every time.

@@ -21,6 +21,8 @@ from typing import Any
 
 import dask
 import duckdb
+import goals
+import results
 from dask_cluster import ROOT, started
 from fleet_page import page
 from fleet_tasks import tiny_hosts
@@ -131,6 +133,20 @@ def measured(sizes_mb: list[float], hosts: int, tiny: int) -> Iterator[tuple[str
         yield "queries", queries_over_parts(Path(name), _PARTS)
 
 
+def as_results(figures: dict[str, Any]) -> Iterator[results.Result]:
+    """What the goals ask of a fleet: each round of both engines, and the run over the tiny hosts."""
+    run, told, machine = results.new_run(), results.commit(), results.machine()
+    walls_s = figures["engines"]["wall_s"]
+    arms = [
+        (goals.FLEET_LOCAL, figures["engines"]["hosts"], walls_s["local"]),
+        (goals.FLEET_DASK, figures["engines"]["hosts"], walls_s["dask"]),
+        (goals.FLEET_TINY, figures["tasks"]["hosts"], [figures["tasks"]["wall_s"]]),
+    ]
+    for arm, hosts, rounds in arms:
+        for number, wall_s in enumerate(rounds):
+            yield results.Result(run, arm, hosts, "hosts", wall_s, 0.0, 0, "", number, told, machine)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=float, nargs="+", default=[1, 25, 50], help="megabytes of the logs of one host")
@@ -138,6 +154,7 @@ def main() -> None:
     parser.add_argument("--tiny", type=int, default=20_000, help="hosts with next to nothing to read")
     parser.add_argument("--write", action="store_true", help="keep the figures, and write docs/fleet-cost.md")
     parser.add_argument("--page", action="store_true", help="only write the page, from the figures that are kept")
+    parser.add_argument("--results", type=Path, help="what the goals ask is appended here, a JSON object a line")
     parser.add_argument("--one-host", type=Path, nargs=2, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.one_host:
@@ -150,6 +167,8 @@ def main() -> None:
         for name, value in measured(asked.sizes, asked.hosts, asked.tiny):
             figures[name] = value
             print(f"{name}: {json.dumps(value)}", flush=True)
+        if asked.results:
+            results.append(asked.results, as_results(figures))
     if asked.write:
         FIGURES.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     if asked.write or asked.page:
