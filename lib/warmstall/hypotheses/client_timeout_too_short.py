@@ -49,6 +49,8 @@ _TIMES, _TIMES_SHORT, _TIMES_NOT_ROUND = 2, 3, 5
 # few, and hardly ever at any of the thousands of others.
 _AROUND, _MORE_THAN_CHANCE = 2.0, 3.0
 _CHANCE_ROUND, _CHANCE_NOT_ROUND = 1e-3, 1e-6
+# Nobody gives a model less: what failed sooner failed by itself.
+_SHORTEST_S = 0.5
 # Calls that end together were ended by one event, such as a client that was closed.
 _TOGETHER = "5s"
 # With fewer answers what is usual is not known.
@@ -108,7 +110,10 @@ def _cut(facts: Facts) -> pd.DataFrame:
     requests = facts.requests
     # The server logs 500 for an answer in one piece that nobody waited for any more, and often nothing beside it.
     may_be = requests["verdict"].isin(["unknown", "warm_stall"]) & requests["status"].eq("500")
-    found = requests.loc[requests["verdict"].eq("client_abort") | requests["status"].eq("499") | may_be, columns]
+    may_be &= requests["wall_s"].ge(_SHORTEST_S)
+    may_be |= requests["verdict"].eq("client_abort") | requests["status"].eq("499")
+    # Of an access line without a latency nobody knows when it began, nor after what time it was cut.
+    found = requests.loc[may_be & requests["started_at"].notna(), columns]
     lost = facts.lost_trials
     timeout_s = lost["timeout_s"].astype(float)
     timed_out = lost["wall_s"].astype(float).ge(timeout_s - _NEAR_S)
@@ -199,7 +204,8 @@ def _beyond_chance(walls: Any, widths: Any, counts: Any) -> Any:
     shorter = np.arange(len(walls)) - np.searchsorted(walls, walls / _AROUND)
     longer = np.searchsorted(walls, upto * _AROUND, side="right") - np.arange(len(walls)) - counts
     # The denser side counts: where one ends, no clock need be behind it.
-    per_s = np.maximum(shorter / (walls - walls / _AROUND), longer / (upto * _AROUND - upto))
+    below_s, above_s = np.maximum(walls - walls / _AROUND, 1e-9), upto * _AROUND - upto
+    per_s = np.maximum(shorter / below_s, longer / above_s)
     expected = per_s * widths
     # Chernoff's bound of the chance that Poisson's law gives so many or more.
     log_chance = counts - expected + counts * np.log(np.maximum(expected, 1e-300) / counts)
@@ -210,4 +216,4 @@ def _beyond_chance(walls: Any, widths: Any, counts: Any) -> Any:
 
 def _is_round(at_s: Any) -> Any:
     unit_s = np.where(at_s >= _LONG_S - _NEAR_S, _ROUND_S, 1.0)
-    return abs((at_s + unit_s / 2) % unit_s - unit_s / 2) <= _NEAR_S
+    return (at_s >= unit_s / 2) & (abs((at_s + unit_s / 2) % unit_s - unit_s / 2) <= _NEAR_S)

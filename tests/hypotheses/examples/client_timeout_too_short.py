@@ -114,6 +114,17 @@ EXAMPLES = [
         {"server.log": leaving(seed=1, times=1000, cut_at_s=45.0, cut=40)},
         ("after 45.0 s, within the ordinary",),
     ),
+    Example(
+        "failures at once, and of no known length, are no timeouts",
+        "not_observable",
+        {
+            "server.log": log([0.06] * 6, 0.0)
+            + "".join(
+                f'[GIN] 2026/03/14 - 20:0{minute}:00 | 500 |  | 127.0.0.1 | POST "/api/chat"\n' for minute in range(6)
+            )
+        },
+        ("the clients' records of their calls",),
+    ),
     Example("no records of clients", "not_observable", {"server.log": answered(4.0).text()}, ("the clients' records",)),
     Example(
         "attempts that were each cut, by a trace",
