@@ -114,7 +114,7 @@ def _in_force(facts: Facts) -> pd.DataFrame:
 def most_open(facts: Facts) -> int:
     """The most requests that were open at once."""
     began, ended = (
-        np.sort(np.concatenate([pd.to_datetime(one[name], utc=True).dropna().dt.as_unit("ns").astype("int64")
+        np.sort(np.concatenate([pd.to_datetime(one[name], utc=True).dropna().dt.as_unit("us").astype("int64")
                                 for one in (facts.requests, facts.lost_trials)]))
         for name in ("started_at", "ended_at")
     )  # fmt: skip
