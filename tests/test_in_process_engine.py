@@ -49,7 +49,8 @@ def told(executed: Path) -> list[tuple]:
     ]
 
 
-def test_the_outputs_are_those_of_a_kernel(tmp_path: Path) -> None:
+def test_the_outputs_are_those_of_a_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(builtins, "_", raising=False)  # a doctest leaves it, and IPython touches no `_` but its own
     small = notebook(tmp_path, *SOURCES)
     failures = {
         run(small, tmp_path / f"{run.__name__}.ipynb", {"given": 40})
