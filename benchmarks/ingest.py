@@ -47,9 +47,10 @@ def compete(arms: list[Arm], truth: dict[str, object], rounds: int, run: str, me
                 found.append(results.Result(run, arm.name, megabytes, "MB", took.wall_s, took.cpu_s, took.rss_bytes,
                                             failed, number, told, machine))  # fmt: skip
                 print(f"  round {number + 1}: {arm.name}: {took.wall_s:.2f} s", file=sys.stderr)
-            if failed:
-                out.add(arm.name)
-                print(f"{arm.name}: {failed}: disqualified", file=sys.stderr)
+                if failed:
+                    out.add(arm.name)
+                    print(f"{arm.name}: {failed}: disqualified", file=sys.stderr)
+                    break
     return found
 
 
