@@ -10,7 +10,7 @@ import pytest
 
 import synthetic
 from conftest import INCIDENTS
-from warmstall import figures, whole_requests
+from warmstall import figures
 from warmstall.analysis import analyze
 from warmstall.errors import ParameterError
 
@@ -183,7 +183,7 @@ def test_a_call_that_is_not_inference_has_no_verdict_in_the_picture():
 def test_verdicts_alone_show_what_whole_requests_show(name):
     """What is shown of the few that are chosen is asked for; nothing else of it is different."""
     found = analyze(INCIDENTS / name)
-    requests, verdicts, whole = found.requests(), found.verdicts(), whole_requests.of(found)
+    requests, verdicts, whole = found.requests(), found.verdicts(), found.requests
     residencies, windows = found.residencies(), found.windows()
     assert (figures.timeline(requests, residencies, windows).to_json()
             == figures.timeline(verdicts, residencies, windows, whole=whole).to_json())  # fmt: skip

@@ -51,6 +51,11 @@ LONGEST_SAMPLE_GAP_S = 10.0
 _ACTS_MAY_EXPLAIN = ("unknown", "runner_crash", "client_abort", "load_failure", "cold_start")
 # Events that tell of a server's life: starts, loads, crashes, slots.
 _OF_A_SERVER = f"(key IN {USED_KEYS} OR starts_with(key, 'ls_'))"
+# Only lines that are wanted are written again from their columns: a join alone would have it done of all.
+_LINES = """
+    SELECT text FROM wanted
+    JOIN (FROM access_lines WHERE line IN (SELECT line FROM wanted)) USING (source, line)
+    ORDER BY place"""
 REQUEST_COLUMNS = (
     "host", "line", "started_at", "ended_at", "uncertainty_s", "wall_s", "status", "method", "path", "client",
     "model", "verdict", "flags", "queue_s", "load_s", "prefill_s", "decode_s", "unexplained_s", "reason",
@@ -298,10 +303,13 @@ class Analysis:
             copy=False,
         )  # fmt: skip
 
-    def requests(self) -> pd.DataFrame:
-        """Every access line with its verdict: columns of requests.csv, and source, inference, text, sources."""
-        frame = self.details(np.arange(len(self._judged)))
-        frame.insert(frame.columns.get_loc("inference") + 1, "text", self._access_text)
+    def requests(self, rows: Numbers | None = None) -> pd.DataFrame:
+        """Every access line with its verdict: columns of requests.csv, and source, inference, text, sources.
+
+        Or those with these numbers in `verdicts()`, in this order.
+        """
+        frame = self.details(np.arange(len(self._judged)) if rows is None else rows)
+        frame.insert(frame.columns.get_loc("inference") + 1, "text", self._lines_of(frame))
         return frame
 
     def untexted(self) -> pd.DataFrame:
@@ -367,15 +375,11 @@ class Analysis:
         names = self.names
         return Words(models.codes, [names.get(model, model) for model in models.names])
 
-    @cached_property
-    def _access_text(self) -> Any:
-        """The access lines themselves: they are long, so they are read only here."""
-        requests = self._requests
-        lines = pd.DataFrame({"source": _texts(requests.source), "line": requests.line, "at": np.arange(len(requests))})
+    def _lines_of(self, rows: pd.DataFrame) -> Any:
+        """The access lines of these rows themselves."""
         connection = self.case.connection.cursor()
-        connection.register("wanted_lines", lines)
-        query = "SELECT text FROM wanted_lines JOIN access_lines USING (source, line) ORDER BY wanted_lines.at"
-        return connection.sql(query).df()["text"].array
+        connection.register("wanted", rows[["source", "line"]].assign(place=np.arange(len(rows))))
+        return connection.sql(_LINES).df()["text"].array
 
     @cached_property
     def loads_of_period(self) -> list[Load]:

@@ -25,6 +25,16 @@ def test_some_rows_read_as_they_do_among_all(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
+def test_rows_come_in_the_order_in_which_they_are_asked_for(name: str) -> None:
+    """With the lines that they stand for."""
+    found = analyze(INCIDENTS / name)
+    every = found.requests()
+    rows = np.random.default_rng(1).permutation(len(every))[:20]
+
+    pd.testing.assert_frame_equal(found.requests(rows), every.iloc[rows].reset_index(drop=True))
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_the_compact_columns_are_those_of_the_requests(name: str) -> None:
     found = analyze(INCIDENTS / name)
     compact, every = found.verdicts(), found.requests()
