@@ -383,8 +383,8 @@ def _seconds(inference: pd.DataFrame) -> list[str]:
     ]
     shares = sorted(((seconds / wall_s, label) for label, seconds in parts), reverse=True)
     named = [f"{share:.0%} {label}" for share, label in shares if share >= 0.005]
-    others = "that one" if len(slow) == 1 else f"those {len(slow):,}"
-    return [f"Of the {_seconds_text(wall_s)} of {others} that were not as usual: {', '.join(named)}."]
+    others = "the one that was" if len(slow) == 1 else f"those {len(slow):,} that were"
+    return [f"Of the {_seconds_text(wall_s)} of {others} not as usual: {', '.join(named)}."]
 
 
 def _worst(found: Analysis, inference: pd.DataFrame) -> list[str]:
