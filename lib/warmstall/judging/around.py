@@ -53,10 +53,14 @@ class Around:
     def __init__(self, matched: Matched, crashes: Sequence[Event], aborts: Sequence[Event]) -> None:
         kinds, walls, rows, decode, prefill = [], [], [], [], []
         requests = matched.requests
+        self.crashes, self.aborts = ended_by(matched, crashes, "crash"), ended_by(matched, aborts, "abort")
+        # What was cut short does not tell how long such a request takes.
+        cut = np.union1d(self.crashes.rows, self.aborts.rows)
         for chunk in chunks(slice(None), len(requests)):
             parts = Parts(matched, chunk)
             unhindered = (parts.loads_seen == 0) & (parts.queue_s < 0.1 * parts.wall_s)
             some = rows_among(chunk, unhindered & requests.ran[chunk] & (requests.status[chunk] == "200"))
+            some = some[~np.isin(some, cut)] if len(cut) else some
             kinds.append(matched.kind(some))
             walls.append(requests.wall_s[some])
             # Several models: their speeds are not one speed.
@@ -73,7 +77,6 @@ class Around:
         slowest = np.fmax(decode_rates / self.decode.usual.middle[runner],
                           prefill_rates / self.prefill.usual.middle[runner])  # fmt: skip
         self.alone = _alone(measured, runner, requests.ended(measured), slowest)
-        self.crashes, self.aborts = ended_by(matched, crashes, "crash"), ended_by(matched, aborts, "abort")
         self.shared_timeouts = shared_timeouts(matched, self.crashes.rows)
 
 

@@ -20,8 +20,12 @@ from .words import Numbers, Rows, Words, in_parts, spread
 _SHORTEST_KEEP_S = 240.0
 # How late a server notices that a client has hung up: a round trip and a scheduling delay.
 _TIMEOUT_LATE_S = 0.05
+# From here on the log keeps whole seconds only.
+_WHOLE_FROM_S = 60
 # The share of failures near a round number that have to agree on it.
 _MOST_OF_THEM = 0.8
+# So many lines after its access line the abort of a request may stand.
+_LINES_AFTER = 3
 # Among so many requests that came after it, one of the same model is looked for.
 _FOLLOWING = 20
 
@@ -57,8 +61,8 @@ def _said(event: Event) -> str:
 def ended_by(matched: Matched, events: Sequence[Event], name: Literal["crash", "abort"]) -> Ended:
     """The requests that each event ended: there when it was written, over within two seconds.
 
-    A request whose access line stands before the event was over by then, and one whose own load came after
-    it survived it.
+    A request whose access line stands before a crash was over by then, and one whose own load came after the event
+    survived it.
     """
     events = [event for event in events if event.at is not None]
     rows, numbers = _there(matched, events, name) if events else (np.empty(0, dtype=np.int64),) * 2
@@ -99,11 +103,10 @@ def _there(matched: Matched, events: Sequence[Event], name: str) -> tuple[Number
     same_file = source == sources[number]
     there = (requests.host.codes[row] == hosts[number]) & (requests.started_from(row) <= latest[number])
     there &= ~(same_file & (_load_line(matched, row) > lines[number]))
-    # Two streams: an abort's line may come just after the access line of the request it ended.
+    # Runner and server write side by side: an abort's line may come just after the access line of who left.
     before = same_file & (line < lines[number])
-    just_before = requests.status[row].where(lambda status: name == "abort" and status[:1] == "5")
-    just_before &= (lines[number] - line <= 3) & (requests.ended_to(row) >= earliest[number] - 1)
-    there &= ~before | just_before
+    just_before = (lines[number] - line <= _LINES_AFTER) & (requests.ended_to(row) >= earliest[number] - 1)
+    there &= ~before | (just_before if name == "abort" else False)
     # Too short for its whole second to tell whether it was there.
     following = _first_after(matched, sources, lines)[number]
     there &= (requests.started_to(row) <= earliest[number]) | (same_file & (line == following))
@@ -136,8 +139,9 @@ def shared_timeouts(matched: Matched, crashed: Numbers) -> tuple[Numbers, Number
     timeout.
 
     A server knows no timeout for inference. One failure at 60.0 s may be chance; two there, and hardly any
-    near by, are a setting. But where a runner died, or had to be loaded again for the next request, the
-    number says nothing.
+    near by, are a setting. Beyond a minute the log cuts off what is not a whole second, and a client's clock starts
+    before the server's: 29m59s may be half an hour, but then three have to agree. Where a runner died, or had to be
+    loaded again for the next request, the number says nothing.
     """
     requests = matched.requests
     failed = np.flatnonzero(requests.ran & (requests.status == "500") & (requests.wall_s >= 1))
@@ -145,7 +149,7 @@ def shared_timeouts(matched: Matched, crashed: Numbers) -> tuple[Numbers, Number
         return failed, np.empty(0)
     wall_s = requests.wall_s[failed]
     # Above a minute the log keeps whole seconds only, so the number must be rounder to mean something.
-    nearest = np.where(wall_s < 60, np.rint(wall_s), 30 * np.rint(wall_s / 30))
+    nearest = np.where(wall_s < _WHOLE_FROM_S, np.rint(wall_s), 30 * np.rint(wall_s / 30))
     lost = _reloaded_soon(matched, failed)
     lost[places(crashed, failed, len(requests))[0]] = True
     near: dict[tuple[int, float], list[tuple[float, int]]] = defaultdict(list)
@@ -159,7 +163,10 @@ def shared_timeouts(matched: Matched, crashed: Numbers) -> tuple[Numbers, Number
     found: dict[int, float] = {}
     for (_, seconds), together in near.items():
         agreeing = [row for late_s, row in together if 0 <= late_s <= _TIMEOUT_LATE_S]
-        if len(agreeing) > 1 and len(agreeing) >= _MOST_OF_THEM * len(together):
+        a_second_short = [row for late_s, row in together if seconds > _WHOLE_FROM_S and late_s == -1]
+        agreeing += a_second_short
+        needed = 3 if a_second_short else 2
+        if len(agreeing) >= max(needed, _MOST_OF_THEM * len(together)):
             found |= dict.fromkeys(agreeing, seconds)
     rows = sorted(found)
     return np.array(rows, dtype=np.int64), np.array([found[row] for row in rows])

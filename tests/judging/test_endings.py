@@ -1,0 +1,84 @@
+"""Who was left by its client: told by the runner's line beside the access line, or by the time that several share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from warmstall.analysis import analyze
+
+LEFT = 'msg="aborting completion request due to client closing the connection"'
+
+
+def answered(at: str, wall: str, status: int = 200) -> str:
+    return f'[GIN] 2025/03/17 - {at} | {status} | {wall:>12} |     192.168.1.3 | POST     "/api/chat"'
+
+
+def aborted(at: str) -> str:
+    return f"time=2025-03-17T{at}Z level=INFO source=runner.go:654 {LEFT}"
+
+
+def judged(tmp_path: Path, *lines: str) -> list[tuple[str, str]]:
+    """Verdict and reason of each request."""
+    log = tmp_path / "server.log"
+    log.write_text("\n".join(lines) + "\n")
+    found = analyze(log).requests()
+    return list(zip(found["verdict"], found["reason"], strict=True))
+
+
+@pytest.mark.parametrize("runner_first", [True, False])
+def test_runner_and_server_write_in_either_order(tmp_path: Path, runner_first: bool) -> None:
+    """A stream keeps its status of 200 when its client leaves; the runner's line stands before it or after it."""
+    ends = [f"07:{minute:02}:10" for minute in range(10, 16)]
+    pairs = [[aborted(f"{end}.300"), answered(end, "42.5s")] for end in ends]
+    found = judged(tmp_path, *(line for pair in pairs for line in (pair if runner_first else pair[::-1])))
+
+    assert [verdict for verdict, _ in found] == ["client_abort"] * 6
+
+
+def test_of_two_that_may_have_been_left_neither_is_named(tmp_path: Path) -> None:
+    """One of these was just done: which of them, the log does not say."""
+    found = judged(
+        tmp_path,
+        answered("07:10:10", "5.5s"),
+        aborted("07:10:10.400"),
+        answered("07:10:10", "9.5s"),
+        aborted("07:11:00.1"),
+    )
+
+    assert "client_abort" not in [verdict for verdict, _ in found]
+
+
+def test_what_was_cut_short_does_not_tell_what_is_usual(tmp_path: Path) -> None:
+    """Four answers that nobody waited for, and one that came: five, but of only one the length is known."""
+    cut = [
+        line
+        for minute in range(4)
+        for line in (aborted(f"07:{minute:02}:10.3"), answered(f"07:{minute:02}:10", "42.5s"))
+    ]
+    found = judged(tmp_path, *cut, answered("07:09:00", "41.5s"))
+
+    assert found[-1][0] == "unknown"
+    assert "too few requests like it" in found[-1][1]
+
+
+@pytest.mark.parametrize(
+    ("walls", "timeout_s"),
+    [
+        (["29m59s", "30m0s", "29m59s"], 1800),
+        (["10m0s", "10m0s"], 600),
+        (["29m59s", "29m59s"], None),
+        (["29m58s", "30m1s", "29m59s"], None),
+    ],
+)
+def test_a_timeout_above_a_minute_is_known_to_the_second(
+    tmp_path: Path, walls: list[str], timeout_s: int | None
+) -> None:
+    """The log cuts fractions off, and a client's clock starts before the server's: 29m59s may be half an hour."""
+    found = judged(tmp_path, *(answered(f"{10 + hour}:00:00", wall, 500) for hour, wall in enumerate(walls)))
+
+    for verdict, reason in found:
+        assert (verdict, f"timeout of {timeout_s} s" in reason) == (
+            ("client_abort", True) if timeout_s else ("unknown", False)
+        )
