@@ -50,6 +50,10 @@ _OWN = re.compile(
 _NOT_LOADED = re.compile(r"unable to (?:load|allocate|create)|failed to (?:load|allocate|create)|error loading", re.I)
 _KILLED, _ASKED = re.compile(r"signal: killed"), re.compile(r"signal: (?:terminated|interrupt|hangup)")
 _STATUS = re.compile(r"exit status (?:0x[0-9a-f]+|\d+)")
+# The first line of a dump says what went wrong; the runner aborts on it.
+_ABORTS_ON = re.compile(r"^\.*(?:CUDA|ROCm) error: ")
+# Of a source file its name tells where; so much of what the log says is quoted.
+_FOLDERS, _SHOWN = re.compile(r"\S*[/\\](?=[^\s/\\]+:[0-9]+:)"), 80
 # Lines of one death come within this of each other; loading anew takes longer.
 _ONE_DEATH_S = 2.0
 _DIED_SAID = r"unexpectedly stopped|error was encountered while running the model|process has terminated: signal: [^t]"
@@ -92,7 +96,8 @@ def _is_for(item: Finding) -> bool:
 
 
 def _by_the_log(facts: Facts) -> Iterator[Finding]:
-    dumps = facts.events(*_DUMPS)
+    dumps = facts.events(*_DUMPS, "device_error", "device_oom")
+    dumps = dumps[dumps["key"].isin(_DUMPS) | dumps["text"].str.contains(_ABORTS_ON)]
     dumps = dumps[~dumps["text"].str.contains(_NOT_LOADED)]
     ends = facts.events(*_ENDS)
     on_purpose = facts.by_a_runbook(ends)
@@ -143,7 +148,12 @@ def _on_purpose(facts: Facts, ends: pd.DataFrame) -> Iterator[Finding]:
 def _deaths(rows: pd.DataFrame) -> pd.DataFrame:
     """The first line of each death: it leaves several, a dump, its signal, the request's error."""
     rows = rows.sort_values(["at", "line"])
-    return rows[~rows["at"].diff().dt.total_seconds().lt(_ONE_DEATH_S)]
+    same = rows["at"].diff().dt.total_seconds().lt(_ONE_DEATH_S)
+    # A dump has no time of its own: the end that the server notes after it may seem to come much later.
+    before = rows[["host", "source", "key"]].shift()
+    noted = rows["key"].isin(_ENDS) & ~before["key"].isin(_ENDS)
+    noted &= rows["source"].eq(before["source"]) & rows["host"].eq(before["host"])
+    return rows[~(same | noted)]
 
 
 def _failed_with(facts: Facts, deaths: pd.DataFrame) -> int:
@@ -162,7 +172,8 @@ def _words(row: pd.Series) -> str:
     text = str(
         fields.get("error") or fields.get("reason") or fields.get("string") or fields.get("signal") or row["text"]
     )
-    return printable(text)[:80]
+    text = _FOLDERS.sub("", printable(text))
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 
 def _by_the_kernel(facts: Facts) -> Iterator[Finding]:

@@ -1370,6 +1370,13 @@ EVENTS: tuple[LogEvent, ...] = (
         r'msg="llama-server chat error" error="Post \"http://127.0.0.1:40001/v1/chat/completions\": EOF"',
     ),
     LogEvent(
+        "predict_conn_err",
+        "do embedding request: Post ",
+        f'{_TIME} level=INFO source=routes.go:400 msg="embedding generation failed: do embedding request: Post '
+        f'\\"http://127.0.0.1:40001/embedding\\": EOF"',
+        "v0.1.32–v0.6.0",
+    ),
+    LogEvent(
         "predict_http_err",
         'msg="llm ',
         f'{_TIME} level=INFO source=.:0 msg="llm predict error: the input length exceeds the context length"',
@@ -1976,6 +1983,13 @@ EVENTS: tuple[LogEvent, ...] = (
         "/tmp/ollama/ggml/src/ggml.c:4101: GGML_ASSERT(ggml_nelements(a) == ne0) failed",
         "v0.0.1 →",
         r"^\.*(?:[^ ]{1,300}:[0-9]+: )?GGML_ASSERT\((?P<reason>.{0,300})",
+    ),
+    LogEvent(
+        "crash_assert",
+        "GGML_ASSERT: ",
+        "GGML_ASSERT: /go/src/ollama/llm/llama.cpp/llama.cpp:11010: seq_id < n_tokens",
+        "v0.0.1–v0.3.0",
+        r"^\.*GGML_ASSERT: [^ ]{1,300}:[0-9]+: (?P<reason>.{0,300})",
     ),
     LogEvent(
         "crash_assert",

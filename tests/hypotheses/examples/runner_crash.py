@@ -48,6 +48,32 @@ EXAMPLES = [
         ("A runner crashed 1×",),
         "critical",
     ),
+    Example(
+        "an error of the device, its abort, and the end that the server notes long after it: one death",
+        "confirmed",
+        {
+            "server.log": warm()
+            .prints(25, "CUDA error: an illegal memory access was encountered", r"C:\a\ggml-cuda.cu:73: CUDA error")
+            .says(45, "ERROR", "llama runner terminated", error="exit status 0xc0000409")
+            .request(40, 5.0)
+            .text()
+        },
+        ("A runner crashed 1×", ": an illegal memory access was encountered;"),
+        "critical",
+    ),
+    Example(
+        "a failed assertion in the words of llama.cpp before July 2024, and what an embedding got",
+        "confirmed",
+        {
+            "server.log": warm("0.2.8")
+            .prints(25, "GGML_ASSERT: /src/llama.cpp:11010: seq_id < n_tokens")
+            .says(25.1, "INFO", 'embedding generation failed: do embedding request: Post "http://127.0.0.1:1/e": EOF')
+            .request(20, 5.0, 500)
+            .text()
+        },
+        ("A runner crashed 1×", "seq_id < n_tokens; 1 of 2 requests failed"),
+        "critical",
+    ),
     Example("a signal of its own", "confirmed", {"server.log": died("signal: segmentation fault")}, ("segmentation",)),
     Example(
         "a segfault in the kernel's log",
