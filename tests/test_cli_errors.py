@@ -154,3 +154,16 @@ def test_ctrl_c_says_one_sentence_and_leaves_130(tmp_path, out):
     stdout, stderr = child.stdout.read().decode(), child.stderr.read().decode()
     assert_refused(subprocess.CompletedProcess([], child.returncode, stdout, stderr), "stopped", code=130)
     assert not list(out.rglob("*.parquet"))
+
+
+def test_a_file_of_a_folder_that_is_left_out_is_named(tmp_path, out):
+    """Its name is text of somebody else: it cannot move the cursor."""
+    (tmp_path / "server.log").write_text(sample())
+    for name in ("a\x1b[2J.txt", "b.txt", "c.txt", "d.txt"):
+        (tmp_path / name).write_text("the model hung again at nine\n")
+    finished = run(tmp_path, "--out", out)
+
+    assert finished.returncode == 0
+    assert finished.stderr.startswith("Left out, as nothing in it is known: ")
+    assert finished.stderr.endswith(" and 1 more\n")
+    assert "\x1b" not in finished.stderr

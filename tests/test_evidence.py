@@ -11,7 +11,7 @@ import zstandard
 
 from dresses import DRESSES, sample
 from warmstall.errors import InputError
-from warmstall.evidence import discover, kind_of, open_bytes, read_head
+from warmstall.evidence import discover, kind_of, left_out, open_bytes, read_head
 
 INCIDENT = Path(__file__).resolve().parents[1] / "data" / "incidents" / "queue-one-slot"
 GIN = '[GIN] 2026/11/20 - 21:10:01 | 200 | 4.1s | 127.0.0.1 | POST     "/api/chat"\n'
@@ -68,6 +68,13 @@ def test_results_and_hidden_files_are_not_evidence(tmp_path):
         write_all(tmp_path / folder, "server.log")
     write_all(tmp_path, "server.log", ".server.log.swp", "notes.md")
     assert [item.name for item in discover([tmp_path])] == ["server.log"]
+
+
+def test_what_may_have_been_meant_as_evidence_is_named(tmp_path):
+    """Not results, prose or copies: text of which nothing is known."""
+    write_all(tmp_path, "server.log", "copy.log", "notes.md")
+    (tmp_path / "mine.txt").write_text("the model hung again at nine\n")
+    assert left_out(tmp_path, discover([tmp_path])) == [tmp_path / "mine.txt"]
 
 
 def test_a_path_given_twice_is_read_once(tmp_path):

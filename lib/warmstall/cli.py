@@ -20,13 +20,15 @@ from .errors import InputError, WarmstallError
 from .fleet_commands import fleet_app
 from .health_commands import report
 from .lnav_commands import lnav_format
-from .parse.plain_text import printable_lines
+from .parse.plain_text import printable, printable_lines
 from .rag_commands import rag_app
 from .reproduce_commands import reproduce
 from .runbook_commands import runbook_app
 from .schedule_commands import schedule_app
 
 _INTERRUPTED = 130
+# Of the files that were left out so many are named.
+_NAMED = 3
 # Of a command whose exit code is an outcome: 2 would be read as one.
 _USAGE_ERRORS = {"report": 3}
 _STOPPED = "stopped; the evidence was only read."
@@ -71,12 +73,16 @@ def analyze(
 ) -> None:
     """Say where each request's seconds went, and whether the slow ones were cold starts or warm stalls."""
     stated_s = _offset_s(zone) if zone else None
-    from .evidence import discover
+    from .evidence import discover, left_out
 
     given = [Path(path) for path in paths]
     trial_columns = dict(_pair(text, "--trial-column", "wall_ms=latency") for text in trial_column or ())
     offsets_s = {host: _signed_s(text) for host, text in (_pair(c, "--clock", "client=+12.5s") for c in clock or ())}
     evidence = discover(given, trial_columns)
+    unknown = [printable(str(path)) for folder in given if folder.is_dir() for path in left_out(folder, evidence)]
+    if unknown:
+        more = f" and {len(unknown) - _NAMED:,} more" if len(unknown) > _NAMED else ""
+        print(f"Left out, as nothing in it is known: {', '.join(unknown[:_NAMED])}{more}", file=sys.stderr)
     _say(f"reading {len(evidence)} file{'s' * (len(evidence) != 1)} …")
     # The results of a case lie in the case; asked to go elsewhere, they leave it as it is.
     is_case = len(given) == 1 and (given[0] / "evidence").is_dir()

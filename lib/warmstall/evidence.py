@@ -261,16 +261,11 @@ def checked_kind(head: bytes, name: str, trial_columns: Mapping[str, str] | None
 
 
 def _in_folder(folder: Path, trial_columns: Mapping[str, str] | None) -> list[Evidence]:
-    root = folder / "evidence" if (folder / "evidence").is_dir() else folder
+    root = _root(folder)
     found = []
     times: dict[Path, dict[str, datetime]] = {}
-    for path in _files_under(root):
+    for path in _candidates(root):
         relative = path.relative_to(root)
-        skipped = {"out", "tables", "history"} & set(relative.parts[:-1])
-        if skipped or any(part.startswith(".") for part in relative.parts):
-            continue
-        if path.stat().st_size == 0 or path.suffix in (".html", ".ipynb", ".md"):  # prose
-            continue
         kind = kind_of(read_head(path), trial_columns)
         if kind and not (kind == "trial-file" and _holds_no_trials(path, trial_columns)):
             # In a case the first folder is the host; a bare folder is one host.
@@ -283,6 +278,27 @@ def _in_folder(folder: Path, trial_columns: Mapping[str, str] | None) -> list[Ev
     if not found:
         raise InputError(f"{folder}: no evidence in this folder; expected a server log such as server.log.")
     return found + _journal_of(folder)
+
+
+def left_out(folder: Path, taken: list[Evidence]) -> list[Path]:
+    """The files of a folder that may have been meant as evidence, and of which nothing is known; none is in `taken`."""
+    known = {item.path for item in taken}
+    return [path for path in _candidates(_root(folder)) if path not in known and not kind_of(read_head(path))]
+
+
+def _root(folder: Path) -> Path:
+    return folder / "evidence" if (folder / "evidence").is_dir() else folder
+
+
+def _candidates(root: Path) -> Iterator[Path]:
+    """The files below a folder that may be evidence: no results, nothing hidden, no prose."""
+    for path in _files_under(root):
+        relative = path.relative_to(root)
+        skipped = {"out", "tables", "history"} & set(relative.parts[:-1])
+        if skipped or any(part.startswith(".") for part in relative.parts):
+            continue
+        if path.stat().st_size and path.suffix not in (".html", ".ipynb", ".md"):  # prose
+            yield path
 
 
 def _journal_of(case: Path) -> list[Evidence]:

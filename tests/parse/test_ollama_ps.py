@@ -58,6 +58,16 @@ def test_blanks_that_were_collapsed_do_no_harm() -> None:
     assert resident(single, *COLUMNS) == resident(CONTEXT, *COLUMNS)
 
 
+def test_a_table_shown_without_digests() -> None:
+    """Who shows it to others leaves them out."""
+    shown = (
+        "NAME                  SIZE      PROCESSOR    UNTIL\ntiny:latest           4.0 GB    100% GPU     Stopping...\n"
+    )
+    assert resident(shown, *COLUMNS) == [
+        (2, "tiny:latest", None, 4 * 10**9, "100% GPU", 1.0, None, "Stopping..."),
+    ]
+
+
 def test_an_empty_table_is_understood() -> None:
     parsed = parse_ollama_ps("NAME    ID    SIZE    PROCESSOR    CONTEXT    UNTIL \n")
     assert (parsed.lines, dict(parsed.tables)) == ({1}, {})

@@ -9,10 +9,11 @@ from .parsed import Parsed
 from .tolerant import blank, capture_lines, json_documents, number, whole
 from .vm_stat import Clock
 
-_HEADER = re.compile(r"NAME\s+ID\s+SIZE\s+PROCESSOR\s+(?P<context>CONTEXT\s+)?UNTIL")
+# People who show the table to others leave out the column of digests.
+_HEADER = re.compile(r"NAME\s+(?:ID\s+)?SIZE\s+PROCESSOR\s+(?P<context>CONTEXT\s+)?UNTIL")
 _PROCESSOR = r"100% (?:GPU|CPU)|(?P<on_cpu>\d{1,3})%/(?P<on_gpu>\d{1,3})% CPU/GPU|Unknown"
 _ROW = re.compile(
-    rf"(?P<model>\S{{1,300}})\s+(?P<digest>[0-9a-f]{{12}})\s+(?P<size>[\d.]{{1,12}}) (?P<unit>[KMGT]?B)\s+"
+    rf"(?P<model>\S{{1,300}})\s+(?:(?P<digest>[0-9a-f]{{12}})\s+)?(?P<size>[\d.]{{1,12}}) (?P<unit>[KMGT]?B)\s+"
     rf"(?P<processor>{_PROCESSOR})(?:\s+(?P<rest>\S.*))?"
 )
 # `ollama ps` counts in thousands; its figures have two digits.
