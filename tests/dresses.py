@@ -105,6 +105,7 @@ DRESSES: dict[str, Callable[[str], bytes]] = {
     "kubectl --prefix": _prefixed(lambda at: "[pod/ollama-0/ollama] "),
     "kubectl --prefix --timestamps": _prefixed(lambda at: f"[pod/ollama-0/ollama] {_nanoseconds(at)} "),
     "GIN in colour": _gin_in_colour,
+    "GIN in colour, shown by less": lambda text: _gin_in_colour(text).replace(b"\x1b", b"^["),
     "CRLF": _prefixed(lambda at: "", end="\r\n"),
     "journald CRLF": _prefixed(lambda at: f"{at:%b %d %H:%M:%S} box ollama[123]: ", end="\r\n"),
     "UTF-8 with mark": lambda text: b"\xef\xbb\xbf" + text.encode(),

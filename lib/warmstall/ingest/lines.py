@@ -38,7 +38,7 @@ def read_lines(block: Block) -> pl.DataFrame:
     if len(block.data) > 2 * BLOCK_BYTES:
         texts = texts.str.head(_SEEN)
     lines = pl.DataFrame({"text": texts}).with_columns(wrapper_at=at)
-    if b"\x1b" in block.data or times is not None:
+    if b"\x1b" in block.data or b"^[[" in block.data or times is not None:
         # Colours come off first: compose paints its prefix.
         lines = lines.with_columns(pl.col("text").str.replace_all(ANSI, ""))
     # A block may hold no line whose content is known; it is then wrapped as the head of its file.

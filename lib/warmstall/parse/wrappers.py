@@ -17,7 +17,8 @@ from datetime import UTC, datetime
 
 from .encodings import encodable
 
-ANSI = r"\x1b\[[0-9;?]*[A-Za-z]"
+# Escapes that steer a terminal, as they are and as `less` and `cat -v` show them.
+ANSI = r"(?:\x1b|\^\[)\[[0-9;?]*[A-Za-z]"
 
 _CLOCK = r"\d\d:\d\d:\d\d(?:\.\d+)?"
 _ISO = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)"
