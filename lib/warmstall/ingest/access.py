@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 
+from .decimals import Decimals
 from .distinct import each_once
 from .moments import local_moment
 
@@ -11,13 +13,13 @@ from .moments import local_moment
 # columns can be written as it was (`sql/stored_requests.sql`). No event's anchor fits into one, as a test holds.
 _HEAD_LENGTH, _WALL_LENGTH = 36, 13
 _HEAD = r"^\[GIN\] (?<stamp>[0-9]{4}/[0-9]{2}/[0-9]{2} - [0-9]{2}:[0-9]{2}:[0-9]{2}) \| (?<status>[1-5][0-9]{2}) \| $"
-_WALL = (
-    r"^ *(?:[1-9][0-9]{0,2}(?:\.[0-9]{0,2}[1-9])?µ|[1-9][0-9]{0,2}(?:\.[0-9]{0,5}[1-9])?m|"
-    r"(?:[1-9]|[1-5][0-9])(?:\.[0-9]{0,8}[1-9])?|(?:[1-9]|[1-5][0-9])m[1-5]?[0-9])s$"
-)
+_MINUTES = r"^ *(?<minutes>[1-9]|[1-5][0-9])m(?<seconds>[1-5]?[0-9])s$"
 _TARGET = r'^ \| +(?<client>[0-9a-f.:]{1,15}) \| (?<method>[A-Z]{3,7}) +"(?<path>[a-z0-9/_.:?=&%+,|-]{1,99})"$'
 ACCESS_MARK = "[GIN] 2"
 _CENTURY_S = 3e9
+_MICRO = "µ".encode()
+# Of microseconds, milliseconds and seconds.
+_UNIT_S, _MOST_WHOLE, _MOST_PLACES = np.array([1e-6, 1e-3, 1.0]), np.array([999, 999, 59]), np.array([3, 6, 9])
 
 
 def plain_requests(lines: pl.DataFrame, recurring: pl.Categorical) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -25,36 +27,49 @@ def plain_requests(lines: pl.DataFrame, recurring: pl.Categorical) -> tuple[pl.D
 
     Texts among their columns are `recurring` ones, by number.
     """
-    text, wall = pl.col("text"), pl.col("wall")
-    pieces = lines.select(
-        "line",
-        "wrapper_at",
-        text.str.head(_HEAD_LENGTH).alias("head"),
-        text.str.slice(_HEAD_LENGTH, _WALL_LENGTH).alias("wall"),
-        text.str.slice(_HEAD_LENGTH + _WALL_LENGTH).alias("target"),
-    )
-    heads = each_once(pieces["head"], lambda heads: _of_head(heads, recurring))
-    targets = each_once(pieces["target"], lambda targets: _of_target(targets, recurring))
-    # Only a micro sign takes more than one byte.
-    unit_s = (
-        pl.when(wall.str.len_bytes() > _WALL_LENGTH).then(1e-6).when(wall.str.ends_with("ms")).then(1e-3).otherwise(1.0)
-    )
-    number = wall.str.strip_chars(" mµs").cast(pl.Float64, strict=False)
-    found = pieces.select(
-        "line",
-        "wrapper_at",
-        "wall",
-        (number * unit_s).alias("wall_s"),
-        wall.str.contains(_WALL).alias("is_plain"),
-    ).hstack([*heads, *targets])
-    parsed = pl.all_horizontal(pl.col("ended_local", "status", "path").is_not_null())
-    is_plain = found.select(pl.col("is_plain") & parsed).to_series()
-    found = found.filter(is_plain)
-    of_minutes = found["wall_s"].is_null().arg_true()
-    minutes, seconds = (wall.str.strip_chars(" s").str.split_exact("m", 1).struct[n].cast(pl.Float64) for n in range(2))
-    wall_s = found[of_minutes].select(60 * minutes + seconds).to_series()
-    found = found.with_columns(found["wall_s"].scatter(of_minutes, wall_s))
-    return found.drop("wall", "is_plain").with_columns(text=pl.lit(None).cast(recurring)), lines.filter(~is_plain)
+    text = pl.col("text")
+    has_mark = text.str.starts_with(ACCESS_MARK)
+    is_long = lines.select(has_mark & (text.str.len_bytes() > _HEAD_LENGTH + _WALL_LENGTH)).to_series()
+    some, others = lines.filter(is_long), lines.filter(~is_long)
+    texts = some["text"]
+    heads = each_once(texts.str.head(_HEAD_LENGTH), lambda heads: _of_head(heads, recurring))
+    targets = each_once(texts.str.slice(_HEAD_LENGTH + _WALL_LENGTH), lambda targets: _of_target(targets, recurring))
+    wall_s = pl.Series("wall_s", _plain_seconds(_wall_columns(texts)), nan_to_null=True)
+    of_minutes = wall_s.is_null().arg_true()
+    wall_s = wall_s.scatter(of_minutes, _minutes_s(texts[of_minutes]))
+    found = some.select("line", "wrapper_at").hstack([wall_s, *heads, *targets])
+    parsed = pl.all_horizontal(pl.col("wall_s", "ended_local", "status", "path").is_not_null())
+    is_plain = found.select(parsed).to_series()
+    others = pl.concat([others, some.filter(~is_plain)])
+    return found.filter(is_plain).with_columns(text=pl.lit(None).cast(recurring)), others
+
+
+def _wall_columns(texts: pl.Series) -> np.ndarray:
+    """The bytes of the latency, a row for each column of it; a micro sign makes it a byte longer."""
+    width = _WALL_LENGTH + 1
+    wall = pl.col("text").cast(pl.Binary).bin.slice(_HEAD_LENGTH, width)
+    kind = pl.Array(pl.UInt8, width)
+    pieces = texts.to_frame("text").select(wall.bin.reinterpret(dtype=kind, endianness="little")).to_series()
+    return np.ascontiguousarray(pieces.to_numpy().reshape(-1, width).T)
+
+
+def _plain_seconds(wall: np.ndarray) -> np.ndarray:
+    """Latencies as Go prints them below a minute: 560.083µs, 17.1ms, 4.2s. What is none of these is no number."""
+    is_micro = (wall[-3] == _MICRO[0]) & (wall[-2] == _MICRO[1]) & (wall[-1] == ord("s"))
+    is_milli = (wall[-3] == ord("m")) & (wall[-2] == ord("s"))
+    is_second = (wall[-2] == ord("s")) & ~is_milli
+    # What is in front of the unit: with one character less where that has two. (`where` guesses, and often wrongly.)
+    shifted = np.concatenate((np.full_like(wall[:1], ord(" ")), wall[:-3]))
+    number = Decimals(shifted ^ ((shifted ^ wall[:-2]) & -is_second.view(np.uint8)))
+    unit = is_milli + 2 * is_second.view(np.uint8)
+    is_plain = number.is_plain & (is_micro | is_milli | is_second)
+    is_plain &= (number.whole <= _MOST_WHOLE[unit]) & (number.places <= _MOST_PLACES[unit])
+    return np.where(is_plain, number.value * _UNIT_S[unit], np.nan)
+
+
+def _minutes_s(texts: pl.Series) -> pl.Series:
+    pieces = texts.str.slice(_HEAD_LENGTH, _WALL_LENGTH).str.extract_groups(_MINUTES).struct.unnest().cast(pl.Float64)
+    return pieces.select(60 * pl.col("minutes") + pl.col("seconds")).to_series()
 
 
 def _of_head(heads: pl.Series, recurring: pl.Categorical) -> pl.DataFrame:

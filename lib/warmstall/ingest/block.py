@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,10 @@ def parse_block(block: Block, tables: Path) -> tuple[Counts, list[Path]]:
     Depends on nothing but its arguments, so that threads, processes or other machines can run it.
     """
     lines = read_lines(block)
-    marked = lines["text"].str.contains(ACCESS_MARK, literal=True)
-    access, others = lines.filter(marked), lines.filter(~marked)
     recurring = pl.Categorical(pl.Categories.random())  # of this block, and gone with it
-    requests, odd = plain_requests(access, recurring)
+    requests, others = plain_requests(lines, recurring)
+    marked = others["text"].str.contains(ACCESS_MARK, literal=True)
+    odd, others = others.filter(marked), others.filter(~marked)
     is_access = odd["text"].str.contains(_ACCESS.pattern)
     if is_access.any():
         more = other_requests(odd.filter(is_access)).select(requests.columns).cast(requests.schema)
@@ -87,8 +88,21 @@ def _between(rows: pl.DataFrame, stamps: pl.DataFrame) -> pl.DataFrame:
 def _rows(table: str, rows: pl.DataFrame, block: Block, recurring: pl.Categorical) -> pl.DataFrame:
     """Rows with the columns and types of their table."""
     named = {"host": block.evidence.host, "source": block.evidence.name}
-    types = {name: _TYPES[kind] for name, kind in (TABLES[table] | STORED.get(table, {})).items()}
-    missing = {name: pl.lit(None, dtype=kind) for name, kind in types.items() if name not in rows.columns}
-    constants = {name: pl.lit(value).cast(recurring) for name, value in named.items()}
-    rows = rows.with_columns(**missing | constants).select(*types)
-    return rows.cast({name: kind for name, kind in types.items() if rows.schema[name] not in (kind, recurring)})
+    constants = {name: pl.lit(value).cast(recurring).alias(name) for name, value in named.items()}
+    schema = rows.schema
+    kept = {name: pl.col(name) for name, kind in _types(table).items() if schema.get(name) in (kind, recurring)}
+    cast = {
+        name: pl.col(name).cast(kind) for name, kind in _types(table).items() if name in schema and name not in kept
+    }
+    return rows.select((_unknown(table) | kept | cast | constants).values())
+
+
+@cache
+def _types(table: str) -> dict[str, Any]:
+    return {name: _TYPES[kind] for name, kind in (TABLES[table] | STORED.get(table, {})).items()}
+
+
+@cache
+def _unknown(table: str) -> dict[str, pl.Expr]:
+    """The columns of a table where nothing is known of them."""
+    return {name: pl.lit(None, dtype=kind).alias(name) for name, kind in _types(table).items()}

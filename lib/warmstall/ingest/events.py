@@ -9,8 +9,12 @@ from ..parse.log_events import ANCHORS, rows_of
 # An event stands at the head of its line, behind progress dots or a glued record at most.
 _REACH = 20_000  # characters; less than `event_in` reads, because here every line is read
 _SHOWN = 2000
+_FIRST_ANCHOR = pl.col("text").str.extract_many(list(ANCHORS), leftmost=True).list.first().alias("anchor")
 # The keys of anchors that are proof enough.
-_SURE = {anchor: rows[0].key for anchor in ANCHORS if not (rows := rows_of(anchor))[0].pattern}
+_SURE = pl.DataFrame(
+    [(anchor, rows[0].key) for anchor in ANCHORS if not (rows := rows_of(anchor))[0].pattern],
+    schema={"anchor": pl.String, "key": pl.String}, orient="row",
+)  # fmt: skip
 # Polars compiles a pattern anew for every block; so few texts are looked at by Python before it is done.
 _FEW = 500
 
@@ -21,14 +25,10 @@ def found_events(texts: pl.Series) -> pl.DataFrame:
     `whole_text` is null where `text` is the whole one. Fields are read from it when someone asks for them.
     """
     text = pl.col("text")
-    first = text.str.extract_many(list(ANCHORS), leftmost=True).list.first()
-    found = texts.to_frame("text").select(text.str.head(_REACH)).with_columns(first.alias("anchor"))
-    keys = found["anchor"].replace_strict(_SURE, default=None, return_dtype=pl.String)
-    found = found.with_columns(keys.alias("key"))
-    if parts := _unsure(found).partition_by("anchor"):
-        found = _with_events(
-            found, pl.concat(part.with_columns(_keys_of(part["anchor"][0], part["text"])) for part in parts)
-        )
+    found = texts.to_frame("text").select(text.str.head(_REACH)).with_columns(_FIRST_ANCHOR)
+    found = found.join(_SURE, on="anchor", how="left", maintain_order="left")
+    if len(unsure := _unsure(found)):
+        found = _with_events(found, _with_keys(unsure))
     if len(rest := _unsure(found)):
         held = text.str.extract_many(list(ANCHORS), overlapping=True)
         later = [_first_event(*row) for row in rest.select("text", held.alias("held")).iter_rows()]
@@ -52,14 +52,25 @@ def _with_events(found: pl.DataFrame, some: pl.DataFrame) -> pl.DataFrame:
     return found.with_columns(found[name].scatter(some["place"], some[name]) for name in ("anchor", "key"))
 
 
+def _with_keys(texts: pl.DataFrame) -> pl.DataFrame:
+    """Texts with the keys of the first row of their anchor that each fits."""
+    if len(texts) <= _FEW:
+        keys = [_key_of(*row) for row in texts.select("anchor", "text").iter_rows()]
+        return texts.with_columns(pl.Series("key", keys, dtype=pl.String))
+    parts = texts.partition_by("anchor")
+    return pl.concat(part.with_columns(_keys_of(part["anchor"][0], part["text"])) for part in parts)
+
+
 def _keys_of(anchor: str, texts: pl.Series) -> pl.Series:
-    """The key of the first row of this anchor that each text fits."""
     rows = rows_of(anchor)
-    if len(texts) <= _FEW or any("(?!" in row.pattern for row in rows):  # Polars cannot look ahead
-        keys = [next((row.key for row in rows if row.regex.search(text)), None) for text in texts]
-        return pl.Series("key", keys, dtype=pl.String)
+    if any("(?!" in row.pattern for row in rows):  # Polars cannot look ahead
+        return pl.Series("key", [_key_of(anchor, text) for text in texts], dtype=pl.String)
     fitting = (pl.when(pl.col("text").str.contains(row.pattern)).then(pl.lit(row.key)) for row in rows)
     return texts.to_frame("text").select(pl.coalesce(fitting).alias("key")).to_series()
+
+
+def _key_of(anchor: str, text: str) -> str | None:
+    return next((row.key for row in rows_of(anchor) if row.regex.search(text)), None)
 
 
 def _first_event(text: str, anchors: list[str]) -> tuple[str | None, str | None]:
@@ -68,7 +79,6 @@ def _first_event(text: str, anchors: list[str]) -> tuple[str | None, str | None]
     Where two begin at the same place, the longer one knows of the rows of the shorter.
     """
     for anchor in sorted(set(anchors), key=lambda anchor: (text.find(anchor), -len(anchor))):
-        for row in rows_of(anchor):
-            if row.regex.search(text):
-                return anchor, row.key
+        if key := _key_of(anchor, text):
+            return anchor, key
     return None, None

@@ -47,16 +47,16 @@ def read_lines(block: Block) -> pl.DataFrame:
         lines = lines.with_columns(text=pl.Series(join_cri_lines(lines["text"].to_list()), dtype=pl.String))
     for wrapper in wrappers:
         lines = _without(wrapper, lines)
-    return lines.with_row_index("line", block.first_line).with_columns(pl.col("line").cast(pl.Int64))
+    return lines.select(pl.int_range(block.first_line, block.first_line + pl.len()).alias("line"), "text", "wrapper_at")
 
 
 def wrappers_of(texts: pl.Series) -> list[Wrapper]:
     """The wrappers of a log, outermost first, judged by a sample of its lines."""
-    sample = texts.gather_every(max(1, len(texts) // _SAMPLED_LINES)).str.head(_SAMPLED_CHARACTERS)
-    sample = sample.str.replace_all(ANSI, "")  # compose paints its prefix
-    bare = sample.str.starts_with("[GIN] ") | sample.str.starts_with("time=")
-    sample = sample.filter(~bare)
-    return prefixes_in(sample.filter(sample.str.contains(_ANY_WRAPPER)).to_list())
+    text = pl.col("text")
+    sample = texts.to_frame("text").gather_every(max(1, len(texts) // _SAMPLED_LINES))
+    sample = sample.select(text.str.head(_SAMPLED_CHARACTERS).str.replace_all(ANSI, ""))  # compose paints its prefix
+    is_bare = text.str.starts_with("[GIN] ") | text.str.starts_with("time=")
+    return prefixes_in(sample.filter(~is_bare).filter(text.str.contains(_ANY_WRAPPER))["text"].to_list())
 
 
 def _without(wrapper: Wrapper, lines: pl.DataFrame) -> pl.DataFrame:

@@ -7,6 +7,8 @@ from datetime import datetime
 
 import polars as pl
 
+from .distinct import each_once
+
 _ZONE = re.compile(r"([+-])(\d\d):?(\d\d)")
 _SECONDS = 19  # characters of 2026-11-20T20:49:03
 _YEARS = datetime(1, 1, 1), datetime(9999, 12, 31)  # Python knows no others
@@ -22,20 +24,20 @@ def moments(texts: pl.Series) -> pl.DataFrame:
     [(datetime.datetime(2026, 11, 20, 12, 49, 3, 79999), 28800), (datetime.datetime(2026, 11, 20, 20, 49, 3), 0), \
 (None, None), (None, None)]
     """
-    text, zone = pl.col("text"), pl.col("zone")
-    rest = text.str.slice(_SECONDS)
-    pieces = texts.to_frame("text").select(
-        local_moment(text.str.head(_SECONDS), "%Y-%m-%dT%H:%M:%S").alias("local"),
-        rest.alias("rest"),
-        rest.str.strip_chars_start(".0123456789").alias("zone"),
-    )
+    pieces = texts.to_frame("text").select(_LOCAL, pl.col("text").str.slice(_SECONDS).alias("rest"))
+    return pieces.select("local").hstack(each_once(pieces["rest"], _behind_seconds)).select(_AT, _OFFSET)
+
+
+def _behind_seconds(rests: pl.Series) -> pl.DataFrame:
+    """Fractions and zones: what they add to a local time, and the zone."""
+    zone = pl.col("zone")
+    pieces = rests.to_frame("rest").with_columns(pl.col("rest").str.strip_chars_start(".0123456789").alias("zone"))
     offsets = {zone: _offset_s(zone) for zone in pieces["zone"].unique()}
     offset_s = zone.replace_strict(offsets, default=None, return_dtype=pl.Int32)
     fraction = pl.col("rest").str.strip_suffix(zone).str.slice(1, 6)
     microseconds = fraction.str.pad_end(6, "0").cast(pl.Int64, strict=False)
-    at = pl.col("local") + (microseconds - offset_s.cast(pl.Int64) * 1_000_000).cast(pl.Duration("us"))
-    found = pieces.select(at.alias("at"), offset_s.alias("offset_s"))
-    return found.select(pl.when(pl.col("at").is_between(*_YEARS)).then(name).alias(name) for name in ("at", "offset_s"))
+    more = (microseconds - offset_s.cast(pl.Int64) * 1_000_000).cast(pl.Duration("us"))
+    return pieces.select(more.alias("more"), offset_s.alias("offset_s"))
 
 
 def local_moment(text: pl.Expr, layout: str) -> pl.Expr:
@@ -52,3 +54,9 @@ def _offset_s(zone: str | None) -> int | None:
         return None
     offset_s = (-60 if match[1] == "-" else 60) * (60 * int(match[2]) + int(match[3]))
     return offset_s if abs(offset_s) < _FARTHEST_S else None
+
+
+_LOCAL = local_moment(pl.col("text").str.head(_SECONDS), "%Y-%m-%dT%H:%M:%S").alias("local")
+_IS_KNOWN = (pl.col("local") + pl.col("more")).is_between(*_YEARS)
+_AT = pl.when(_IS_KNOWN).then(pl.col("local") + pl.col("more")).alias("at")
+_OFFSET = pl.when(_IS_KNOWN).then("offset_s")
