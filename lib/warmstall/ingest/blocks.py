@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass
-from io import BufferedIOBase
+from io import BufferedIOBase, BytesIO
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -22,14 +22,16 @@ from .parts import Staging
 BLOCK_BYTES = 12 * 1024 * 1024
 LONGEST_LINE_BYTES = 32 * 1024 * 1024
 MOST_LINES = 1_000_000
-_REST_BYTES = 64 * 1024
 _AHEAD = 2
 _COUNTED_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
 class Block:
-    """Whole lines of one file: their bytes, the number of the first, and the wrappers at the head of the file."""
+    """Lines of one file: their bytes, the number of the first, and the wrappers at the head of the file.
+
+    Where `line_count` is told, what is behind so many lines is none of this block.
+    """
 
     evidence: Evidence
     part: str
@@ -37,6 +39,7 @@ class Block:
     data: bytes
     encoding: str
     wrappers: list[str]
+    line_count: int | None = None
 
 
 def one_block(
@@ -57,47 +60,67 @@ def blocks_of(
     """Blocks with the offset where each ends and whether it ends with a complete line."""
     offset, lines = account["whole"]["offset"], account["whole"]["lines"]
 
-    def block(part: str, data: bytes) -> Block:
-        return Block(item, part_name(item, part), lines + 1, data, account["encoding"], account["wrappers"])
+    def block(part: str, data: bytes, line_count: int | None = None) -> Block:
+        name = part_name(item, part)
+        return Block(item, name, lines + 1, data, account["encoding"], account["wrappers"], line_count)
 
-    buffer = memoryview(bytearray(BLOCK_BYTES))  # memory that is used again costs less than new one
-    readinto = cast(BufferedIOBase, handle).readinto
-    carry, fresh = b"", buffer
-    while fresh:
-        fresh, head = memoryview(head[:BLOCK_BYTES]) or buffer[: readinto(buffer)], head[BLOCK_BYTES:]
-        # To the end of a line: the whole of it is then a block, and is not copied again.
-        data = b"".join((carry, fresh, b"" if head else handle.readline(_REST_BYTES)))
+    buffers: deque[BytesIO] = deque()
+    carry, at_end = b"", False
+    while not at_end:
+        buffer = _free_buffer(buffers, len(carry))
+        with buffer.getbuffer() as view:
+            size = len(view)
+            view[: len(carry)] = carry
+            used = len(carry) + _filled(view[len(carry) :], head, handle)
+        head = head[used - len(carry) :]
+        at_end = used < size
+        data = buffer.getvalue()[:used]  # neither is a copy where the buffer is full
         cut = end_of_whole_lines(data, "cri" in account["wrappers"])
-        if not cut and len(data) >= LONGEST_LINE_BYTES:
-            cut = data.rfind(b"\n") + 1 or len(data)
-        if cut and (len(data) >= BLOCK_BYTES or not fresh):
-            for whole, count in _of_few_lines(data[:cut]):
-                yield block(str(offset), whole), offset + len(whole), True
-                offset += len(whole)
-                lines += count or 1
-            carry = data[cut:]
-        else:
-            carry = data
+        if not cut and used >= LONGEST_LINE_BYTES:
+            cut = data.rfind(b"\n") + 1 or used
+        for whole, length, count in _of_few_lines(data, cut):
+            yield block(str(offset), whole, count), offset + length, True
+            offset += length
+            lines += count or 1
+        carry = data[cut:]
+        del data  # a buffer that someone looks at is copied before it is written to
     if carry:
         yield block("tail", carry), offset + len(carry), False
 
 
-def _of_few_lines(data: bytes) -> Iterator[tuple[bytes, int]]:
-    """The same in pieces of not too many lines, with their number: what is known of a line takes more memory than an
-    empty one."""
-    count = _count_newlines(data)
-    middle = data.rfind(b"\n", 0, len(data) // 2) + 1
-    if count <= MOST_LINES or not middle:
-        yield data, count
-    else:
-        yield from _of_few_lines(data[:middle])
-        yield from _of_few_lines(data[middle:])
+def _free_buffer(buffers: deque[BytesIO], carried: int) -> BytesIO:
+    """Memory that is used again, in turn, as new one costs more than to fill it; new one for a line that is longer."""
+    if carried >= BLOCK_BYTES:
+        return BytesIO(bytes(carried + BLOCK_BYTES))
+    buffers.append(BytesIO(bytes(BLOCK_BYTES)) if len(buffers) < _AHEAD + 2 else buffers.popleft())
+    return buffers[-1]
 
 
-def _count_newlines(data: bytes) -> int:
+def _filled(view: memoryview, head: bytes, handle: IO[bytes]) -> int:
+    """Put the head of a file there, and what is behind it; how many bytes that were. Less than all is the end of it."""
+    used = min(len(view), len(head))
+    view[:used] = head[:used]
+    while used < len(view) and (more := cast(BufferedIOBase, handle).readinto(view[used:])):
+        used += more
+    return used
+
+
+def _of_few_lines(data: bytes, end: int) -> Iterator[tuple[bytes, int, int | None]]:
+    """The lines before `end` in pieces of not too many, with their bytes and number: what is known of a line takes more
+    memory than an empty one."""
+    count = _count_newlines(data, end)
+    middle = data.rfind(b"\n", 0, end // 2) + 1
+    if count > MOST_LINES and middle:
+        yield from _of_few_lines(data[:middle], middle)
+        yield from _of_few_lines(data[middle:end], end - middle)
+    elif end:
+        yield data, end, count or None
+
+
+def _count_newlines(data: bytes, end: int) -> int:
     """`bytes.count` takes four times as long where it finds many."""
-    numbers = np.frombuffer(data, np.uint8)
-    starts = range(0, len(numbers), _COUNTED_BYTES)
+    numbers = np.frombuffer(data, np.uint8, end)
+    starts = range(0, end, _COUNTED_BYTES)
     return sum(int(np.count_nonzero(numbers[start : start + _COUNTED_BYTES] == ord("\n"))) for start in starts)
 
 
