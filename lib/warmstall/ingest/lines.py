@@ -52,11 +52,11 @@ def read_lines(block: Block) -> pl.DataFrame:
 
 def wrappers_of(texts: pl.Series) -> list[Wrapper]:
     """The wrappers of a log, outermost first, judged by a sample of its lines."""
-    text = pl.col("text")
-    sample = texts.to_frame("text").gather_every(max(1, len(texts) // _SAMPLED_LINES))
-    sample = sample.select(text.str.head(_SAMPLED_CHARACTERS).str.replace_all(ANSI, ""))  # compose paints its prefix
-    is_bare = text.str.starts_with("[GIN] ") | text.str.starts_with("time=")
-    return prefixes_in(sample.filter(~is_bare).filter(text.str.contains(_ANY_WRAPPER))["text"].to_list())
+    sample = texts.gather_every(max(1, len(texts) // _SAMPLED_LINES)).str.head(_SAMPLED_CHARACTERS)
+    sample = sample.str.replace_all(ANSI, "")  # compose paints its prefix
+    bare = sample.str.starts_with("[GIN] ") | sample.str.starts_with("time=")
+    sample = sample.filter(~bare)
+    return prefixes_in(sample.filter(sample.str.contains(_ANY_WRAPPER)).to_list())
 
 
 def _without(wrapper: Wrapper, lines: pl.DataFrame) -> pl.DataFrame:
