@@ -32,8 +32,9 @@ def ingest(
     """Bring the tables up to date with the evidence; return one account per file.
 
     `trial_columns` says which column of a trial table plays which role, where its names do not tell.
-    Blocks are parsed by `workers` threads, or by `pool`, whose workers must see `tables` as this process does. If
-    those are processes, they must not be forked from this one: Polars has threads, and would hang in them.
+    Blocks are parsed by `workers` threads, one more than there are processors if nothing is said, or by `pool`, whose
+    workers must see `tables` as this process does. If those are processes, they must not be forked from this one:
+    Polars has threads, and would hang in them.
     An account holds path, kind, host, stream, encoding, lines, recognized, unrecognized, undecodable,
     first_at, last_at, offsets_s. Raises InputError for a damaged file and OutputError when the tables
     cannot be written; the tables are then as they were before.
@@ -44,7 +45,7 @@ def ingest(
     columns = dict(trial_columns or {})
     before = read_manifest(tables, columns)
     try:
-        own = ThreadPoolExecutor(workers or min(4, os.cpu_count() or 1)) if pool is None else nullcontext(pool)
+        own = ThreadPoolExecutor(workers or _default_workers()) if pool is None else nullcontext(pool)
         with own as executor:
             after = {
                 item.name: _ingest_one(item, before.get(item.name), columns, executor, staging) for item in evidence
@@ -55,6 +56,11 @@ def ingest(
         staging.discard()
         raise
     return list(after.values())
+
+
+def _default_workers() -> int:
+    """One more than processors, as now and then a thread waits for Python; more than four have nothing to do."""
+    return min(4, 1 + (os.cpu_count() or 1))
 
 
 def _ingest_one(
