@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-import pyarrow as pa
-
 from warmstall.parse.log_events import event_in
-from warmstall.timeline import Event, Timeline, build_timeline, events_of, model_key
+from warmstall.timeline import Event, Timeline, build_timeline, model_key
 
 START = datetime(2026, 1, 1)
 BLOB_A = "/m/blobs/sha256-" + "a" * 64
@@ -192,44 +190,3 @@ def test_a_lost_connection_that_was_cancelled_is_a_client_that_left() -> None:
     )
 
     assert (len(timeline.aborts), len(timeline.crashes)) == (1, 1)
-
-
-def test_lines_before_the_first_stamp_take_the_first_time_that_is_known() -> None:
-    """Events come as a stream: those without a time wait for it, and keep their order."""
-    row = {"host": "box", "source": "server.log", "key": "loading_model", "at": None, "before_at": None,
-           "after_at": None, "fields": None, "text": "", "named": False}  # fmt: skip
-    rows = [row | {"line": 1}, row | {"line": 2, "after_at": START + timedelta(seconds=1)},
-            row | {"line": 3, "at": START + timedelta(seconds=5)}, row | {"line": 4}]  # fmt: skip
-    times = [START + timedelta(seconds=second) for second in (5, 1, 5, 5)]
-
-    def told(*parts: list[dict[str, object]]) -> list[tuple[int, datetime | None]]:
-        return [(event.line, event.at) for event in events_of(batch(part) for part in parts)]
-
-    assert told(rows) == list(enumerate(times, 1))
-    assert told(rows[:1], rows[1:2], rows[2:]) == told(rows)
-    assert told(rows[:1]) == [(1, None)]
-    # A line that tells nothing of its own tells the time.
-    assert told([rows[0], rows[2] | {"key": "ls_idle"}]) == [(1, times[2])]
-
-
-def test_fields_are_read_from_the_line_but_for_a_line_that_is_cut() -> None:
-    """The table tells the fields of a cut line; a line repeats but for its time, and the fields with it."""
-    row = {"host": "box", "source": "server.log", "key": "runners_loaded", "at": START, "before_at": None,
-           "after_at": None, "fields": None, "named": False}  # fmt: skip
-    texts = [f'time=2026-01-01T00:00:0{second}.000Z level=INFO msg="loaded runners" count={count}'
-             for second, count in ((1, "2"), (2, '"2"'), (3, "5"))]  # fmt: skip
-    rows = [row | {"line": line, "text": text} for line, text in enumerate(texts, 1)]
-
-    found = list(events_of([batch([*rows, rows[0] | {"fields": '{"count": "7"}'}])]))
-
-    assert [event.fields["count"] for event in found] == ["2", "2", "5", "7"]
-
-
-def batch(rows: list[dict[str, object]]) -> pa.RecordBatch:
-    """Rows of the events table."""
-    kinds = {
-        "line": pa.int64(),
-        "named": pa.bool_(),
-        **dict.fromkeys(("at", "before_at", "after_at"), pa.timestamp("us")),
-    }
-    return pa.RecordBatch.from_pylist(rows, pa.schema([(name, kinds.get(name, pa.string())) for name in rows[0]]))

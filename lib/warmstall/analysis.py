@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -37,7 +36,8 @@ from .matching import Request, epoch, match_trials, wall_of
 from .mitigations import acts_of, explain_requests
 from .parse.go_values import duration_s, size_bytes
 from .records import Load, Window
-from .timeline import USED_KEYS, WHOLE_BYTES, Timeline, build_timeline, events_of
+from .server_events import events_of, server_events
+from .timeline import USED_KEYS, Timeline, build_timeline
 from .windows import find_windows
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ LONGEST_SAMPLE_GAP_S = 10.0
 # Verdicts that a runbook's doing may be behind.
 _ACTS_MAY_EXPLAIN = ("unknown", "runner_crash", "client_abort", "load_failure", "cold_start")
 # Events that tell of a server's life: starts, loads, crashes, slots.
-_OF_A_SERVER = f"(key IN {USED_KEYS} OR starts_with(key, 'ls_'))"
+_OF_A_SERVER = f"(key IN {tuple(sorted(USED_KEYS))} OR starts_with(key, 'ls_'))"
 # Only lines that are wanted are written again from their columns: a join alone would have it done of all.
 _LINES = """
     SELECT text FROM wanted
@@ -128,27 +128,10 @@ class Analysis:
 
     def _events_of_servers(self) -> Iterator[tuple[str, pa.RecordBatch]]:
         """Rows of the events that tell of servers, log by log, in the order of their files and lines."""
-        import pyarrow.compute as pc
-
         first = {stream: place for place, stream in reversed(list(enumerate(self._streams.values())))}
         ranked = sorted(self._streams, key=lambda source: first[self._streams[source]])
-        rows = f"""
-            SELECT host, source, line, key, "at", before_at, after_at, text, {{fields}} AS fields,
-                contains(text, 'runner.name') AS named
-            FROM events WHERE ({_OF_A_SERVER} OR named) AND {{of}}"""
-        # What stands in a line is read from it there; only of a line that is cut it takes the table.
-        cut = f"strlen(text) >= {WHOLE_BYTES}"
-        query = f"""
-            SELECT rows.* FROM (
-                {rows.format(fields="NULL", of=f"NOT {cut}")} UNION ALL {rows.format(fields="fields", of=cut)}
-            ) AS rows LEFT JOIN (FROM unnest($sources::VARCHAR[]) WITH ORDINALITY AS t (source, place)) USING (source)
-            ORDER BY place, source, line"""
-        with closing(self.case.connect("events")) as connection:
-            for batch in connection.sql(query, params={"sources": ranked}).to_arrow_reader(10_000):
-                runs = pc.run_end_encode(batch.column("source"))
-                ends = runs.run_ends.to_pylist()
-                for source, begin, end in zip(runs.values.to_pylist(), [0, *ends], ends, strict=False):
-                    yield self._streams.get(source, source), batch.slice(begin, end - begin)
+        for source, batch in server_events(self.case, ranked):
+            yield self._streams.get(source, source), batch
 
     @cached_property
     def _requests(self) -> Requests:

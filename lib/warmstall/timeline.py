@@ -12,29 +12,22 @@ about the lines are in the log table; what they mean for the order of things is 
 
 from __future__ import annotations
 
-import json
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from .parse.go_values import go_map
-from .parse.log_events import fields_of
 from .records import Load, LoadOutcome, Residency, ServerRun, SlotTask
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 # Two "started in" lines that point at beginnings this close are one load (they are printed a moment apart).
 SAME_LOAD = timedelta(seconds=0.15)
 _DIGEST = re.compile(r"sha256[-:]([0-9a-f]{12})[0-9a-f]*")
 _DIGEST_PATH = re.compile(r"[^\s\"';,]*sha256[-:][0-9a-f]{12,}")
-_OPTION = re.compile(r"(?:^|\s)(--?[a-z][\w-]*)(?:[ =]([^\s-]\S*))?")
+_OPTION = re.compile(r"(?:^|\s)--?(np|parallel|c|ctx-size|embedding)(?![\w-])(?:[ =]([^\s-]\S*))?")
 _LOAD_ENDS: dict[str, LoadOutcome] = {
     "load_client_gone": "abandoned",
     "load_timeout": "timed_out",
@@ -78,16 +71,15 @@ _STEPS = {
     "ls_total_timing": "_task_timing",
     "ls_task_end": "_task_end",
 }
-USED_KEYS = tuple(_STEPS)
+USED_KEYS = frozenset(_STEPS)
 # These are kept as they are, or told in their own words.
-_KEPT_KEYS = ("model_load_error", "predict_conn_err", *_LOAD_ENDS,
-             *(key for key, step in _STEPS.items() if step in ("_crash", "_abort")))  # fmt: skip
-# A line of fewer bytes stands in the events table as it is.
-WHOLE_BYTES = 2000
+KEPT_KEYS = frozenset(("model_load_error", "predict_conn_err", *_LOAD_ENDS,
+             *(key for key, step in _STEPS.items() if step in ("_crash", "_abort"))))  # fmt: skip
 
 
 class Event(NamedTuple):
-    """One row of the events table. `at` is its own time, or the last one before it in the file."""
+    """One row of the events table. `at` is its own time, or the last one before it in the file; `text` is the line of
+    those with KEPT_KEYS."""
 
     host: str
     source: str
@@ -112,72 +104,6 @@ class Timeline:
     aborts: list[Event] = field(default_factory=list)
 
 
-def events_of(batches: Iterable[pa.RecordBatch]) -> Iterator[Event]:
-    """Events from rows of the events table, in the order of the log, each with a time as good as it gets.
-
-    Columns are those of the table; `named` is whether a line that is no step of the timeline names a runner. `fields`
-    may be empty where the line is whole.
-    """
-    clock, first = np.datetime64("NaT", "us"), None
-    early: list[Event] = []
-    for batch in batches:
-        at, latest = _times(batch, clock)
-        clock = at[-1] if len(at) else clock
-        if first is None and (known := at[~np.isnat(at)]).size:
-            first = known[0].item()
-        for event in _told(batch, at, latest):
-            if event.at is None:
-                early.append(event)
-                continue
-            # Lines before the first stamp of a file take the first time that is known.
-            yield from (one._replace(at=one.at_latest or first) for one in early)
-            early.clear()
-            yield event
-    yield from (one._replace(at=one.at_latest or first) for one in early)
-
-
-def _times(batch: pa.RecordBatch, clock: np.datetime64) -> tuple[Any, Any]:
-    """When each line was written, at the earliest and at the latest; `clock` is what the lines before them show."""
-    own, before, after = (batch.column(name).to_numpy(zero_copy_only=False).astype("datetime64[us]")
-                          for name in ("at", "before_at", "after_at"))  # fmt: skip
-    # Some versions print it before their clock has a zone; what follows it is milliseconds later,
-    # what comes before it may be the day before.
-    starts = np.isnat(own) & ~np.isnat(after) & (batch.column("key").to_numpy(zero_copy_only=False) == "server_config")
-    told = np.where(np.isnat(own), np.where(starts, after, before), own)
-    last = np.maximum.accumulate(np.where(np.isnat(told), -1, np.arange(len(told))))
-    return np.concatenate([told, [clock]])[last], np.where(np.isnat(own), after, own)
-
-
-def _told(batch: pa.RecordBatch, at: Any, latest: Any) -> Iterator[Event]:
-    """The lines that tell something."""
-    keys = batch.column("key").dictionary_encode()
-    used = np.array([key in _STEPS for key in keys.dictionary.to_pylist()], dtype=bool)
-    rows = np.flatnonzero(used[np.asarray(keys.indices)] | batch.column("named").to_numpy(zero_copy_only=False))
-    columns = batch.take(rows)
-    host, source, line, key, told, text = (
-        columns.column(name).to_pylist() for name in ("host", "source", "line", "key", "fields", "text")
-    )
-    fields = (
-        json.loads(one) if one else _fields(known, line_text)
-        for one, known, line_text in zip(told, key, text, strict=True)
-    )
-    yield from map(Event._make, zip(host, source, line, key, at[rows].tolist(), latest[rows].tolist(), fields, text,
-                                    strict=True))  # fmt: skip
-
-
-def _fields(key: str, text: str) -> Mapping[str, str]:
-    """The fields of a line, but for its time: without it, many records are alike."""
-    stamp, _, rest = text.partition(" ")
-    if key in _KEPT_KEYS or not stamp.startswith("time="):
-        return fields_of(key, text)
-    return _fields_of_record(key, rest)
-
-
-@lru_cache(maxsize=4096)
-def _fields_of_record(key: str, text: str) -> Mapping[str, str]:
-    return fields_of(key, text)
-
-
 @lru_cache(maxsize=1024)
 def model_key(path: str) -> str:
     """A short, stable name for a model file: the first twelve digits of its digest, else its last part.
@@ -190,11 +116,23 @@ def model_key(path: str) -> str:
     return re.split(r"[\\/]", path.strip())[-1]
 
 
+@lru_cache(maxsize=1024)
+def _short(name: str) -> str:
+    """What a user calls a model: registry.ollama.ai/library/mid:latest is mid."""
+    return re.sub(r"^registry\.ollama\.ai/(library/)?", "", name).removesuffix(":latest")
+
+
 def build_timeline(events: Iterable[Event]) -> Timeline:
     """Read the events of one log in order and return what they tell."""
     builder = _Builder()
+    take, naming = builder.steps.get, "runner.name"
     for event in events:
-        builder.take(event)
+        if event.at is None:
+            continue
+        if step := take(event.key):
+            step(event)
+        if naming in event.fields and event.key != "runner_spawn":
+            builder.name(event.fields[naming], event.fields.get("runner.model", ""))
     return builder.finish()
 
 
@@ -211,15 +149,6 @@ class _Builder:
         self.last_model = ""
         self.last_end: datetime | None = None
 
-    def take(self, event: Event) -> None:
-        """Let one event change the state."""
-        if event.at is None:
-            return
-        if step := self.steps.get(event.key):
-            step(event)
-        if event.key != "runner_spawn" and (name := event.fields.get("runner.name")):
-            self._name(name, event.fields.get("runner.model", ""))
-
     def _crash(self, event: Event) -> None:
         self.timeline.crashes.append(event)
 
@@ -232,7 +161,7 @@ class _Builder:
 
     def _template(self, event: Event) -> None:
         if self.last_model:
-            self._name(event.fields.get("model", ""))
+            self.name(event.fields.get("model", ""))
 
     # --- server runs
 
@@ -265,7 +194,7 @@ class _Builder:
             self.open_loads.remove(earlier)
             self._close(earlier, event.at, "unfinished", "the same model was started again before this load ended")
         self.causes.clear()
-        options = {name.lstrip("-"): value for name, value in _OPTION.findall(event.fields.get("cmd", ""))}
+        options = dict(_OPTION.findall(event.fields.get("cmd", "")))
         parallel = options.get("np") or options.get("parallel") or ""
         context = options.get("c") or options.get("ctx-size") or ""
         self.open_loads.append(
@@ -326,7 +255,8 @@ class _Builder:
             return
         load_s = float(seconds)
         began_at = event.at - timedelta(seconds=load_s)
-        if any(abs(began_at - other) <= SAME_LOAD for other in self.beginnings):
+        earliest, latest = began_at - SAME_LOAD, began_at + SAME_LOAD
+        if any(earliest <= other <= latest for other in self.beginnings):
             return
         self.beginnings.append(began_at)
         if self.open_loads:
@@ -438,10 +368,9 @@ class _Builder:
             Residency(load["host"], load["source"], load["line"], model, entry["loaded_at"], at, evidence)
         )
 
-    def _name(self, name: str, path: str = "") -> None:
-        # registry.ollama.ai/library/mid:latest is what a user calls mid
-        short = re.sub(r"^registry\.ollama\.ai/(library/)?", "", name).removesuffix(":latest")
-        if short:
+    def name(self, name: str, path: str = "") -> None:
+        """What a model is called, that of a file or the last one that was spawned."""
+        if short := _short(name):
             self.timeline.names[model_key(path) if path else self.last_model] = short
 
     # --- slot tasks of llama-server
