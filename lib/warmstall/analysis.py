@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -154,7 +155,12 @@ class Analysis:
 
     @cached_property
     def _matched(self) -> Matched:
-        requests = self._requests
+        _ = self._streams
+        # The access lines are read by NumPy and Arrow, which let Python read the events meanwhile.
+        with ThreadPoolExecutor(1) as reader:
+            reading = reader.submit(lambda: self._requests)
+            _ = self.timelines
+            requests = reading.result()
         trials = distinct_trials([trial for trial in self.case.rows("trials") if is_timed(trial)])
         called = requests.objects(trials)
         hosts = {account["host"] for account in self.case.accounts}
@@ -344,7 +350,8 @@ class Analysis:
         seconds = {"uncertainty_s": uncertainty_s, "wall_s": facts.wall_s}
         budget = judged.budget(rows, facts)
         return {
-            "host": requests.host[rows], "source": requests.source[rows], "line": requests.line[rows],
+            "host": requests.host[rows], "source": requests.source[rows],
+            "line": requests.line[rows].astype(np.int64),
             "status": requests.status[rows], "method": requests.method[rows], "path": requests.path[rows],
             "client": requests.client[rows], "inference": facts.inference,
             "started_at": _micros(facts.started), "ended_at": _micros(facts.ended),
@@ -504,7 +511,7 @@ class Analysis:
     def newest_at(self) -> datetime | None:
         """When the last line with a time was written, UTC; None where no line has one."""
         stamps = [account["last_at"] for account in self.case.accounts if account["last_at"]]
-        last = np.max(self._requests.ended_to_us, initial=NOT_A_TIME).view("datetime64[us]")
+        last = np.max(self._requests.ended_to_us(), initial=NOT_A_TIME).view("datetime64[us]")
         times = [pd.to_datetime(stamp, utc=True) for stamp in [*stamps, last]]
         return max((at.to_pydatetime() for at in times if pd.notna(at)), default=None)
 

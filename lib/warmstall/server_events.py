@@ -65,6 +65,8 @@ def server_events(case: Case, sources: Sequence[str]) -> Iterator[tuple[str, pa.
         edges = [0, *(np.flatnonzero(codes[1:] != codes[:-1]) + 1).tolist(), len(codes)]
         for begin, end in pairwise(edges):
             yield batch.column("source")[begin].as_py(), batch.slice(begin, end - begin)
+    del batch, batches
+    pa.default_memory_pool().release_unused()  # it would keep it all for the next who reads so much
 
 
 def _of_servers(batch: pa.RecordBatch, zones: Mapping[str, int], period: Period | None) -> pa.RecordBatch | None:

@@ -107,3 +107,10 @@ def test_the_files_hold_what_the_view_shows(tmp_path: Path) -> None:
     assert [row[:-1] for row in view] == [
         row[:-1] for row in duckdb.sql(f"FROM '{tmp_path}/requests-*.parquet'").fetchall()
     ]
+
+
+def test_no_number_of_a_line_is_too_great(tmp_path: Path) -> None:
+    """They are kept in 32 bits while they fit."""
+    great = [line(1, line=number) for number in (7, 2**31 - 1, 2**31, 2**40)]
+
+    assert told(tmp_path, great[:2], great[2:]).numbers["line"].tolist() == [7, 2**31 - 1, 2**31, 2**40]

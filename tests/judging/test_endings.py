@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from judging.made import ZERO, columns, request
 from warmstall.analysis import analyze
+from warmstall.judging.endings import _FOLLOWING, _coming_next
 
 LEFT = 'msg="aborting completion request due to client closing the connection"'
 
@@ -82,3 +87,21 @@ def test_a_timeout_above_a_minute_is_known_to_the_second(
         assert (verdict, f"timeout of {timeout_s} s" in reason) == (
             ("client_abort", True) if timeout_s else ("unknown", False)
         )
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 40), st.integers(1, 30)), min_size=1, max_size=120),
+    st.lists(st.integers(-5, 80), min_size=1, max_size=4),
+)
+def test_those_that_come_next_are_among_a_few(spans: list[tuple[int, int]], times: list[int]) -> None:
+    """As a sort of all requests has them: by start, then by line."""
+    requests = columns([request(row, start, wall_s) for row, (start, wall_s) in enumerate(spans)])
+    from_at = ZERO + np.array(times, dtype=float)
+
+    order, starts = _coming_next(requests, from_at)
+
+    by_start = np.lexsort((np.arange(len(spans)), requests.started()))
+    for at in from_at:
+        first, first_of_all = np.searchsorted(starts, at), np.searchsorted(requests.started()[by_start], at)
+        expected = by_start[first_of_all : first_of_all + _FOLLOWING]
+        assert order[first : first + len(expected)].tolist() == expected.tolist()

@@ -106,7 +106,7 @@ def test_a_request_ran_on_the_only_model_that_was_there(
     models, model = Vocabulary(""), np.zeros(len(spans), dtype=np.int32)
 
     attribute_models(
-        requests, slice(None), LoadPairs.joined([]), Loads([], models), models, residencies, [], {}, {}, model
+        requests, slice(None), LoadPairs.joined([]), Loads([], models), models, residencies, range(0), {}, {}, model
     )
 
     for row, (start, wall_s) in enumerate(spans):

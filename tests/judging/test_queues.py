@@ -80,3 +80,14 @@ def test_on_one_slot_who_was_overtaken_or_overtook_waited_for_nobody(spans: list
             begin < start and end > start + wall_s for begin, end in others
         ):
             assert found.queue_s[n] == 0
+
+
+def test_counts_beyond_what_a_column_holds_make_it_wider() -> None:
+    """Columns are as narrow as their numbers; none of them is ever cut."""
+    found = Queues.empty(3)
+
+    found.count(np.array([0]), np.array([2]), np.array([1]))
+    found.count(np.array([1, 2]), np.array([70_000, 3]), np.array([5, 3_000_000_000]))
+
+    assert found.in_flight.tolist() == [2, 70_000, 3]
+    assert found.beside.tolist() == [1, 5, 3_000_000_000]

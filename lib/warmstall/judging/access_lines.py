@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _BATCH_ROWS = 250_000
-_NUMBERS = {"line": np.int64, "wall_s": np.float64, "ended_from": np.int64, "ended_to": np.int64, "zone_s": np.int32}
+_NUMBERS = {"line": np.int32, "wall_s": np.float64, "ended_from": np.int64, "ended_to": np.int64, "zone_s": np.int32}
 _TEXTS = ("host", "source", "status", "client", "method", "path")
 _STORED = (*_TEXTS, "line", "wall_s", "ended_local", "wrapper_at", "offset_s", "before_at", "after_at")
 _SECOND, _MINUTE, _HOUR, _DAY = (np.timedelta64(seconds, "s") for seconds in (1, 60, 3600, 86400))
@@ -62,8 +62,10 @@ def access_lines(case: Case, twins: Mapping[str, int]) -> AccessLines:
         zone_s = numbers["zone_s"][lines]
         zone_s[:] = _zone_s(batch, codes["source"][lines], codes["host"][lines], by_source, by_host)
         numbers["ended_from"][lines], numbers["ended_to"][lines] = _ended(batch, zone_s)
-        for name in ("line", "wall_s"):
-            numbers[name][lines] = batch.column(name).to_numpy(zero_copy_only=False)
+        line = batch.column("line").to_numpy()
+        if line.max() > np.iinfo(numbers["line"].dtype).max:
+            numbers["line"] = numbers["line"].astype(np.int64)
+        numbers["line"][lines], numbers["wall_s"][lines] = line, batch.column("wall_s").to_numpy(zero_copy_only=False)
         begin = lines.stop
     texts = {name: Words(codes[name], list(known[name])) for name in _TEXTS}
     _sort(rank, numbers, texts)

@@ -11,7 +11,7 @@ from .endings import ended_by, shared_timeouts
 from .matched import Matched
 from .parts import Parts
 from .usual import LEAST_FACTOR, Usuals
-from .words import Mask, Numbers, chunks, rows_among
+from .words import Mask, Numbers, Rows, rows_among, side_by_side
 
 # Rates of very short runs say more about start-up costs than about speed.
 _RATE_MIN_TOKENS = 5
@@ -51,26 +51,21 @@ class Around:
     """What is usual in a case, and which requests what happened there ended."""
 
     def __init__(self, matched: Matched, crashes: Sequence[Event], aborts: Sequence[Event]) -> None:
-        kinds, walls, rows, decode, prefill = [], [], [], [], []
         requests = matched.requests
+        _ = matched.waits  # once, before several ask for it
+        # Of ten million requests, their walls are a good part of all that is held: no copies of them.
+        nobodys = 2 * matched.runners
+        kinds = np.empty(len(requests), dtype=np.min_scalar_type(-nobodys - 1))
+        speeds = []
+        for chunk, (kind, *found) in side_by_side(lambda rows: _looked_at(matched, rows, nobodys), len(requests)):
+            kinds[chunk] = kind
+            speeds.append(found)
         self.crashes, self.aborts = ended_by(matched, crashes, "crash"), ended_by(matched, aborts, "abort")
         # What was cut short does not tell how long such a request takes.
-        cut = np.union1d(self.crashes.rows, self.aborts.rows)
-        for chunk in chunks(slice(None), len(requests)):
-            parts = Parts(matched, chunk)
-            unhindered = (parts.loads_seen == 0) & (parts.queue_s < 0.1 * parts.wall_s)
-            some = rows_among(chunk, unhindered & requests.ran[chunk] & (requests.status[chunk] == "200"))
-            some = some[~np.isin(some, cut)] if len(cut) else some
-            kinds.append(matched.kind(some))
-            walls.append(requests.wall_s[some])
-            # Several models: their speeds are not one speed.
-            some = np.flatnonzero(parts.measured & (matched.model[chunk] != matched.models.code("")))
-            rows.append(rows_among(chunk, parts.measured & (matched.model[chunk] != matched.models.code(""))))
-            decode.append(rate(parts.decode_s[some], parts.decode_tokens[some]))
-            prefill.append(rate(parts.prefill_s[some], parts.prompt_tokens[some]))
-        self.walls = Usuals(_joined(kinds), _joined(walls), 2 * matched.runners)
-        del kinds, walls  # of ten million requests, a good part of all that is held
-        measured, decode_rates, prefill_rates = _joined(rows), _joined(decode), _joined(prefill)
+        kinds[self.crashes.rows] = kinds[self.aborts.rows] = nobodys
+        self.walls = Usuals(kinds, requests.wall_s, nobodys)
+        del kinds
+        measured, decode_rates, prefill_rates = (_joined([found[part] for found in speeds]) for part in range(3))
         runner = matched.runner(measured)
         self.decode = Speeds(runner, decode_rates, matched.runners)
         self.prefill = Speeds(runner, prefill_rates, matched.runners)
@@ -78,6 +73,18 @@ class Around:
                           prefill_rates / self.prefill.usual.middle[runner])  # fmt: skip
         self.alone = _alone(measured, runner, requests.ended(measured), slowest)
         self.shared_timeouts = shared_timeouts(matched, self.crashes.rows)
+
+
+def _looked_at(matched: Matched, rows: Rows, nobodys: int) -> tuple[Numbers, Numbers, Numbers, Numbers]:
+    """The kind of each of the rows, `nobodys` of those whose wall tells nothing of it, and which were measured, with
+    their speeds."""
+    parts, requests = Parts(matched, rows), matched.requests
+    unhindered = (parts.loads_seen == 0) & (parts.queue_s < 0.1 * parts.wall_s)
+    kind = np.where(unhindered & requests.ran[rows] & (requests.status[rows] == "200"), matched.kind(rows), nobodys)
+    # Several models: their speeds are not one speed.
+    of_one = parts.measured & (matched.model[rows] != matched.models.code(""))
+    decode_rates = rate(parts.decode_s[of_one], parts.decode_tokens[of_one])
+    return kind, rows_among(rows, of_one), decode_rates, rate(parts.prefill_s[of_one], parts.prompt_tokens[of_one])
 
 
 def _joined(parts: Sequence[Numbers]) -> Numbers:

@@ -12,7 +12,7 @@ import numpy as np
 from ..matching import epoch
 from ..timeline import Event
 from .matched import Matched
-from .requests import places
+from .requests import Requests, places
 from .words import Numbers, Rows, Words, in_parts, spread
 
 # A model that has to be loaded again sooner than this after a request did not leave by its keep_alive of
@@ -175,15 +175,10 @@ def shared_timeouts(matched: Matched, crashed: Numbers) -> tuple[Numbers, Number
 def _reloaded_soon(matched: Matched, failed: Numbers) -> Numbers:
     """Whether the next request of the same model after each of these met a load, too soon for a keep_alive to end."""
     requests = matched.requests
-    order = np.flatnonzero(requests.ran).astype(np.int32)
-    starts = in_parts(requests.started, order, len(requests))
-    # Within a file, lines rise.
-    one_file = len(requests.source.names) == 1
-    by_start = np.argsort(starts, kind="stable") if one_file else np.lexsort((requests.line[order], starts))
-    order, starts = order[by_start], starts[by_start]
-    del by_start
     ended = requests.ended(failed)
-    after = np.searchsorted(starts, ended - requests.uncertainty_s(failed))
+    from_at = ended - requests.uncertainty_s(failed)
+    order, starts = _coming_next(requests, from_at)
+    after = np.searchsorted(starts, from_at)
     following = np.full(len(failed), -1)
     for ahead in range(_FOLLOWING):
         at = after + ahead
@@ -195,3 +190,23 @@ def _reloaded_soon(matched: Matched, failed: Numbers) -> Numbers:
     reloaded[places(matched.waits.row, following, len(requests))[0]] = True
     soon = requests.started(np.maximum(following, 0)) - ended < _SHORTEST_KEEP_S
     return (following >= 0) & reloaded & soon
+
+
+def _coming_next(requests: Requests, from_at: Numbers) -> tuple[Numbers, Numbers]:
+    """Rows and starts of requests that ran, by their starts: at least those _FOLLOWING that start next after each of
+    these times."""
+    order = np.flatnonzero(requests.ran).astype(np.int32)
+    starts = in_parts(requests.started, order, len(requests))
+    by_start = np.sort(starts)
+    from_at = np.sort(from_at)
+    until = by_start[np.minimum(np.searchsorted(by_start, from_at) + _FOLLOWING, len(starts)) - 1]
+    del by_start
+    # The sort of a few is all that is needed of the sort of all of them.
+    latest = np.maximum.accumulate(np.concatenate([[-np.inf], until]))
+    near = in_parts(lambda some: starts[some] <= latest[np.searchsorted(from_at, starts[some], "right")], slice(None),
+                    len(starts))  # fmt: skip
+    order, starts = order[near], starts[near]
+    # Within a file, lines rise.
+    one_file = len(requests.source.names) == 1
+    by_start = np.argsort(starts, kind="stable") if one_file else np.lexsort((requests.line[order], starts))
+    return order[by_start], starts[by_start]

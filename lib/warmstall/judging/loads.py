@@ -18,7 +18,7 @@ from .requests import Requests
 from .words import Mask, Numbers, Rows, Vocabulary, chunks, epochs, rows_among, spread
 
 _GAVE_UP = ("failed", "timed_out", "abandoned", "unfinished")
-_PAIRS_AT_ONCE = 2_000_000
+_PAIRS_AT_ONCE = 500_000
 # A wait that is at least this share of what was left of a load was a wait for that load.
 _MOST_OF_IT = 0.8
 
@@ -29,7 +29,7 @@ class Loads:
     def __init__(self, loads: Sequence[Load], models: Vocabulary) -> None:
         self.loads = loads
         self.line = np.array([load.line for load in loads], dtype=np.int64)
-        self.model = models.codes(load.model for load in loads)
+        self.model = models.codes([load.model for load in loads])
         self.spawned, self.began = (
             epochs([load.spawned_at for load in loads]),
             epochs([load.began_at for load in loads]),
@@ -201,8 +201,8 @@ class Waits:
         row, load, trigger = pairs.row, pairs.load, pairs.trigger
         begins = np.flatnonzero(np.diff(row, prepend=-1))
         self.row = row[begins]
-        self.count = np.diff(begins, append=len(row))
-        number, nothing = np.arange(len(row)), len(row)
+        self.count = np.diff(begins, append=len(row)).astype(row.dtype)
+        number, nothing = np.arange(len(row), dtype=row.dtype), len(row)
         waited = _waited(requests, pairs, loads, model, api_load_s)
         self.triggered, self.waited = _any(trigger, begins), _any(waited, begins)
         first_failed = _least(np.where(trigger & loads.gave_up[load], number, nothing), begins)

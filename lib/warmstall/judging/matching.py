@@ -50,7 +50,9 @@ def match(
         own[stream] = range(len(every), len(every) + len(timeline.loads))
         every += timeline.loads
     loads = Loads(every, models)
-    model, queues = np.zeros(len(requests), dtype=np.int32), Queues.empty(len(requests))
+    named = {one.model for timeline in timelines.values() for one in timeline.residencies}
+    most = len(models.names) + len(named) + len(trials)
+    model, queues = np.zeros(len(requests), dtype=np.min_scalar_type(-most)), Queues.empty(len(requests))
     tasks: list[SlotTask] = []
     rows_of_tasks: list[tuple[int, int]] = []
     pairs = []
@@ -69,8 +71,8 @@ def match(
             rows_of_tasks += [(row, len(tasks) + number) for row, number in match_tasks(requests, lines, those)]
             tasks += those
         found = match_loads(requests, rows, loads, own.get(stream, range(0)), api_load_s)
-        attribute_models(requests, rows, found, loads, models, timeline.residencies, timeline.loads, called[stream],
-                         timeline.names, model)  # fmt: skip
+        attribute_models(requests, rows, found, loads, models, timeline.residencies, own.get(stream, range(0)),
+                         called[stream], timeline.names, model)  # fmt: skip
         _queue(requests, rows, timeline, model, models, found, loads, queues)
         pairs.append(found)
     rows_of_tasks.sort()
@@ -99,9 +101,10 @@ def _queue(
     slots = {load.model: load.parallel for load in timeline.loads if load.parallel}
     default = int(setting) if setting.isdigit() and int(setting) > 0 else default_parallel(version)
     ran = rows_among(rows, requests.ran[rows]).astype(np.int32)
-    for number in np.unique(model[ran]).tolist():
-        pool = ran[model[ran] == number]
-        name = models.names[number]
-        ready = ready_by(pool, number, pairs, loads)
+    of_ran, of_load, ended = model[ran], loads.model[pairs.load], loads.ended[pairs.load]
+    of_load[np.isnan(ended)] = -1
+    for number in np.flatnonzero(np.bincount(of_ran)).tolist():
+        pool, name, own = ran[of_ran == number], models.names[number], of_load == number
         # Of several models, who waited for whom cannot be told.
-        queue_by_overlap(requests, pool, slots.get(name, default), ready, queues, waits=name != "")
+        ready = ready_by(pool, pairs.row[own], ended[own]) if name else None
+        queue_by_overlap(requests, pool, slots.get(name, default), ready, queues)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..records import Load, Residency
+from ..records import Residency
 from .loads import LoadPairs, Loads
 from .requests import Requests
 from .words import Numbers, Rows, Vocabulary, chunks, epochs, rows_among
@@ -16,7 +16,7 @@ from .words import Numbers, Rows, Vocabulary, chunks, epochs, rows_among
 
 def attribute_models(
     requests: Requests, rows: Rows, pairs: LoadPairs, loads: Loads, models: Vocabulary,
-    residencies: Sequence[Residency], own: Sequence[Load], trials: Mapping[int, Mapping[str, Any]],
+    residencies: Sequence[Residency], own: range, trials: Mapping[int, Mapping[str, Any]],
     names: dict[str, str], found: Numbers,
 ) -> None:  # fmt: skip
     """Put the number of the model that each of the rows of a log ran on into `found`; that of "" where none can tell.
@@ -32,7 +32,7 @@ def attribute_models(
                 digests.setdefault(named[row], model)
     for name, digest in digests.items():  # a client that caused a load has named what the log shows as a digest
         names.setdefault(digest, name)
-    _only_ones(requests, rows, _presence(residencies, own, models), found)
+    _only_ones(requests, rows, _presence(residencies, loads, own, models), found)
     caused = pairs.trigger & requests.ran[pairs.row]
     found[pairs.row[caused]] = loads.model[pairs.load[caused]]  # of several the last
     for row, name in named.items():
@@ -59,14 +59,14 @@ def _only_ones(requests: Requests, rows: Rows, presence: tuple[Numbers, Numbers,
 
 
 def _presence(
-    residencies: Sequence[Residency], loads: Sequence[Load], models: Vocabulary
+    residencies: Sequence[Residency], loads: Loads, own: range, models: Vocabulary
 ) -> tuple[Numbers, Numbers, Numbers]:
     """From each of the times on to the next: how many models were in memory or being loaded, and which, if one."""
-    names = [*(one.model for one in residencies), *(load.model for load in loads)]
-    begins = epochs([*(one.loaded_at for one in residencies), *(load.spawned_at for load in loads)])
-    ends = epochs([*(one.unloaded_at for one in residencies), *(load.ended_at for load in loads)])
+    these = slice(own.start, own.stop)
+    begins = np.concatenate([epochs([one.loaded_at for one in residencies]), loads.spawned[these]])
+    ends = np.concatenate([epochs([one.unloaded_at for one in residencies]), loads.ended[these]])
+    code = np.concatenate([models.codes([one.model for one in residencies]), loads.model[these]])
     left = ~np.isnan(ends)
-    code = models.codes(names)
     times, model = np.concatenate([begins, ends[left]]), np.concatenate([code, code[left]])
     change = np.repeat([1, -1], [len(begins), left.sum()])
     order = np.lexsort((-change, times))

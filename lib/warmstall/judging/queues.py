@@ -8,12 +8,11 @@ from heapq import heappop, heappush
 import numpy as np
 
 from ..matching import AT_ONCE_S
-from .loads import LoadPairs, Loads
 from .requests import Requests
-from .words import Mask, Numbers, Rows, chunks
+from .words import Mask, Numbers, Rows, side_by_side
 
 
-@dataclass(frozen=True)
+@dataclass
 class Queues:
     """By request: seconds it waited for a slot, how many slots there were, how many requests were surely there when it
     arrived (itself included), and how many others were there at any time before it ended."""
@@ -25,13 +24,20 @@ class Queues:
 
     @classmethod
     def empty(cls, count: int) -> Queues:
-        slots, in_flight = np.ones(count, dtype=np.int16), np.ones(count, dtype=np.int32)
-        return cls(np.zeros(count), slots, in_flight, np.zeros(count, dtype=np.int32))
+        slots, in_flight = np.ones(count, dtype=np.int16), np.ones(count, dtype=np.int16)
+        return cls(np.zeros(count), slots, in_flight, np.zeros(count, dtype=np.int16))
+
+    def count(self, rows: Numbers, in_flight: Numbers, beside: Numbers) -> None:
+        """Put these numbers of some rows into their columns, which become wider where they are too great."""
+        for name, values in (("in_flight", in_flight), ("beside", beside)):
+            column = getattr(self, name)
+            if values.max(initial=0) > np.iinfo(column.dtype).max:
+                column = column.astype(np.int64)
+                setattr(self, name, column)
+            column[rows] = values
 
 
-def queue_by_overlap(
-    requests: Requests, rows: Numbers, slots: int, ready: Numbers, found: Queues, waits: bool = True
-) -> None:
+def queue_by_overlap(requests: Requests, rows: Numbers, slots: int, ready: Numbers | None, found: Queues) -> None:
     """Fill in how long each of the `rows`, which share a runner of so many slots, waited for one of them.
 
     A runner serves `slots` requests at once, the rest in order of arrival (a semaphore, first in, first
@@ -39,13 +45,13 @@ def queue_by_overlap(
     one that ended before it. With more, a request begins when the earliest end frees a slot. Where a
     request surely came later than another and still ended first on one slot, this is not how they were
     served (another runner, a remote model): nothing is said of either. `ready` is when the last load of the
-    model that a request met was done (-inf: it met none). Unless it `waits`, only who was there is counted.
+    model that a request met was done (-inf: it met none). Without it, only who was there is counted.
     """
-    times = _Times(requests, rows)
-    _count(times, rows, found)
+    _count(requests.started_to(rows), requests.ended_from(rows), rows, found)
     found.slots[rows] = min(slots, np.iinfo(np.int16).max)
-    if not waits:
+    if ready is None:
         return
+    times = _Times(requests, rows)
     started, ended = (times.started_from + times.started_to) / 2, (times.ended_from + times.ended_to) / 2
     arrived = np.maximum(started, np.minimum(np.where(ready > -np.inf, ready, started), ended))
     if slots == 1:
@@ -68,15 +74,19 @@ class _Times:
         self.ended_from, self.ended_to = requests.ended_from(rows), requests.ended_to(rows)
 
 
-def _count(times: _Times, rows: Numbers, found: Queues) -> None:
+def _count(started_to: Numbers, ended_from: Numbers, rows: Numbers, found: Queues) -> None:
     """Fill in who else was there."""
-    arrived_by, ended_by = np.sort(times.started_to), np.sort(times.ended_from)
-    for some in chunks(slice(None), len(rows)):
-        started_to, ended_from = times.started_to[some], times.ended_from[some]
-        here = np.searchsorted(arrived_by, started_to + AT_ONCE_S, "right")
-        gone = np.searchsorted(ended_by, started_to, "right")
-        found.in_flight[rows[some]] = np.maximum(1, here - gone + (ended_from <= started_to))
-        found.beside[rows[some]] = np.maximum(0, np.searchsorted(arrived_by, ended_from, "left") - gone - 1)
+    arrived_by, ended_by = np.sort(started_to), np.sort(ended_from)
+
+    def counted(some: Rows) -> tuple[Numbers, Numbers]:
+        arrives, ends = started_to[some], ended_from[some]
+        here = np.searchsorted(arrived_by, arrives + AT_ONCE_S, "right")
+        gone = np.searchsorted(ended_by, arrives, "right")
+        in_flight = np.maximum(1, here - gone + (ends <= arrives))
+        return in_flight, np.maximum(0, np.searchsorted(arrived_by, ends, "left") - gone - 1)
+
+    for some, (in_flight, beside) in side_by_side(counted, len(rows)):
+        found.count(rows[some], in_flight, beside)
 
 
 def _in_order(times: Numbers, line: Numbers) -> Rows:
@@ -85,14 +95,13 @@ def _in_order(times: Numbers, line: Numbers) -> Rows:
     return slice(None) if later.all() else np.lexsort((line, times))
 
 
-def ready_by(rows: Numbers, model: int, pairs: LoadPairs, loads: Loads) -> Numbers:
-    """When the last load of this model that each of the rows, all requests of that model, met was done; -inf: none."""
+def ready_by(rows: Numbers, row: Numbers, ended: Numbers) -> Numbers:
+    """When the last of the loads that each of the rows met was done, `row` being in order; -inf: it met none."""
     ready = np.full(len(rows), -np.inf)
-    some = np.flatnonzero((loads.model[pairs.load] == model) & ~np.isnan(loads.ended[pairs.load]))
-    at = np.searchsorted(rows, pairs.row[some])
+    at = np.searchsorted(rows, row)
     at[at == len(rows)] = 0
-    own = rows[at] == pairs.row[some] if len(rows) else np.zeros(0, dtype=bool)
-    np.maximum.at(ready, at[own], loads.ended[pairs.load[some[own]]])
+    own = rows[at] == row if len(rows) else np.zeros(0, dtype=bool)
+    np.maximum.at(ready, at[own], ended[own])
     return ready
 
 

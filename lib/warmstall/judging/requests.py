@@ -31,7 +31,8 @@ class Requests:
 
     def __init__(self, numbers: Mapping[str, Numbers], texts: Mapping[str, Words], without_wall: Numbers) -> None:
         self.line, self.wall_s = numbers["line"], numbers["wall_s"]
-        self.ended_from_us, self.ended_to_us = numbers["ended_from"], numbers["ended_to"]
+        self.ended_from_us = numbers["ended_from"]
+        self._ended_after_us = _narrowest(numbers["ended_to"] - numbers["ended_from"])
         self.host, self.source, self.status = texts["host"], texts["source"], texts["status"]
         self.client, self.method, self.path = texts["client"], texts["method"], texts["path"]
         # Lines without a latency that can be read: when those began is not known.
@@ -70,19 +71,23 @@ class Requests:
             },
         )
 
+    def ended_to_us(self, rows: Rows = slice(None)) -> Numbers:
+        ended_to_us: Numbers = self.ended_from_us[rows] + self._ended_after_us[rows]
+        return ended_to_us
+
     def started_from(self, rows: Rows = slice(None)) -> Numbers:
         # Above one minute Go drops the fraction of the latency: the start is a second less certain.
         wall_s = self.wall_s[rows]
         return self._started("started_from", self.ended_from_us[rows], wall_s + (wall_s >= 60), rows)
 
     def started_to(self, rows: Rows = slice(None)) -> Numbers:
-        return self._started("started_to", self.ended_to_us[rows], self.wall_s[rows], rows)
+        return self._started("started_to", self.ended_to_us(rows), self.wall_s[rows], rows)
 
     def ended_from(self, rows: Rows = slice(None)) -> Numbers:
         return self._with_finer("ended_from", self.ended_from_us[rows] / 1e6, rows)
 
     def ended_to(self, rows: Rows = slice(None)) -> Numbers:
-        return self._with_finer("ended_to", self.ended_to_us[rows] / 1e6, rows)
+        return self._with_finer("ended_to", self.ended_to_us(rows) / 1e6, rows)
 
     def started(self, rows: Rows = slice(None)) -> Numbers:
         started_from = self.started_from(rows)
@@ -105,7 +110,7 @@ class Requests:
         """From when to when the requests of each source were there."""
         found: dict[str, tuple[float, float]] = {}
         for begin, end in pairwise(stretches(self.source.codes)):
-            known = self.ended_to_us[begin:end] != NOT_A_TIME
+            known = self.ended_from_us[begin:end] != NOT_A_TIME
             if known.any():
                 started, ended = self.started(slice(begin, end))[known], self.ended(slice(begin, end))[known]
                 first = np.min(started[started != _NOT_A_TIME_S], initial=ended.min())
@@ -168,6 +173,13 @@ def requests_of(case: Case, twins: Mapping[str, int]) -> Requests:
     of_lasts = [(texts["source"].at(row), int(numbers["zone_s"][row])) for row in lasts]
     found.zones = {source: (zone_s, lines.zone_from.get(source, "")) for source, zone_s in of_lasts}
     return found
+
+
+def _narrowest(spans_us: Numbers) -> Numbers:
+    """The same as 32-bit integers where they fit: those between the two ends of a second do."""
+    limits = np.iinfo(np.int32)
+    fit = limits.min <= spans_us.min(initial=0) and spans_us.max(initial=0) <= limits.max
+    return spans_us.astype(np.int32) if fit else spans_us
 
 
 def _us(at: Any) -> Any:

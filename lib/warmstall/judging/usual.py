@@ -9,7 +9,7 @@ from statistics import median
 
 import numpy as np
 
-from .words import Numbers
+from .words import Numbers, chunks
 
 # A distribution needs a handful of values before it has a middle and a spread.
 BASELINE_MIN_N = 5
@@ -59,14 +59,19 @@ def usual(values: Iterable[float]) -> Usual | None:
 
 
 class Usuals:
-    """What is usual of each kind, kinds being numbers; NaN (and a count of 0) where it is not known."""
+    """What is usual of each kind, kinds being numbers; NaN (and a count of 0) where it is not known. A value of kind
+    `count` is nobody's."""
 
     def __init__(self, kinds: Numbers, values: Numbers, count: int) -> None:
         self.middle, self.limit = np.full(count, np.nan), np.full(count, np.nan)
         self.n = np.zeros(count, dtype=np.int64)
-        there = np.flatnonzero(np.bincount(kinds, minlength=count) >= BASELINE_MIN_N).tolist()
+        counts = np.zeros(count + 1, dtype=np.int64)
+        for rows in chunks(slice(None), len(kinds)):
+            counts += np.bincount(kinds[rows], minlength=count + 1)
+        there = np.flatnonzero(counts[:count] >= BASELINE_MIN_N).tolist()
         if len(there) > _FEW:
-            order = np.argsort(kinds, kind="stable")
+            order = np.flatnonzero(kinds < count)
+            order = order[np.argsort(kinds[order], kind="stable")]
             kinds, values = kinds[order], values[order]
         for kind in there:
             own = slice(*np.searchsorted(kinds, [kind, kind + 1])) if len(there) > _FEW else kinds == kind

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-
-from ..matching import epoch
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
 Numbers: TypeAlias = npt.NDArray[Any]
@@ -18,6 +18,9 @@ Rows: TypeAlias = slice | Numbers
 _FEW = 6
 # So many numbers stay in the cache of a processor.
 _CHUNK_ROWS = 100_000
+# Each of them holds what it works out for a chunk.
+_MOST_THREADS = 4
+T = TypeVar("T")
 
 
 class Words:
@@ -87,7 +90,10 @@ class Vocabulary:
         return code
 
     def codes(self, names: Iterable[str]) -> Numbers:
-        return np.array([self.code(name) for name in names], dtype=np.int32)
+        names = list(names)
+        for name in dict.fromkeys(names):
+            self.code(name)
+        return np.array(list(map(self._codes.__getitem__, names)), dtype=np.int32)
 
 
 def spread(first: Numbers, beyond: Numbers) -> tuple[Numbers, Numbers]:
@@ -103,7 +109,9 @@ def spread(first: Numbers, beyond: Numbers) -> tuple[Numbers, Numbers]:
 
 def epochs(times: Sequence[datetime | None]) -> Numbers:
     """Seconds since the epoch of naive UTC times; NaN where there is none."""
-    return np.array([np.nan if at is None else epoch(at) for at in times], dtype=float)
+    moments = np.array(times, dtype="datetime64[us]")
+    seconds: Numbers = np.where(np.isnat(moments), np.nan, moments.view(np.int64) / 1e6)
+    return seconds
 
 
 def chunks(rows: Rows, total: int) -> Iterator[Rows]:
@@ -113,6 +121,16 @@ def chunks(rows: Rows, total: int) -> Iterator[Rows]:
         return
     first, beyond, _ = rows.indices(total)
     yield from (slice(begin, min(begin + _CHUNK_ROWS, beyond)) for begin in range(first, beyond, _CHUNK_ROWS))
+
+
+def side_by_side(worked_out: Callable[[Rows], T], total: int) -> Iterator[tuple[Rows, T]]:
+    """What a function tells of all rows, some of them at a time, on several processors: NumPy lets others work."""
+    every = list(chunks(slice(None), total))
+    if len(every) == 1:
+        yield every[0], worked_out(every[0])
+    elif every:
+        with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
+            yield from zip(every, pool.map(worked_out, every), strict=True)
 
 
 def in_parts(worked_out: Callable[[Rows], Numbers], rows: Rows, total: int) -> Numbers:
