@@ -10,8 +10,8 @@ import numpy as np
 
 from .facts import Facts
 from .judged import Judged
-from .rules import EVERY_RULE, Rule, Shown
-from .words import Numbers, Vocabulary, in_parts
+from .rules import EVERY_RULE, PHRASES, Rule
+from .words import Numbers, Vocabulary, Words, in_parts
 
 _NUMBER = re.compile(r"[\d.,]+")
 
@@ -24,11 +24,11 @@ def gists(judged: Judged, rows: Numbers) -> Numbers:
         codes = np.empty(len(part), dtype=np.int32)
         rules = judged.rule(part)
         for number in np.unique(rules).tolist():
-            rule, own = EVERY_RULE[number], np.flatnonzero(rules == number)
-            if _has_words(rule, judged, part[own]):
-                codes[own] = known.codes(map(_gist, judged.reasons(part[own], judged.facts(part[own]))))
-            else:  # sentences of numbers alone need not be made
-                codes[own] = known.code(rule.because)
+            own = np.flatnonzero(rules == number)
+            # Of those that read alike one sentence is made.
+            _, first, alike = np.unique(_alike(EVERY_RULE[number], judged.facts(part[own])), True, True)
+            told = part[own[first]]
+            codes[own] = known.codes(map(_gist, judged.reasons(told, judged.facts(told))))[alike]
         for at in np.flatnonzero(np.isin(part, list(judged.reworded))).tolist():
             codes[at] = known.code(_gist(judged.reworded[int(part[at])]))
         return codes
@@ -36,20 +36,36 @@ def gists(judged: Judged, rows: Numbers) -> Numbers:
     return in_parts(of_part, rows, len(rows))
 
 
-def _has_words(rule: Rule, judged: Judged, rows: Numbers) -> bool:
-    """Whether anything but numbers is filled into the sentence of a rule."""
-    shown = Shown(_First(judged.facts(rows[:1])))
-    return any(isinstance(shown[name], str) for _, name, _, _ in Formatter().parse(rule.because) if name)
+def _alike(rule: Rule, facts: Facts) -> Numbers:
+    """The same number for those of some requests of a rule whose sentences differ in nothing but numbers."""
+    alike = np.zeros(len(facts), dtype=np.int64)
+    for _, name, _, _ in Formatter().parse(rule.because):
+        if name and (kinds := _kinds(name, facts)) is not None:
+            alike = np.unique(alike * (int(kinds.max(initial=0)) + 1) + kinds, return_inverse=True)[1]
+    return alike
 
 
-class _First:
-    """The facts of the first of some rows, as plain values."""
+def _kinds(name: str, facts: Facts) -> Numbers | None:
+    """How a name in a sentence reads: a number for each way; None where it reads as a number."""
+    if name in PHRASES:
+        reads: Numbers = PHRASES[name].when(_Known(facts))
+        return reads
+    column = facts[name]
+    if not isinstance(column, Words):
+        return None
+    kinds: Numbers = Vocabulary().codes(map(_gist, column.names))[column.codes]
+    return kinds
+
+
+class _Known:
+    """The facts of some requests; numbers that are not known are 0, as sentences show them."""
 
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
 
     def __getitem__(self, name: str) -> Any:
-        return self._facts[name].tolist()[0]
+        column = self._facts[name]
+        return column if isinstance(column, Words) or column.dtype.kind != "f" else np.nan_to_num(column)
 
 
 def _gist(sentence: str) -> str:

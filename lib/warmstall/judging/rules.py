@@ -427,7 +427,48 @@ class _One:
         return np.array([np.nan if value is None else value])
 
 
-_PHRASES = ("load_text", "beside_the_load", "beside_others", "if_by_a_model", "wait_when")
+@dataclass(frozen=True)
+class Phrase:
+    """A turn of phrase that depends on more than one number: `if_so` where its condition holds, else `if_not`.
+
+    The condition is asked of one request and of columns alike.
+    """
+
+    when: Callable[[Any], Any]
+    if_so: str
+    if_not: str
+    of: Callable[[Any], float] = lambda f: 0.0
+
+    def shown(self, facts: Shown) -> str:
+        """How it reads for one request; `{0}` is the number that it is of."""
+        return (self.if_so if self.when(facts) else self.if_not).format(self.of(facts), facts=facts)
+
+
+def _beside_load_s(f: Any) -> Any:
+    return f["wall_s"] - f["load_s"]
+
+
+PHRASES = {
+    "load_text": Phrase(
+        lambda f: f["load_s"] < 0.005,
+        "its load is in the log, but not how long it took",
+        "{facts[load_s]:.2f} of its {facts[wall_s]:.2f} s are the load",
+    ),
+    "beside_the_load": Phrase(
+        lambda f: (f["load_s"] >= _MOSTLY * f["wall_s"]) | (_beside_load_s(f) < NOTHING_TO_EXPLAIN_S),
+        "",
+        "; the other {0:.1f} s are not the load",
+        _beside_load_s,
+    ),
+    "beside_others": Phrase(
+        lambda f: f["beside"] != 0, ", beside {facts[beside]} other requests", "; no load, no queue"
+    ),
+    # A call without a prompt is answered at once, with no model in memory.
+    "if_by_a_model": Phrase(lambda f: f["model"] != "", "", "; the log does not tell by which model, if any"),
+    "wait_when": Phrase(
+        lambda f: f["queued_first"], "before its model's load began", "most of it after its model was loaded"
+    ),
+}
 
 
 class Shown:
@@ -437,26 +478,7 @@ class Shown:
         self._facts = facts
 
     def __getitem__(self, key: str) -> Any:
-        if key in _PHRASES:
-            return self._phrase(key)
+        if (phrase := PHRASES.get(key)) is not None:
+            return phrase.shown(self)
         value = self._facts[key]
         return 0 if value is None else value
-
-    def _phrase(self, key: str) -> str:
-        """The turns of phrase that depend on more than one number."""
-        if key == "load_text":
-            if self["load_s"] < 0.005:
-                return "its load is in the log, but not how long it took"
-            return f"{self['load_s']:.2f} of its {self['wall_s']:.2f} s are the load"
-        if key == "beside_the_load":
-            rest_s = self["wall_s"] - self["load_s"]
-            if self["load_s"] >= _MOSTLY * self["wall_s"] or rest_s < NOTHING_TO_EXPLAIN_S:
-                return ""
-            return f"; the other {rest_s:.1f} s are not the load"
-        if key == "beside_others":
-            return f", beside {self['beside']} other requests" if self["beside"] else "; no load, no queue"
-        if key == "if_by_a_model":  # a call without a prompt is answered at once, with no model in memory
-            return "" if self["model"] else "; the log does not tell by which model, if any"
-        if key == "wait_when":
-            return "before its model's load began" if self["queued_first"] else "most of it after its model was loaded"
-        raise KeyError(key)
