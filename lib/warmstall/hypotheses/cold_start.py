@@ -35,6 +35,8 @@ from .findings import Finding, excludes, hints, proves, refutes, supports, unsee
 _ONE_IN_TWENTY = 0.05
 # The share of a request from which on a part is what it mostly did, as for the verdicts.
 _MOSTLY = 0.5
+# What is told of requests that may have waited for a load.
+_TOLD = ["host", "source", "line", "started_at", "ended_at", "wall_s", "load_s"]
 _DURATIONS = (
     "load_duration of the final chunks, by the clients' records: requests ran beside loads, and the log does not tell "
     "how long they waited for them"
@@ -60,7 +62,8 @@ def _by_the_log(facts: Facts) -> Iterator[Finding]:
     is_cold = troubled["verdict"].eq("cold_start") | troubled["load_s"].ge(_MOSTLY * troubled["wall_s"])
     cold, other = troubled[is_cold], troubled[~is_cold]
     others = len(other) + len(facts.lost_trials)
-    unsure = _beside_loads(facts, pd.concat([facts.with_verdict("unknown"), other[other["load_s"].gt(0)]]))
+    unknown = facts.requests[_TOLD].iloc[np.flatnonzero(facts.is_verdict("unknown"))]
+    unsure = _beside_loads(facts, pd.concat([unknown, other.loc[other["load_s"].gt(0), _TOLD]]))
     if cold.empty and len(unsure):
         beside = seconds_text(unsure["beside_s"].sum())
         yield hints(f"{len(unsure):,} of {counted(len(facts.requests), 'request')} ran beside loads of some model, "

@@ -41,12 +41,12 @@ _FEWEST_LOOKS = 3
 
 def findings_in(facts: Facts) -> Iterator[Finding]:
     """What the GPUs did, by samples, while requests hung."""
-    hangs = hangs_of(facts)
-    waits = hangs[hangs["how"].ne("long")]
     looks = _looks(facts)
     if looks.empty:
         yield unseen(_COLLECT)
         return
+    hangs = hangs_of(facts)
+    waits = hangs[hangs["how"].ne("long")]
     if waits.empty:
         yield from _without_hangs(facts, looks)
         return

@@ -53,17 +53,16 @@ _COUNTERS = ["swapouts", "swap_used_bytes", "psi_some_total_us", "psi_full_total
 
 def findings_in(facts: Facts) -> Iterator[Finding]:
     """What the looks at the memory of each host that serves show, laid over the trouble there."""
-    times = trouble_times(facts)
     looks = facts.table("memory")
     looks = looks[~looks["origin"].fillna("").str.startswith("cgroup")]
-    serving = set(facts.requests["host"]) or set(looks["host"])
+    serving = set(facts.requests["host"].unique()) or set(looks["host"])
     for host in sorted(serving):
         own = looks[looks["host"] == host]
         if own.empty:
             yield unseen(_COLLECT)
             continue
         # A client on another machine tells the time of the trouble too.
-        yield from _judged(facts, own.reset_index(drop=True), times)
+        yield from _judged(facts, own.reset_index(drop=True), trouble_times(facts))
     if not serving:
         yield unseen(_COLLECT)
 

@@ -30,6 +30,8 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from ..judging.words import Numbers
+from ..once import once
 from .facts import Facts, counted, places
 from .facts.calls import calls_of
 from .facts.server_starts import server_starts
@@ -39,6 +41,18 @@ from .findings import Finding, hints, proves, refutes, unseen
 _WORDS = "too many open files"
 # Shorter lines were not cut when they were read.
 _WHOLE = 1000
+_IS_WHOLE = rf"list_contains($logs, source) AND length(text) < {_WHOLE} AND NOT contains(text, '\')"
+# Materialized, because else each line would be written several times over from what is stored of it.
+_SAID_OR_NOT_WHOLE = f"""
+    WITH lines AS MATERIALIZED (
+        SELECT host, source, line, key, coalesce("at", before_at) AS "at", text FROM events
+    )
+    SELECT * EXCLUDE text, contains(lower(text), $words) AS said FROM lines
+    WHERE said OR NOT ({_IS_WHOLE})
+    ORDER BY "at", source, line"""
+# Fields are taken out of their lines, which costs much: of few lines they are asked for by their numbers.
+_FIELDS = "SELECT source, line, fields FROM events WHERE {of}"
+_FEW = 1000
 # The client's connection and the one to the runner.
 _FILES_PER_REQUEST = 2
 # Libraries, the model's files, logs and the runners' pipes: a serving Ollama has some tens of files open at rest.
@@ -88,13 +102,18 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
 def _said(facts: Facts) -> pd.DataFrame:
     # The fields of a server's line stand in it, so those of a line that is whole and has no escapes need not be read.
     logs = [account["path"] for account in facts.case.accounts if account["kind"] == "server-log"]
-    frame = facts.case.sql(
-        'SELECT host, source, line, key, coalesce("at", before_at) AS "at" FROM events '
-        f"WHERE CASE WHEN contains(lower(text), '{_WORDS}') THEN true "
-        rf"WHEN list_contains($logs, source) AND length(text) < {_WHOLE} AND NOT contains(text, '\') THEN false "
-        f"ELSE contains(lower(fields), '{_WORDS}') END ORDER BY 5, source, line",
-        logs=logs,
-    )
+    frame = facts.case.sql(_SAID_OR_NOT_WHOLE, words=_WORDS, logs=logs)
+    if not frame["said"].all():
+        unsure = frame[~frame["said"]]
+        if len(unsure) <= _FEW:
+            fields = facts.case.sql(_FIELDS.format(of="list_contains($lines, line)"), lines=unsure["line"].tolist())
+        else:
+            fields = facts.case.sql(_FIELDS.format(of=f"NOT ({_IS_WHOLE})"), logs=logs)
+        in_fields = fields[fields["fields"].fillna("").str.lower().str.contains(_WORDS, regex=False)]
+        places_said = set(zip(in_fields["source"], in_fields["line"], strict=True))
+        told = [place in places_said for place in zip(frame["source"], frame["line"], strict=True)]
+        frame["said"] |= np.array(told, dtype=bool)
+    frame = frame[frame.pop("said")].reset_index(drop=True)
     frame["at"] = pd.to_datetime(frame["at"], utc=True)
     return frame
 
@@ -111,13 +130,20 @@ def _in_force(facts: Facts) -> pd.DataFrame:
     return rows[rows["at"].gt(starts.max())] if len(starts) > 1 else rows
 
 
+@once
 def most_open(facts: Facts) -> int:
     """The most requests that were open at once."""
     began, ended = (
-        np.sort(np.concatenate([pd.to_datetime(one[name], utc=True).dropna().dt.as_unit("us").astype("int64")
-                                for one in (facts.requests, facts.lost_trials)]))
+        np.sort(np.concatenate([_known_us(one[name]) for one in (facts.requests, facts.lost_trials)]))
         for name in ("started_at", "ended_at")
-    )  # fmt: skip
+    )
     # An end comes before a start of the same moment.
     still_open = np.arange(1, len(began) + 1) - np.searchsorted(ended, began, side="right")
     return int(still_open.max(initial=0))
+
+
+def _known_us(times: pd.Series) -> Numbers:
+    """Those times that are known, in microseconds."""
+    moments = pd.DatetimeIndex(pd.to_datetime(times, utc=True)).as_unit("us")
+    known: Numbers = moments.asi8[~moments.isna()]
+    return known

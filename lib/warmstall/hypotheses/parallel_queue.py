@@ -31,6 +31,7 @@ import numpy as np
 import pandas as pd
 
 from ..judging.matching import default_parallel
+from ..once import once
 from .facts import Facts, counted, places, seconds_text, span
 from .findings import Finding, Severity, hints, proves, refutes, supports, unseen
 from .nofile_limit import most_open
@@ -126,6 +127,7 @@ def _behind_one_that_stood_still(facts: Facts, waited: pd.DataFrame) -> pd.Serie
     return pd.Series((before > 0) & (open_until[np.maximum(before, 1) - 1] > moments), index=waited.index)
 
 
+@once
 def slots_of(facts: Facts) -> int:
     """How many requests a model serves at once: what its loads said, else the setting, else the version's default."""
     said = facts.loads["parallel"].dropna()

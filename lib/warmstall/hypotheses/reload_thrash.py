@@ -136,9 +136,10 @@ class _Told:
         ):
             self.times[host, model, "load"].append(at)
             self.times[host, "", "load"].append(at)
+        names = facts.found.names
         for row in facts.events(*_CAUSES, *_DEATHS).to_dict("records"):
             key = model_key(row["fields"].get("runner.model") or row["fields"].get("modelPath") or "-")
-            model = "" if row["key"] in _DEATHS else facts.found.names.get(key, key)
+            model = "" if row["key"] in _DEATHS else names.get(key, key)
             self.times[row["host"], model, _CAUSES.get(row["key"], "died")].append(row["at"])
 
     def _count(self, row: dict[str, Any], model: str, what: str) -> int:

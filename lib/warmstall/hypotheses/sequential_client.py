@@ -48,9 +48,8 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     """Whether calls ever overlapped, by the clients' records or else by the access lines."""
     trials = asked_calls(facts).dropna(subset=["started_at", "ended_at"])
     by_clients = len(trials) >= _CALLS
-    calls = trials if by_clients else facts.requests
-    calls = calls[["host", "source", "line", "started_at", "ended_at"]]
-    calls = calls.sort_values("started_at", ignore_index=True)
+    every = trials if by_clients else facts.requests
+    calls = every[["started_at", "ended_at"]].sort_values("started_at")
     if len(calls) < _CALLS:
         yield unseen(f"the clients' records of {_CALLS} calls or more, each with its start and end")
         return
@@ -65,11 +64,11 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     law = f"{rate * 60:.1f} a minute, each {seconds_text(wall_s.mean())} long: {at_once:.2f} open at once on average"
     if overlapping.any():
         yield refutes(f"{int(overlapping.sum()):,} of {len(calls):,} calls began while another was open ({law}).",
-                      *places(calls[overlapping]))  # fmt: skip
+                      *places(every.loc[calls.index[overlapping][:3]]))  # fmt: skip
         if not by_clients:
             yield unseen("the clients' records of their calls, with start and end and the client of each")
         return
-    yield _judged(facts, calls, wall_s, law)
+    yield _judged(facts, every.loc[calls.index], wall_s, law)
     if not by_clients:
         yield unseen("the clients' records of their calls, which tell whether more of them waited in the client")
 

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pandas as pd
 
 from ..parse.go_values import size_bytes
@@ -49,12 +50,13 @@ _IOSTAT = "iostat -x 1 60 during a load of a model that was not used for long"
 
 def findings_in(facts: Facts) -> Iterator[Finding]:
     """The slowest load of each model beside its fastest, and the bytes that it read a second."""
-    loads = _timed(facts)
+    loads = facts.loads[facts.loads["load_s"].notna()]
     if loads.empty:
         yield unseen("the server's whole log from its start on: it tells how long each load took, and of how much")
         return
     if facts.loads["outcome"].isin(["abandoned", "timed_out", "unfinished"]).any():
         yield unseen("a load that comes to its end, beside those that were given up: it tells how long the disk takes")
+    loads = _timed(facts, loads.copy())
     slow = loads[loads["took_s"] >= _UNNOTICED_S]
     if slow.empty:
         worst = loads.sort_values("took_s", ascending=False)
@@ -67,13 +69,12 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
             yield from _judged(facts, own, fast[fast["host"].eq(host) & fast["model"].ne(model)])
 
 
-def _timed(facts: Facts) -> pd.DataFrame:
+def _timed(facts: Facts, loads: pd.DataFrame) -> pd.DataFrame:
     """Completed loads: what they took until the weights were read, their bytes, their rate, and what else they needed.
 
     `options` are those that make loads comparable; `cramped` loads had less memory free than they took: what they
     waited for may have been swap.
     """
-    loads = facts.loads[facts.loads["load_s"].notna()].copy()
     began_s = (loads["ended_at"] - loads["began_at"]).dt.total_seconds()
     loads["took_s"] = loads["load_s"].where(~loads["evicted"].astype(bool), began_s).astype(float)
     loads["weights_bytes"] = _weights(facts, loads)
@@ -99,10 +100,14 @@ def _timed(facts: Facts) -> pd.DataFrame:
 
 def _of_loads(facts: Facts, rows: pd.DataFrame) -> pd.DataFrame:
     """Rows with `load`: the first line of the load in whose lines they stand."""
-    starts = facts.loads[["host", "source", "line"]].assign(load=facts.loads["line"]).sort_values("line")
-    by = ["host", "source"]
-    rows, starts = (each.astype(dict.fromkeys(by, object) | {"line": "int64"}) for each in (rows, starts))
-    return pd.merge_asof(rows.sort_values("line"), starts, on="line", by=by)
+    rows = rows.sort_values("line", ignore_index=True)
+    load = np.full(len(rows), np.nan)
+    for (host, source), own in facts.loads.groupby(["host", "source"]):
+        there = np.flatnonzero(rows["host"].eq(host) & rows["source"].eq(source))
+        starts = np.sort(own["line"].to_numpy(np.int64))
+        before = np.searchsorted(starts, rows["line"].to_numpy(np.int64)[there], side="right")
+        load[there[before > 0]] = starts[before[before > 0] - 1]
+    return rows.assign(load=load)
 
 
 def _read_at(facts: Facts, loads: pd.DataFrame) -> pd.Series:
@@ -138,7 +143,7 @@ def _weights(facts: Facts, loads: pd.DataFrame) -> pd.Series:
     told = _of_loads(facts, told[told["kind"].eq("model")])
     # Probing for what fits prints them before; the last of each device counts. The two shapes tell of the same bytes.
     last = told.drop_duplicates(["source", "load", "key", "device"], keep="last")
-    by_load = last.groupby(["source", "load", "key"])["size"].sum().groupby(["source", "load"]).max()
+    by_load = last.groupby(["source", "load", "key"])["size"].sum().groupby(["source", "load"]).max().to_dict()
     on_disk = facts.table("models").drop_duplicates("model", keep="last").set_index("model")["size_bytes"]
     found = [by_load.get(place) for place in zip(loads["source"], loads["line"], strict=True)]
     return pd.Series(found, loads.index, dtype=float).fillna(loads["model"].map(on_disk).astype(float))

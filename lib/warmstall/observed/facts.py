@@ -12,6 +12,8 @@ from itertools import pairwise
 import pandas as pd
 
 from ..case import Case
+from ..once import once
+from .captured import captured_table, is_captured
 from .limits import limits_compared
 from .memory import MemoryFinding, pressure
 from .settings import settings_compared
@@ -28,22 +30,29 @@ _ROUTINE = ("app_request", "app_start", "app_stop", "app_worker_start")
 
 def timed(case: Case, table: str) -> pd.DataFrame:
     """The rows of a table that have a time, in its order, as UTC."""
+    if not is_captured(case, table):
+        return captured_table(case, table)
     frame = case.sql(f'FROM {table} WHERE "at" IS NOT NULL ORDER BY host, "at", source, line')
     frame["at"] = pd.to_datetime(frame["at"], utc=True)
     return frame
 
 
+@once
 def memory_findings(case: Case) -> pd.DataFrame:
     """What each host's memory was doing: state, since when, one sentence, what to collect where it cannot be told."""
+    columns = ["host", "state", "since", "sentence", "collect"]
+    if not is_captured(case, "memory"):
+        return pd.DataFrame(columns=columns)
     found = case.sql("FROM memory WHERE NOT starts_with(origin, 'cgroup') ORDER BY host, \"at\", source, line")
     rows = []
     for host, frame in found.groupby("host"):
         finding: MemoryFinding = pressure(frame)
         rows.append({"host": host, "state": finding.state, "since": finding.since, "sentence": finding.sentence,
                      "collect": "; ".join(finding.collect)})  # fmt: skip
-    return pd.DataFrame(rows, columns=["host", "state", "since", "sentence", "collect"])
+    return pd.DataFrame(rows, columns=columns)
 
 
+@once
 def other_events(case: Case) -> pd.DataFrame:
     """Typed events of the kernel and of the services around Ollama, without their everyday ones."""
     routine = ", ".join(f"'{key}'" for key in _ROUTINE)
@@ -135,8 +144,11 @@ def gpus(case: Case) -> pd.DataFrame:
     return once[columns].reset_index(drop=True)
 
 
+@once
 def ghost_gpu_tools(case: Case) -> list[str]:
     """Hosts with nvidia-smi installed where the kernel has no NVIDIA device: what looks for GPUs finds a ghost."""
+    if not is_captured(case, "collection"):
+        return []
     found = case.sql(
         """
         SELECT host FROM collection
@@ -152,16 +164,21 @@ def ghost_gpu_tools(case: Case) -> list[str]:
     return [str(host) for host in found.host]
 
 
+@once
 def limits_in_force(case: Case) -> pd.DataFrame:
     """Every limit, intended beside in force; what differs comes first."""
-    compared = limits_compared(*(case.sql(f"FROM {table}") for table in ("limits", "processes", "settings")))
+    compared = limits_compared(*(_rows(case, table) for table in ("limits", "processes", "settings")))
     return compared.sort_values("differs", key=lambda differs: differs.ne(True), kind="stable")
 
 
 def settings_in_force(case: Case, server_config: pd.DataFrame) -> pd.DataFrame:
     """Every setting, intended beside in force; `server_config` is what the server printed. What differs comes first."""
-    compared = settings_compared(case.sql("FROM settings"), server_config, case.sql("FROM processes"))
+    compared = settings_compared(_rows(case, "settings"), server_config, _rows(case, "processes"))
     return compared.sort_values("differs", key=lambda differs: differs.ne(True), kind="stable")
+
+
+def _rows(case: Case, table: str) -> pd.DataFrame:
+    return case.sql(f"FROM {table}") if is_captured(case, table) else captured_table(case, table)
 
 
 def sentences(case: Case, server_config: pd.DataFrame) -> list[str]:
@@ -176,6 +193,22 @@ def sentences(case: Case, server_config: pd.DataFrame) -> list[str]:
         f"nvidia-smi is installed on {host}, but the kernel has no NVIDIA device: a ghost, not a GPU."
         for host in ghost_gpu_tools(case)
     ]
+    told += _silent(case)
+    events = other_events(case)
+    for _, found in events[events.key.isin(list(MARKED))].groupby("key", sort=False):
+        first = found.iloc[0]
+        times = f" ({len(found)} in all)" if len(found) > 1 else ""
+        when = f" at {first['at']:%Y-%m-%d %H:%M:%S} UTC" if pd.notna(first["at"]) else ""
+        told.append(f"{first.what}{when}{times}, {first.source}:{first.line}.")
+    told += _restarted(case)
+    return [str(sentence) for sentence in told]
+
+
+def _silent(case: Case) -> list[str]:
+    """Of the endpoints that gave no answer, the one that most often did not."""
+    told: list[str] = []
+    if not is_captured(case, "probes"):
+        return told
     silent = case.sql(
         """
         SELECT host, endpoint, count(*) AS n, min("at") AS first_at, arg_min(error, "at") AS why FROM probes
@@ -186,12 +219,14 @@ def sentences(case: Case, server_config: pd.DataFrame) -> list[str]:
         times = "once" if row.n == 1 else f"{row.n} times, first"
         when = f"{row.first_at:%Y-%m-%d %H:%M:%S} UTC"
         told.append(f"{row.endpoint} of {row.host} gave no answer {times} at {when} ({row.why}).")
-    events = other_events(case)
-    for _, found in events[events.key.isin(list(MARKED))].groupby("key", sort=False):
-        first = found.iloc[0]
-        times = f" ({len(found)} in all)" if len(found) > 1 else ""
-        when = f" at {first['at']:%Y-%m-%d %H:%M:%S} UTC" if pd.notna(first["at"]) else ""
-        told.append(f"{first.what}{when}{times}, {first.source}:{first.line}.")
+    return told
+
+
+def _restarted(case: Case) -> list[str]:
+    """Containers that were started again, or killed for want of memory."""
+    told: list[str] = []
+    if not is_captured(case, "containers"):
+        return told
     restarted = (
         "SELECT container, coalesce(restarts, 0) AS restarts, coalesce(oom_killed, false) AS oom_killed, exit_code"
     )
@@ -201,7 +236,7 @@ def sentences(case: Case, server_config: pd.DataFrame) -> list[str]:
         killed = ", killed for want of memory" if row.oom_killed else ""
         code = "" if pd.isna(row.exit_code) else f", exit code {row.exit_code:.0f}"
         told.append(f"Container {row.container}: {row.restarts:.0f} restarts{killed}{code}.")
-    return [str(sentence) for sentence in told]
+    return told
 
 
 def with_observed(residencies: pd.DataFrame, case: Case) -> pd.DataFrame:

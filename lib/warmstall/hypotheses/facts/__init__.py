@@ -4,6 +4,7 @@ from .facts import (
     Facts,
     clock_text,
     counted,
+    holds,
     moment,
     places,
     seconds_text,
@@ -12,4 +13,15 @@ from .facts import (
     version_numbers,
 )
 
-__all__ = ["Facts", "clock_text", "counted", "moment", "places", "seconds_text", "size_text", "span", "version_numbers"]
+__all__ = [
+    "Facts",
+    "clock_text",
+    "counted",
+    "holds",
+    "moment",
+    "places",
+    "seconds_text",
+    "size_text",
+    "span",
+    "version_numbers",
+]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pandas as pd
 
+from ...once import once
 from ...schema import TABLES
 from .facts import Facts
 
 _SAME = ["host", "started_at", "ended_at", "path", "status"]
 
 
+@once
 def calls_of(facts: Facts) -> pd.DataFrame:
     """The trials table in order of time, text empty where there is none; of a call told twice, the fuller row.
 
@@ -30,6 +32,7 @@ def calls_of(facts: Facts) -> pd.DataFrame:
     return calls
 
 
+@once
 def asked_calls(facts: Facts) -> pd.DataFrame:
     """The same, a question of a traced application as one call: from its first step to the end of its answer.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from ...once import once
 from .facts import Facts, counted
 
 # Lines that say that a GPU is there and will not be used, and what they say in words.
@@ -21,6 +22,7 @@ DROPS = {
 SILENT_REFUSALS_FROM = (0, 12, 4)
 
 
+@once
 def found_devices(facts: Facts) -> pd.DataFrame:
     """One row a device and start: host, source, line, at, start (counted within a log), version, library, name …
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ...analysis import Analysis
+from ...judging.words import Mask
 from ...mitigations import Act, acts_of, explaining
+from ...observed.captured import captured_table, is_captured
 from ...observed.facts import limits_in_force, memory_findings, settings_in_force
 from ...schema import TABLES
 from ..findings import Place, Span
+from .events import Events
 
 # A request that came to nothing, or took its time for a reason of its own. What is unknown is neither.
 TROUBLED = (
@@ -84,15 +88,19 @@ class Facts:
         """The requests with one of these verdicts."""
         name = "verdicts:" + ",".join(verdicts)
         if name not in self._tables:
-            self._tables[name] = self.requests[self.requests["verdict"].isin(verdicts)]
+            self._tables[name] = self.requests.iloc[np.flatnonzero(self.is_verdict(*verdicts))]
         return self._tables[name].copy(deep=False)
+
+    def is_verdict(self, *verdicts: str) -> Mask:
+        """Which of the requests have one of these verdicts."""
+        return holds(self.requests["verdict"], verdicts.__contains__)
 
     def walls_of(self, models: frozenset[str], *verdicts: str) -> pd.DataFrame:
         """What those with these verdicts took, of these models alone where any is named: host, source, line, wall_s."""
         name = "walls:" + ",".join(verdicts)
         if name not in self._tables:
             columns = ["host", "source", "line", "model", "wall_s"]
-            self._tables[name] = self.requests.loc[self.requests["verdict"].isin(verdicts), columns]
+            self._tables[name] = self.requests[columns].iloc[np.flatnonzero(self.is_verdict(*verdicts))]
         rows = self._tables[name]
         return rows[rows["model"].isin(models)] if models else rows
 
@@ -104,8 +112,9 @@ class Facts:
     @cached_property
     def loads(self) -> pd.DataFrame:
         """Columns of Analysis.loads(), and ended_at (UTC, when the load came to its outcome) and embedding."""
+        names = self.found.names
         rows = [
-            vars(load) | {"model": self.found.names.get(load.model, load.model), "ready_at": load.ready_at}
+            vars(load) | {"model": names.get(load.model, load.model), "ready_at": load.ready_at}
             for load in self.found.loads_of_period
         ]
         columns = ["host", "source", "line", "model", "spawned_at", "began_at", "ready_at", "ended_at", "load_s",
@@ -160,46 +169,22 @@ class Facts:
 
     def events(self, *keys: str) -> pd.DataFrame:
         """Events of these keys: host, source, line, key, at (UTC; its earliest where it has none), fields, text."""
-        wanted = sorted({key for key in keys if self.counts.get(key)})
-        name = "events:" + ",".join(wanted)
-        if name not in self._tables:
-            self._read_events([key for key in wanted if f"events:{key}" not in self._tables])
-            parts = [self._tables[f"events:{key}"] for key in wanted]
-            rows = pd.concat(parts) if parts else self._events_where("false")
-            self._tables[name] = rows.sort_values(["at", "source", "line"], ignore_index=True)
-        return self._tables[name]
+        return self._events.of(keys)
 
-    def _read_events(self, keys: Sequence[str]) -> None:
-        """Read events that were not asked for before: their fields are taken out of their lines, which costs much."""
-        if keys:
-            quoted = ", ".join(f"'{key}'" for key in keys)
-            every = self._events_where(f"key IN ({quoted})")
-            every["fields"] = [json.loads(text or "{}") for text in every["fields"]]
-            for key, rows in every.groupby("key"):
-                self._tables[f"events:{key}"] = rows.reset_index(drop=True)
-
-    def _events_where(self, condition: str) -> pd.DataFrame:
-        rows = self.case.sql(
-            'SELECT host, source, line, key, coalesce("at", before_at) AS "at", fields, text FROM events '
-            f'WHERE {condition} ORDER BY "at", source, line'
-        )
-        return rows.assign(at=pd.to_datetime(rows["at"], utc=True))
+    @cached_property
+    def _events(self) -> Events:
+        return Events(self.case, self.counts)
 
     def table(self, name: str) -> pd.DataFrame:
         """One table of the case (`schema.TABLES`) in order of time, its times in UTC."""
         if name not in self._tables:
-            order = '"at", ' if "at" in TABLES[name] else ""
-            frame = self.case.sql(f"FROM {name} ORDER BY host, {order}source, line")
-            for column, kind in TABLES[name].items():
-                if kind == "TIMESTAMP":
-                    frame[column] = pd.to_datetime(frame[column], utc=True)
-            self._tables[name] = frame
+            self._tables[name] = captured_table(self.case, name)
         return self._tables[name]
 
     @cached_property
     def has_spans(self) -> bool:
         """Whether an application's own trace is here."""
-        return len(self.case.sql("SELECT 1 FROM spans LIMIT 1")) > 0
+        return is_captured(self.case, "spans") and len(self.case.sql("SELECT 1 FROM spans LIMIT 1")) > 0
 
     def spans(self, where: str) -> pd.DataFrame:
         """Steps of applications, by their own traces, that ended: columns of the table `spans` in order of time.
@@ -249,6 +234,18 @@ class Facts:
         spans = self.table(name).groupby(["host", "source"], sort=True)["line"].agg(["min", "max"])
         return tuple(Place(host, source, int(low), int(high)) for (host, source), (low, high) in
                      zip(spans.index, spans.to_numpy(), strict=True))  # fmt: skip
+
+
+def holds(column: pd.Series, is_so: Callable[[str], object]) -> Mask:
+    """Which rows of a column of categories hold a text of which this is true, which is asked once of each.
+
+    >>> holds(pd.Series(["200", "500", "200"], dtype="category"), lambda status: status < "300").tolist()
+    [True, False, True]
+    """
+    known = column.array
+    true = np.array([*map(bool, map(is_so, known.categories)), False])
+    mask: Mask = true[known.codes]
+    return mask
 
 
 _TRIAL_COLUMNS = tuple(name for name in TABLES["trials"] if name not in ("host", "source", "line"))

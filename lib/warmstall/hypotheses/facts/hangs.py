@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
 
 from ...judging.usual import Usuals, usual
-from ...judging.words import Numbers
+from ...judging.words import Mask, Numbers
+from ...once import once
 from ...proportions import wilson
 from .calls import calls_of
-from .facts import Facts
+from .facts import Facts, holds
 
 # A wait of less than this share of a request is not what it was about.
 _A_TENTH = 0.1
@@ -23,9 +23,9 @@ _PROGRESS_S = 3.0
 # Fewer answers than this do not show how long answers are.
 _FEWEST_ANSWERS = 20
 _COLUMNS = ["host", "source", "line", "model", "status", "started_at", "ended_at", "wall_s", "usual_s", "how"]
-_found: WeakKeyDictionary[Facts, pd.DataFrame] = WeakKeyDictionary()
 
 
+@once
 def hangs_of(facts: Facts) -> pd.DataFrame:
     """One row a request that hung or may have. `how` says how that is known:
 
@@ -34,48 +34,55 @@ def hangs_of(facts: Facts) -> pd.DataFrame:
     line. long: it was answered that late, and whether it stood still or wrote a long answer cannot be told. None of
     cut, lost and long overlaps a load, or waited for others. `usual_s` is the middle of its model's usual requests.
     """
-    if facts not in _found:
-        requests = facts.requests
-        late, usual_s = _late(facts, requests)
-        verdict, status = requests["verdict"], requests["status"]
-        given_up = verdict.eq("client_abort") | (verdict.eq("unknown") & status.str.startswith("5"))
-        cut = late & given_up & status.ne("499") & requests["wall_s"].ge(PATIENCE_S)
-        cut &= ~_wrote(facts, requests) if cut.any() else cut
-        told, long = verdict.eq("warm_stall"), late & verdict.eq("unknown") & status.eq("200")
-        how = pd.Series(np.select([told, cut, long], ["told", "cut", "long"], ""), requests.index, dtype="str")
-        own = (told | cut | long).to_numpy()
-        found = requests.loc[own, _COLUMNS[:-2]].assign(usual_s=usual_s[own], how=how[own])
-        parts = [part for part in (found, _lost(facts)) if len(part)]
-        rows = pd.concat([part[_COLUMNS] for part in parts], ignore_index=True) if parts else found
-        _found[facts] = rows.sort_values("started_at", ignore_index=True)
-    return _found[facts]
+    requests = facts.requests
+    late, usual_s = _late(facts, requests)
+    status, unknown = requests["status"], facts.is_verdict("unknown")
+    given_up = facts.is_verdict("client_abort") | (unknown & holds(status, lambda each: each.startswith("5")))
+    cut = late & given_up & holds(status, "499".__ne__) & (requests["wall_s"].to_numpy() >= PATIENCE_S)
+    cut &= ~_wrote(facts, requests) if cut.any() else cut
+    told, long = facts.is_verdict("warm_stall"), late & unknown & holds(status, "200".__eq__)
+    own = np.flatnonzero(told | cut | long)
+    how = pd.array(np.select([told[own], cut[own], long[own]], ["told", "cut", "long"], ""), dtype="str")
+    found = requests[_COLUMNS[:-2]].iloc[own].assign(usual_s=usual_s[own], how=how)
+    parts = [part for part in (found, _lost(facts)) if len(part)]
+    rows = pd.concat([part[_COLUMNS] for part in parts], ignore_index=True) if parts else found
+    return rows.sort_values("started_at", ignore_index=True)
 
 
-def _late(facts: Facts, requests: pd.DataFrame) -> tuple[pd.Series, Numbers]:
+def _late(facts: Facts, requests: pd.DataFrame) -> tuple[Mask, Numbers]:
     """Which requests took longer than is usual for their model, without a load and without a queue; what is usual."""
-    embeds = requests["path"].str.contains("embed", regex=False)
-    hosts, models = (requests[name].cat for name in ("host", "model"))
-    kinds = (2 * (hosts.codes.astype(np.int64) * len(models.categories) + models.codes) + embeds).to_numpy()
-    unhindered = requests["load_s"].eq(0) & requests["queue_s"].lt(_A_TENTH * requests["wall_s"])
-    ordinary = unhindered & requests["status"].eq("200") & requests["verdict"].ne("client_abort")
-    count = 2 * len(hosts.categories) * len(models.categories)
-    walls = Usuals(kinds[ordinary], requests.loc[ordinary, "wall_s"].to_numpy(), count)
+    embeds = holds(requests["path"], lambda path: "embed" in path)
+    hosts, models = (requests[name].array for name in ("host", "model"))
+    kinds = 2 * (hosts.codes.astype(np.int64) * len(models.categories) + models.codes) + embeds
+    wall_s, unhindered = requests["wall_s"].to_numpy(), _unhindered(requests)
+    ordinary = unhindered & holds(requests["status"], "200".__eq__) & ~facts.is_verdict("client_abort")
+    walls = Usuals(kinds[ordinary], wall_s[ordinary], 2 * len(hosts.categories) * len(models.categories))
     # Of a kind of which nothing is known, none is late.
-    late = unhindered & requests["wall_s"].gt(walls.limit[kinds]) & ~_overlaps_load(facts, requests)
+    late = unhindered & (wall_s > walls.limit[kinds])
+    own = np.flatnonzero(late)
+    late[own] = ~_overlaps_load(facts, requests.iloc[own])
     return late, walls.middle[kinds]
 
 
-def _wrote(facts: Facts, requests: pd.DataFrame) -> pd.Series:
+def _unhindered(requests: pd.DataFrame) -> Mask:
+    """Which requests waited neither for a load nor, for a good part, for others."""
+    load_s, queue_s, wall_s = (requests[name].to_numpy() for name in ("load_s", "queue_s", "wall_s"))
+    unhindered: Mask = (load_s == 0) & (queue_s < _A_TENTH * wall_s)
+    return unhindered
+
+
+def _wrote(facts: Facts, requests: pd.DataFrame) -> Mask:
     """Which requests wrote, by the progress lines of llama-server before their end, for half of their time or more."""
     progress = facts.events("ls_gen_progress")
     if progress.empty:
-        return pd.Series(False, requests.index)
+        return np.zeros(len(requests), dtype=bool)
     told = pd.Series(0, requests.index)
     for source, own in requests.groupby("source", sort=False):
         lines = np.sort(progress.loc[progress["source"].eq(source), "line"].to_numpy())
         in_order = own.sort_values("line")
         told.loc[in_order.index] = np.diff(np.searchsorted(lines, in_order["line"].to_numpy()), prepend=0)
-    return told.mul(2 * _PROGRESS_S).ge(requests["wall_s"])
+    wrote: Mask = told.mul(2 * _PROGRESS_S).ge(requests["wall_s"]).to_numpy()
+    return wrote
 
 
 def too_late_for_answers(facts: Facts, cut: pd.DataFrame) -> bool:
@@ -85,25 +92,29 @@ def too_late_for_answers(facts: Facts, cut: pd.DataFrame) -> bool:
     even were their lengths as unequal as incomes are (a Pareto distribution with exponent 1).
     """
     requests = facts.requests
-    answered = requests["status"].eq("200") & requests["verdict"].isin(["warm_ok", "slow_decode", "unknown"])
-    answered &= requests["load_s"].eq(0) & requests["queue_s"].lt(_A_TENTH * requests["wall_s"])
-    half_s = cut.groupby(["host", "model"])["wall_s"].median().div(2).rename("half_s").reset_index()
-    own = requests.loc[answered, ["host", "model", "wall_s"]].merge(half_s, on=["host", "model"])
-    as_long = int(own["wall_s"].ge(own["half_s"]).sum())
-    return len(own) >= _FEWEST_ANSWERS and wilson(as_long, as_long + len(cut))[1] < 0.5
+    answered = holds(requests["status"], "200".__eq__) & facts.is_verdict("warm_ok", "slow_decode", "unknown")
+    answered &= _unhindered(requests)
+    wall_s = requests["wall_s"].to_numpy()
+    answers = as_long = 0
+    for (host, model), own_s in cut.groupby(["host", "model"], observed=True)["wall_s"]:
+        own = answered & holds(requests["host"], host.__eq__) & holds(requests["model"], model.__eq__)
+        answers += int(own.sum())
+        as_long += int((wall_s[own] >= own_s.median() / 2).sum())
+    return answers >= _FEWEST_ANSWERS and wilson(as_long, as_long + len(cut))[1] < 0.5
 
 
-def _overlaps_load(facts: Facts, rows: pd.DataFrame) -> pd.Series:
+def _overlaps_load(facts: Facts, rows: pd.DataFrame) -> Mask:
     """Which rows overlap a load on any host: while one is under way, anything may wait for it."""
     loads = facts.loads.dropna(subset=["spawned_at"]).sort_values("spawned_at")
     if loads.empty:
-        return pd.Series(False, rows.index)
+        return np.zeros(len(rows), dtype=bool)
     # Loads that never ended are over when the next one begins.
     ends = loads["ended_at"].fillna(loads["spawned_at"].shift(-1)).fillna(loads["spawned_at"])
     until = _moments(ends.cummax())
     before = np.searchsorted(_moments(loads["spawned_at"]), _moments(rows["ended_at"])) - 1
     known = (before >= 0) & rows["ended_at"].notna().to_numpy()
-    return pd.Series(known & (until[before.clip(0)] > _moments(rows["started_at"])), rows.index)
+    overlaps: Mask = known & (until[before.clip(0)] > _moments(rows["started_at"]))
+    return overlaps
 
 
 def _moments(times: pd.Series) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from .calls import calls_of
@@ -36,7 +37,7 @@ def judged_calls(facts: Facts) -> pd.DataFrame:
     rows = rows[rows["hung"] | answered].assign(sure=True)
     if rows.empty:  # no client's record, or one whose times do not fit the log's
         of_requests = [name for name in columns if name not in ("hung", "sure")]
-        ended = facts.requests.loc[facts.requests["verdict"].isin(_ENDED), of_requests]
+        ended = facts.requests[of_requests].iloc[np.flatnonzero(facts.is_verdict(*_ENDED))]
         hung = hung.assign(hung=True, sure=hung["how"].ne("cut"))
         parts = [part for part in (hung, ended.assign(hung=False, sure=True)) if len(part)]
         rows = pd.concat([part[columns] for part in parts], ignore_index=True) if parts else rows

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 import numpy as np
 import pandas as pd
 
 from ...judging.words import Numbers
+from ...once import once
 from ...parse.plain_text import printable
 from ...proportions import clearly_more
-from .facts import Facts, counted
+from .facts import Facts, counted, holds
 
 # Two rates that differ by chance this seldom are taken to differ, as is usual.
 _BY_CHANCE = 0.05
 # What the start of a server, not what came before or after it, makes slow.
 _OF_THE_START = ("cold_start",)
+_AFTER_ALL = pd.Timestamp.max.tz_localize("UTC").as_unit("us")
 
 
+@once
 def server_starts(facts: Facts) -> pd.DataFrame:
     """One row per start that the log shows, in order of time: host, source, line, at, version."""
     # Both lines belong to one start; the older of them has no version.
@@ -26,6 +31,7 @@ def server_starts(facts: Facts) -> pd.DataFrame:
     return found.reset_index(drop=True)
 
 
+@once
 def trouble_by_start(facts: Facts) -> pd.DataFrame:
     """The starts with columns until, requests and troubled: what began before the next start of that host.
 
@@ -33,41 +39,51 @@ def trouble_by_start(facts: Facts) -> pd.DataFrame:
     """
     starts = server_starts(facts)
     troubled = facts.troubled[~facts.troubled["verdict"].isin(_OF_THE_START)]
-    lost = _in_order(pd.to_datetime(facts.lost_trials["started_at"], utc=True))
+    lost = pd.to_datetime(facts.lost_trials["started_at"], utc=True)
     only_host = starts["host"].nunique() == 1
     rows = []
     for host, own in starts.groupby("host", sort=False):
-        began = [_in_order(frame["started_at"][frame["host"].eq(host) | only_host])
+        began = [frame["started_at"] if only_host else frame.loc[holds(frame["host"], host.__eq__), "started_at"]
                  for frame in (facts.requests, troubled)]  # fmt: skip
-        ends = [*own["at"].iloc[1:], pd.Timestamp.max.tz_localize("UTC")]
-        for start, until in zip(own.to_dict("records"), ends, strict=True):
-            counts = [_between(moments, start["at"], until) for moments in (*began, lost)]
-            told = {"requests": counts[0] + counts[2], "troubled": counts[1] + counts[2]}
-            rows.append(start | {"until": until} | told)
+        edges = pd.DatetimeIndex([*own["at"], _AFTER_ALL]).as_unit("us")
+        requests, in_trouble, lost_ones = (_between(moments, edges) for moments in (*began, lost))
+        own = own.assign(until=edges[1:], requests=requests + lost_ones, troubled=in_trouble + lost_ones)
+        rows += own.to_dict("records")
     return pd.DataFrame(rows, columns=[*starts.columns, "until", "requests", "troubled"])
 
 
-def _in_order(moments: pd.Series) -> Numbers:
-    known: Numbers = np.sort(moments.dropna().dt.tz_convert(None).to_numpy("datetime64[us]"))
-    return known
-
-
-def _between(moments: Numbers, first: pd.Timestamp, beyond: pd.Timestamp) -> int:
-    """How many moments, which are in order, lie from the first one to before the last one."""
-    if pd.isna(first) or pd.isna(beyond):
-        return 0
-    edges = [at.tz_convert(None).to_datetime64().astype("datetime64[us]") for at in (first, beyond)]
-    begin, end = (int(np.searchsorted(moments, edge)) for edge in edges)
-    return max(0, end - begin)
+def _between(moments: pd.Series, edges: pd.DatetimeIndex) -> Numbers:
+    """How many of the moments lie from each edge to before the next one; 0 where one of them is not known."""
+    known = edges.notna()
+    begun = np.searchsorted(edges.asi8[known], pd.DatetimeIndex(moments.dropna()).as_unit("us").asi8, side="right")
+    before = np.zeros(len(edges), dtype=np.int64)
+    before[known] = np.bincount(begun, minlength=int(known.sum()) + 1).cumsum()[:-1]
+    return np.where(known[1:] & known[:-1], np.diff(before), 0)
 
 
 def libraries_of(facts: Facts, start: pd.Series) -> set[str]:
     """The libraries through which this start found devices; none where the log does not tell."""
+    lines = _lines_of_starts(facts).get(start["source"], [])
+    found: set[str] = set()
+    for line, library in lines:
+        if line > start["line"]:
+            if library is None:
+                break
+            found.add(library)
+    return found
+
+
+@once
+def _lines_of_starts(facts: Facts) -> dict[str, list[tuple[int, str | None]]]:
+    """By source, the lines that tell of a device, with its library, and those that begin a start, without one."""
     rows = facts.events("gpu_inventory", "server_listening", "server_config")
-    rows = rows[rows["source"].eq(start["source"]) & rows["line"].gt(start["line"])]
-    following = rows["line"][rows["key"] != "gpu_inventory"].min()
-    rows = rows[rows["key"].eq("gpu_inventory") & ~rows["line"].gt(following)]
-    return {printable(str(fields.get("library", "")))[:20].lower() for fields in rows["fields"]}
+    found: dict[str, list[tuple[int, str | None]]] = defaultdict(list)
+    for source, line, key, fields in rows[["source", "line", "key", "fields"]].itertuples(index=False):
+        library = printable(str(fields.get("library", "")))[:20].lower()
+        found[source].append((line, library if key == "gpu_inventory" else None))
+    for lines in found.values():
+        lines.sort(key=lambda told: (told[0], told[1] is None))
+    return found
 
 
 def change_of_rate(before: pd.Series, after: pd.Series) -> int:

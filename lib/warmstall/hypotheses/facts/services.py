@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from ...once import once
 from ..findings import Place
 from .facts import Facts
 
@@ -25,6 +26,7 @@ NO_SERVICE = (
 )
 
 
+@once
 def has_services(facts: Facts) -> bool:
     """Whether anything in the case is of a service around Ollama."""
     roles = set(facts.table("processes")["role"].dropna())
@@ -68,6 +70,7 @@ def service_events(facts: Facts, *keys: str) -> pd.DataFrame:
     return rows
 
 
+@once
 def embedder_logs(facts: Facts) -> frozenset[tuple[str, str]]:
     """Host and source of the logs in which an embedder speaks, by their name or by what their events say."""
     rows = facts.case.sql(
