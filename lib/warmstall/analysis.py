@@ -248,6 +248,10 @@ class Analysis:
 
         The parts of a call add up to its wall time. A call that cannot be divided has one row, with the doubt.
         """
+        return self._attempts.copy(deep=False)
+
+    @cached_property
+    def _attempts(self) -> pd.DataFrame:
         _ = self._matched
         rows = [
             {
@@ -380,15 +384,16 @@ class Analysis:
 
     def loads(self) -> pd.DataFrame:
         """Every model load: when, how long, how it ended, and whether the model had been there before."""
-        rows = [self._load_row(load) for load in self.loads_of_period]
+        names = self.names
+        rows = [self._load_row(load, names) for load in self.loads_of_period]
         columns = ["host", "source", "line", "model", "spawned_at", "ready_at", "load_s", "outcome", "reload",
                    "reason", "parallel", "context_length"]  # fmt: skip
         return _utc(pd.DataFrame(rows, columns=columns), "spawned_at", "ready_at")
 
-    def _load_row(self, load: Load) -> dict[str, Any]:
+    def _load_row(self, load: Load, names: Mapping[str, str]) -> dict[str, Any]:
         return {
             "host": load.host, "source": load.source, "line": load.line,
-            "model": self.names.get(load.model, load.model), "spawned_at": load.spawned_at, "ready_at": load.ready_at,
+            "model": names.get(load.model, load.model), "spawned_at": load.spawned_at, "ready_at": load.ready_at,
             "load_s": load.load_s, "outcome": load.outcome, "reload": load.reload, "reason": load.reason,
             "parallel": load.parallel, "context_length": load.context_length,
         }  # fmt: skip
@@ -399,7 +404,7 @@ class Analysis:
         The log shows that a model is gone when it is needed again. Where its keep_alive had run out long
         before, that is when it is taken to have left.
         """
-        uses = self._matched.uses
+        uses, names = self._matched.uses, self.names
         rows = []
         for timeline in self.timelines.values():
             keep_s = _keep_alive_s(timeline)
@@ -419,7 +424,7 @@ class Analysis:
                         "host": found.host,
                         "source": found.source,
                         "line": found.line,
-                        "model": self.names.get(found.model, found.model),
+                        "model": names.get(found.model, found.model),
                         "loaded_at": found.loaded_at,
                         "unloaded_at": unloaded_at,
                         "unload_evidence": evidence,
@@ -440,6 +445,10 @@ class Analysis:
 
     def settings(self) -> pd.DataFrame:
         """The settings that each server run printed at its start and that are not empty."""
+        return self._settings.copy(deep=False)
+
+    @cached_property
+    def _settings(self) -> pd.DataFrame:
         rows = [
             {"host": run.host, "source": run.source, "line": run.line, "at": run.started_at, "version": run.version,
              "name": name, "value": value}
@@ -453,6 +462,10 @@ class Analysis:
 
     def devices(self) -> pd.DataFrame:
         """The compute devices that the server found at its last start."""
+        return self._devices.copy(deep=False)
+
+    @cached_property
+    def _devices(self) -> pd.DataFrame:
         rows: dict[tuple[str, str], dict[str, Any]] = {}
         for row in self.events("gpu_inventory"):
             fields = row["fields"]
@@ -471,14 +484,18 @@ class Analysis:
 
     def offload(self) -> pd.DataFrame:
         """How many layers of each model went to the GPU, by load."""
-        rows = []
+        return self._offload.copy(deep=False)
+
+    @cached_property
+    def _offload(self) -> pd.DataFrame:
+        rows, names = [], self.names
         loads = [load for timeline in self.timelines.values() for load in timeline.loads]
         for row in self.events("layers_offloaded"):
             before = [load for load in loads if load.source == row["source"] and load.line <= row["line"]]
             model = max(before, key=lambda load: load.line).model if before else ""
             rows.append(
                 {
-                    "model": self.names.get(model, model),
+                    "model": names.get(model, model),
                     "layers_gpu": int(row["fields"]["layers_gpu"]),
                     "layers_total": int(row["fields"]["layers_total"]),
                     "line": row["line"],
@@ -517,6 +534,10 @@ class Analysis:
 
     def inputs(self) -> pd.DataFrame:
         """What was read: every line of every file accounted for, its span and its zone."""
+        return self._inputs.copy(deep=False)
+
+    @cached_property
+    def _inputs(self) -> pd.DataFrame:
         columns = ["path", "kind", "encoding", "lines", "recognized", "unrecognized", "undecodable", "first_at",
                    "last_at", "zone", "zone_from"]  # fmt: skip
         spans, zones = self._requests.spans(), self._requests.zones

@@ -7,11 +7,15 @@ import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .analysis import Analysis
 from .hypotheses import Judgement
+from .observed.captured import is_captured
 from .parse.plain_text import markdown_escaped, printable
 
 # What the report makes its pages of, in the cell that shows the table: kept with the notebook, and in no other place.
@@ -73,20 +77,28 @@ def case_of(found: Analysis) -> str:
 
 def model_of(found: Analysis, runbook: str, ones: Sequence[Judgement]) -> str:
     """The model that the places of these causes name, if it is one, and the runbook has a parameter for it."""
-    notebook = runbook_notebook(runbook)
-    if notebook is None or not re.search(r'"model: str = ', notebook.read_text(encoding="utf-8")):
+    if not _takes_a_model(runbook):
         return ""
     sources = {(place.source, place.line) for one in ones for item in one.supporting for place in item.places}
     requests = found.untexted()
-    requests = requests.loc[requests["line"].isin({line for _, line in sources}), ["source", "line", "model"]]
+    there = np.isin(requests["line"].to_numpy(), [line for _, line in sources])
+    requests = requests[["source", "line", "model"]].iloc[np.flatnonzero(there)]
     # A log knows a model by the digest of its file until a client's record tells its name.
     digests = set(found.names) - set(found.names.values())
     named = set(requests["model"][[key in sources for key in zip(requests["source"], requests["line"], strict=True)]])
     for table in ("trials", "resident_models"):
+        if not is_captured(found.case, table):
+            continue
         rows = found.case.sql(f"SELECT source, line, model FROM {table} WHERE model <> ''")
         named |= set(rows["model"][[key in sources for key in zip(rows["source"], rows["line"], strict=True)]])
     named = {str(name) for name in named - digests if name and not re.fullmatch(r"(sha256[-:])?[0-9a-f]{8,64}", name)}
     return named.pop() if len(named) == 1 else ""
+
+
+@cache
+def _takes_a_model(runbook: str) -> bool:
+    notebook = runbook_notebook(runbook)
+    return notebook is not None and '"model: str = ' in notebook.read_text(encoding="utf-8")
 
 
 def linked(name: str) -> str:
