@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 import time
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 MOST_BYTES = 8 * 1024 * 1024
@@ -46,7 +48,7 @@ def _ask(answer: dict[str, Any], base_url: str, endpoint: str, timeout_s: float,
     try:
         # Proxies of the environment are not asked for a service on the machine itself.
         with (
-            httpx.Client(base_url=base_url, timeout=timeout_s, trust_env=False) as client,
+            httpx.Client(base_url=base_url, timeout=timeout_s, trust_env=False, verify=trusted(base_url)) as client,
             client.stream(method, endpoint, json=body) as response,
         ):
             status = str(response.status_code)
@@ -67,3 +69,18 @@ def _ask(answer: dict[str, Any], base_url: str, endpoint: str, timeout_s: float,
     except (ValueError, RecursionError):
         parsed = text or None
     answer.update({"status": status, "body": parsed, "error": error})
+
+
+def trusted(url: str) -> ssl.SSLContext | bool:
+    """Whom to trust under that address, for httpx; nobody need be where nothing is encrypted."""
+    import httpx
+
+    return False if httpx.URL(url).scheme == "http" else _certificates()
+
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    """Read once: it takes longer than most answers, and would count as their time."""
+    import httpx
+
+    return httpx.create_ssl_context(trust_env=False)

@@ -56,7 +56,7 @@ def written(server: DrillServer) -> int:
 @pytest.fixture
 def post(server: DrillServer) -> Iterator[Any]:
     """A POST of any body, for what no client would send."""
-    with httpx.Client(base_url=server.url, timeout=PATIENCE_S, trust_env=False) as http:
+    with httpx.Client(base_url=server.url, timeout=PATIENCE_S, trust_env=False, verify=False) as http:
 
         def ask(path: str, body: object) -> httpx.Response:
             return http.post(path, **({"content": body} if isinstance(body, str) else {"json": body}))
@@ -169,10 +169,10 @@ def test_ps(client: Any, server: DrillServer) -> None:
 
 
 def test_version(server: DrillServer) -> None:
-    told = httpx.get(f"{server.url}/api/version", trust_env=False)
+    told = httpx.get(f"{server.url}/api/version", trust_env=False, verify=False)
     assert told.json() == {"version": server.version}
-    assert httpx.get(server.url, trust_env=False).text == "Ollama is running"
-    assert httpx.head(server.url, trust_env=False).status_code == 200
+    assert httpx.get(server.url, trust_env=False, verify=False).text == "Ollama is running"
+    assert httpx.head(server.url, trust_env=False, verify=False).status_code == 200
 
 
 def test_an_empty_prompt_loads_and_keep_alive_0_unloads(client: Any) -> None:
@@ -331,7 +331,7 @@ def test_bodies_that_are_no_request(post: Any, path: str, body: object, said: st
 
 
 def test_pages_that_do_not_exist(server: DrillServer) -> None:
-    answer = httpx.get(f"{server.url}/api/nosuch", trust_env=False)
+    answer = httpx.get(f"{server.url}/api/nosuch", trust_env=False, verify=False)
     assert (answer.status_code, answer.text) == (404, "404 page not found")
 
 

@@ -25,7 +25,7 @@ BUSY = {"error": "server busy, please try again.  maximum pending requests excee
 
 def asking(server: DrillServer, at_once: int = 1) -> httpx.AsyncClient:
     limits = httpx.Limits(max_connections=at_once)
-    return httpx.AsyncClient(base_url=server.url, timeout=4 * PATIENCE_S, trust_env=False, limits=limits)
+    return httpx.AsyncClient(base_url=server.url, timeout=4 * PATIENCE_S, trust_env=False, verify=False, limits=limits)
 
 
 def body(model: str, tokens: int = 3, **more: Any) -> dict[str, Any]:
@@ -34,13 +34,15 @@ def body(model: str, tokens: int = 3, **more: Any) -> dict[str, Any]:
 
 
 def generate(server: DrillServer, model: str, **more: Any) -> dict[str, Any]:
-    asked = httpx.post(f"{server.url}/api/generate", json=body(model, **more), timeout=PATIENCE_S, trust_env=False)
+    asked = httpx.post(
+        f"{server.url}/api/generate", json=body(model, **more), timeout=PATIENCE_S, trust_env=False, verify=False
+    )
     asked.raise_for_status()
     return dict(asked.json())
 
 
 def resident(server: DrillServer) -> dict[str, dict[str, Any]]:
-    answer = httpx.get(f"{server.url}/api/ps", timeout=PATIENCE_S, trust_env=False)
+    answer = httpx.get(f"{server.url}/api/ps", timeout=PATIENCE_S, trust_env=False, verify=False)
     return {model["name"]: model for model in answer.json()["models"]}
 
 
@@ -197,7 +199,7 @@ def test_keep_alive_runs_out(tmp_path: Path, version: str) -> None:
 def test_a_client_that_goes_frees_its_slot(tmp_path: Path) -> None:
     with DrillServer(tmp_path, environment={"OLLAMA_NUM_PARALLEL": "1"}) as server:
         with (
-            httpx.Client(base_url=server.url, timeout=PATIENCE_S, trust_env=False) as client,
+            httpx.Client(base_url=server.url, timeout=PATIENCE_S, trust_env=False, verify=False) as client,
             client.stream("POST", "/api/generate", json={**body("mid", 100_000), "stream": True}) as answer,
         ):
             next(answer.iter_lines())

@@ -22,7 +22,10 @@ def test_vectors_have_the_length_that_their_model_says(version: str, runner: str
     if runner == "llama":
         pytest.importorskip("xllamacpp", reason="llama.cpp is not installed (extra `drill`)")
         pytest.importorskip("gguf", reason="the writer of models is not installed (extra `drill`)")
-    with DrillServer(tmp_path, version, runner=runner) as server, httpx.Client(trust_env=False, timeout=30) as http:
+    with (
+        DrillServer(tmp_path, version, runner=runner) as server,
+        httpx.Client(trust_env=False, verify=False, timeout=30) as http,
+    ):
         listed = {model["name"] for model in http.get(f"{server.url}/api/tags").json()["models"]}
         for model, length in LENGTHS.items():
             answer = http.post(f"{server.url}/api/embed", json={"model": model, "input": TEXTS}).json()

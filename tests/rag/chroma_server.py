@@ -50,7 +50,7 @@ def _wait(server: ChromaServer, log: Path) -> None:
     ends = time.monotonic() + _PATIENCE_S
     while True:
         try:
-            httpx.get(f"{server.url}/api/v2/heartbeat", timeout=5.0, trust_env=False).raise_for_status()
+            httpx.get(f"{server.url}/api/v2/heartbeat", timeout=5.0, trust_env=False, verify=False).raise_for_status()
             return
         except httpx.HTTPError as error:
             if server.process.poll() is not None or time.monotonic() > ends:

@@ -90,13 +90,15 @@ class Store:
 
     def get(self, path: str) -> Any:
         try:
-            answer = httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=5.0, trust_env=False)
+            answer = httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=5.0, trust_env=False, verify=False)
         except httpx.HTTPError:
             return None
         return answer.json() if answer.status_code == 200 else None
 
     def add(self, name: str) -> None:
-        httpx.post(f"http://127.0.0.1:{self.port}/", json={"name": name}, trust_env=False).raise_for_status()
+        httpx.post(
+            f"http://127.0.0.1:{self.port}/", json={"name": name}, trust_env=False, verify=False
+        ).raise_for_status()
 
     @property
     def collections(self) -> int | None:

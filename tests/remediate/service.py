@@ -113,7 +113,7 @@ class DrillService:
         ends = time.monotonic() + 60
         while True:
             try:
-                httpx.get(f"{self.url}/api/version", timeout=2.0, trust_env=False).raise_for_status()
+                httpx.get(f"{self.url}/api/version", timeout=2.0, trust_env=False, verify=False).raise_for_status()
                 return
             except httpx.HTTPError:
                 assert time.monotonic() < ends, self.log.read_text()[-2000:] if self.log.exists() else "no log"

@@ -37,7 +37,9 @@ def service(tmp_path_factory):
             arguments=("--gpu", "cuda:NVIDIA GeForce RTX 3060:12"),
         ) as started:  # fmt: skip
             body = {"model": "tiny", "prompt": "Hello.", "stream": False, "keep_alive": "30m"}
-            httpx.post(f"{started.url}/api/generate", json=body, timeout=60, trust_env=False).raise_for_status()
+            httpx.post(
+                f"{started.url}/api/generate", json=body, timeout=60, trust_env=False, verify=False
+            ).raise_for_status()
             yield started
 
 
@@ -56,7 +58,7 @@ def processes(service: DrillService) -> set[tuple[int, float]]:
 
 
 def in_memory(service: DrillService) -> list[dict[str, Any]]:
-    return httpx.get(f"{service.url}/api/ps", timeout=10, trust_env=False).json()["models"]
+    return httpx.get(f"{service.url}/api/ps", timeout=10, trust_env=False, verify=False).json()["models"]
 
 
 def state(service: DrillService) -> tuple[Any, ...]:

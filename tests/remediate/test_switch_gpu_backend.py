@@ -91,7 +91,7 @@ def test_a_model_that_falls_to_the_processor_is_brought_back(service):
     assert outcome.status == "rolled back", outcome
     assert "ROCm does not serve" in outcome.sentence
     assert as_before(service)
-    models = httpx.get(f"{service.url}/api/ps", timeout=10, trust_env=False).json()["models"]
+    models = httpx.get(f"{service.url}/api/ps", timeout=10, trust_env=False, verify=False).json()["models"]
     assert all(model["size_vram"] for model in models)
 
 

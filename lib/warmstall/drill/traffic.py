@@ -79,7 +79,7 @@ class Clients:
         self._loop = asyncio.get_running_loop()
         # A connection of its own for each: a client that leaves then really closes it.
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-        async with httpx.AsyncClient(limits=limits, timeout=None, trust_env=False) as http:
+        async with httpx.AsyncClient(limits=limits, timeout=None, trust_env=False, verify=False) as http:
             flows = (self._flow(http, number, one) for number, one in enumerate(self.scenario.traffic))
             await asyncio.gather(*flows)
 

@@ -12,6 +12,7 @@ import httpx
 
 from ..drill.timetable import Fault
 from ..errors import CannotTell, StepFailed
+from ..ollama import trusted
 from ..rag.inference.opening import open_inference
 from ..rag.settings import RagSettings, ollama_url
 from .records import Arrival, Sent
@@ -113,7 +114,9 @@ def plain(model: str) -> str:
 
 def _asked(method: str, url: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
     try:
-        answer = httpx.request(method, url, json=body, timeout=_PATIENCE_S, trust_env=False).raise_for_status()
+        answer = httpx.request(
+            method, url, json=body, timeout=_PATIENCE_S, trust_env=False, verify=trusted(url)
+        ).raise_for_status()
         told = answer.json()
     except (httpx.HTTPError, ValueError) as error:
         raise StepFailed(f"{method} {url}: {error or type(error).__name__}; expected Ollama's answer.") from error
