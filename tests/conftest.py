@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -18,14 +19,21 @@ RECORDED = ("queue-one-slot", "reloads-two-models", "warm-stall-runner-stopped")
 
 # Tests of real servers and processes under real deadlines: a machine that stands still for seconds can fail one.
 LIVE = ("drill", "remediate", "rag", "reproduce")
+# The files that take minutes, the longest first. The drills among them mostly wait, beside those that compute.
+LONGEST = (
+    "reproduce/test_drill_faults.py", "test_shared_checks.py", "drill/test_accuracy.py", "health/test_month.py",
+    "hypotheses/test_examples.py", "test_docs.py", "remediate/test_recover_stuck_runner.py",
+    "remediate/test_relieve_memory_pressure.py", "drill/test_fidelity.py", "remediate/test_persist_vector_store.py",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest file first, so that no worker is left alone with it in the end; live tests may be tried again.
+    """The longest files first, so that no worker is left alone with one in the end; live tests may be tried again.
 
     A test that needed another try is named at the end of the run (-r R); one that fails three times is an error.
     """
-    items.sort(key=lambda item: item.path.name != "test_shared_checks.py")
+    rank = {ROOT / "tests" / name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
     for item in items:
         if item.path.parent.parent == ROOT / "tests" and item.path.parent.name in LIVE:
             item.add_marker(pytest.mark.flaky(reruns=2))
@@ -49,15 +57,27 @@ def stall():
 
 
 @pytest.fixture
-def no_other_server() -> None:
-    """A collection looks at all processes of a machine: wait until the servers of tests beside this one have ended."""
-    ends = time.monotonic() + 120
-    while _servers() and time.monotonic() < ends:
-        time.sleep(0.2)  # another test tells nobody when it ends
+def no_other_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A collection looks at all processes of a machine: the servers of tests beside this one are left out."""
+    from warmstall.collect.commands import COMMANDS
+    from warmstall.host import Command, Host, Output
+
+    run = Host.run
+
+    def without_others(host: Host, command: Command, *limits: Any, **values: Any) -> Output:
+        output = run(host, command, *limits, **values)
+        if command != COMMANDS["processes"]:
+            return output
+        own = {str(child.pid) for child in psutil.Process().children(recursive=True)}
+        lines = [line for line in output.text.splitlines(keepends=True) if not _is_server(line, own)]
+        return replace(output, data="".join(lines).encode())
+
+    monkeypatch.setattr(Host, "run", without_others)
 
 
-def _servers() -> list[str]:
+def _is_server(line: str, own: set[str]) -> bool:
+    """Whether a line of the table of processes is that of a server or a runner which is none of one's own."""
     from warmstall.parse.process_roles import role_of
 
-    commands = (" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"]))
-    return [command for command in commands if role_of(command) in ("serve", "runner")]
+    pid, *_, command = line.split(maxsplit=10)
+    return pid not in own and role_of(command) in ("serve", "runner")
