@@ -130,7 +130,8 @@ DRESSES: dict[str, Callable[[str], bytes]] = {
 
 
 def rows(tables: Path, table: str) -> list[dict[str, object]]:
-    view = Case(tables, []).connection.sql(f"FROM {'access_lines' if table == 'requests' else table}")
+    connection = Case(tables, []).connect(table)
+    view = connection.sql(f"FROM {'access_lines' if table == 'requests' else table}")
     return sorted(view.to_arrow_table().to_pylist(), key=lambda row: (str(row["source"]), row["line"]))
 
 

@@ -62,17 +62,18 @@ def test_every_layout_is_shown_as_it_was_written(line, tmp_path_factory):
     assert found["text"] == line
 
 
-@settings(max_examples=200, deadline=None)
-@given(
-    walls=st.lists(
-        st.from_regex(r"\A[0-9]{1,3}(\.[0-9]{1,9})?(ns|µs|ms|s)\Z|\A([0-9]{1,3}h)?[0-9]{1,2}m[0-9]{1,2}s\Z"), min_size=1
-    ),
+LINES = st.builds(
+    gin,
+    wall=st.from_regex(r"\A[0-9]{1,3}(\.[0-9]{1,9})?(ns|µs|ms|s)\Z|\A([0-9]{1,3}h)?[0-9]{1,2}m[0-9]{1,2}s\Z"),
     client=st.from_regex(r"\A[0-9a-f.: ]{0,17}\Z"),
     method=st.from_regex(r"\A[A-Z ]{0,9}\Z"),
     path=st.text(st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="\u2028\u2029\ufeff"), max_size=20),
 )
-def test_whatever_was_written_is_shown(walls, client, method, path, tmp_path_factory):
-    lines = [gin(wall=wall, client=client, method=method, path=path) for wall in walls]
+
+
+@settings(max_examples=60, deadline=None)
+@given(lines=st.lists(LINES, min_size=8))
+def test_whatever_was_written_is_shown(lines, tmp_path_factory):
     assert [row["text"] for row in read(tmp_path_factory, lines)] == lines
 
 
