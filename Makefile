@@ -36,13 +36,15 @@ venv: $(STAMP)
 demo: $(STAMP)
 	@$(BIN)/warmstall analyze data/incidents/warm-stall-runner-stopped --out warmstall-out
 
-# One more than the cores of a small machine: many tests wait for servers that start, stop and start again. What failed
+# More than the cores of a small machine: many tests wait for servers that start, stop and start again. What failed
 # beside others is tried once more, alone: only a test that fails there as well is an error. Both runs name it.
-WORKERS ?= 3
+WORKERS ?= 5
+ABREAST = --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 test: $(STAMP)
-	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder --durations=25 || \
+	$(BIN)/python -m pytest $(ABREAST) --durations=25 || \
 		$(BIN)/python -m pytest --last-failed --last-failed-no-failures=none
-	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=120 notebooks $(wildcard runbooks/*.ipynb)
+	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=120 $(ABREAST) \
+		notebooks $(wildcard runbooks/*.ipynb)
 
 lint: $(STAMP)
 	$(BIN)/ruff check lib tests benchmarks data
