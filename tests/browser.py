@@ -21,23 +21,37 @@ ARGUMENTS = [
 
 
 @contextmanager
-def page_of(path: Path, width: int) -> Iterator[Any]:
-    """The page, open; skips the test where there is no browser, fails it for a request elsewhere or a complaint."""
+def chromium() -> Iterator[Any]:
+    """A browser; skips the test where there is none. No event loop can run in this thread until it is closed."""
     playwright = pytest.importorskip("playwright.sync_api", reason="the browser test needs playwright")
-    chromium = shutil.which("chromium")
-    if not chromium:
+    program = shutil.which("chromium")
+    if not program:
         pytest.skip("the browser test needs chromium on the path")
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        page = browser.new_page(viewport={"width": width, "height": 900})
-        requested: list[str] = []
-        complaints: list[str] = []
-        page.on("request", lambda request: requested.append(request.url))
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("dialog", lambda dialog: (complaints.append(f"dialog {dialog.message}"), dialog.dismiss()))
-        page.goto(path.as_uri())
-        yield page
-        assert [url for url in requested if not url.startswith(("file:", "data:", "blob:"))] == []
-        assert complaints == []
+        browser = driver.chromium.launch(executable_path=program, args=ARGUMENTS)
+        yield browser
         browser.close()
+
+
+@contextmanager
+def page_of(path: Path, width: int) -> Iterator[Any]:
+    """The page in a browser of its own, as `page_in` has it."""
+    with chromium() as browser, page_in(browser, path, width) as page:
+        yield page
+
+
+@contextmanager
+def page_in(browser: Any, path: Path, width: int) -> Iterator[Any]:
+    """The page, open; fails the test for a request elsewhere or a complaint."""
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    requested: list[str] = []
+    complaints: list[str] = []
+    page.on("request", lambda request: requested.append(request.url))
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("dialog", lambda dialog: (complaints.append(f"dialog {dialog.message}"), dialog.dismiss()))
+    page.goto(path.as_uri())
+    yield page
+    assert [url for url in requested if not url.startswith(("file:", "data:", "blob:"))] == []
+    assert complaints == []
+    page.close()

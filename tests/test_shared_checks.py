@@ -15,6 +15,7 @@ from typing import Any
 
 import captures
 import pytest
+import typer
 
 from warmstall.cli import app
 from warmstall.errors import WarmstallError
@@ -43,10 +44,12 @@ class _InProcess:
     def __init__(self, summaries: Summaries) -> None:
         self.summaries = summaries
         self._last = Path()
+        # `app()` would look through all commands anew for each capture.
+        self._main = typer.main.get_command(app)
 
     def run(self, command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
         try:
-            app(command[1:], standalone_mode=False)
+            self._main(command[1:], standalone_mode=False)
         except WarmstallError as error:
             return subprocess.CompletedProcess(command, 2, "", str(error))
         given, out = Path(command[2]), Path(command[command.index("--out") + 1])

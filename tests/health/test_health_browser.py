@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from browser import page_of
+from browser import chromium, page_in
 from health.made_report import everything, made_report, page_of_outputs
 from warmstall.health import tables
 from warmstall.health.records import Reason, Sli
@@ -27,13 +29,19 @@ PAYLOADS = {
 
 
 @pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
 def calm_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return page_of_outputs(tmp_path_factory.mktemp("calm"), everything(made_report()))
 
 
-def test_the_head_is_read_at_once(calm_page: Path) -> None:
+def test_the_head_is_read_at_once(browser: Any, calm_page: Path) -> None:
     """The word, the sentence and three numbers on the first screen of a phone; the prose of the notebook is folded."""
-    with page_of(calm_page, 360) as page:
+    with page_in(browser, calm_page, 360) as page:
         page.wait_for_selector("html[data-figures-drawn='4']", state="attached")
         head = page.locator("header.outcome")
         assert head.locator(".status").inner_text() == "CRITICAL"
@@ -46,8 +54,8 @@ def test_the_head_is_read_at_once(calm_page: Path) -> None:
         assert page.locator("details.code").count() == 1  # the parameters, within the folded part
 
 
-def test_nothing_is_wider_than_the_screen(calm_page: Path) -> None:
-    with page_of(calm_page, 360) as page:
+def test_nothing_is_wider_than_the_screen(browser: Any, calm_page: Path) -> None:
+    with page_in(browser, calm_page, 360) as page:
         page.wait_for_selector("html[data-figures-drawn='4']", state="attached")
         for width in (360, 768, 1200):
             page.set_viewport_size({"width": width, "height": 900})
@@ -64,12 +72,12 @@ def test_nothing_is_wider_than_the_screen(calm_page: Path) -> None:
         assert cut == []
 
 
-def test_the_colour_is_that_of_the_status_and_can_be_read(tmp_path: Path) -> None:
+def test_the_colour_is_that_of_the_status_and_can_be_read(browser: Any, tmp_path: Path) -> None:
     pages = {}
     for status in WORDS:
         (tmp_path / status).mkdir()
         pages[status] = page_of_outputs(tmp_path / status, everything(replace(made_report(), status=status))[:1])
-    with page_of(pages["healthy"], 360) as page:
+    with page_in(browser, pages["healthy"], 360) as page:
         for status, written in pages.items():
             page.goto(written.as_uri())
             head = page.locator("header.outcome")
@@ -90,20 +98,20 @@ def test_the_colour_is_that_of_the_status_and_can_be_read(tmp_path: Path) -> Non
     ],
 )  # fmt: skip
 def test_the_word_for_the_status_stands_there_once(
-    tmp_path: Path, status: str, sentence: str, word: str, shown: str
+    browser: Any, tmp_path: Path, status: str, sentence: str, word: str, shown: str
 ) -> None:
     made = replace(made_report(), status=status, sentence=sentence)
-    with page_of(page_of_outputs(tmp_path, everything(made)[:1]), 360) as page:
+    with page_in(browser, page_of_outputs(tmp_path, everything(made)[:1]), 360) as page:
         assert page.locator("header.outcome .status").inner_text() == word
         assert page.locator("header.outcome h1").inner_text() == shown
 
 
-def test_the_axis_of_a_rate_has_whole_percents_even_of_nothing(tmp_path: Path) -> None:
+def test_the_axis_of_a_rate_has_whole_percents_even_of_nothing(browser: Any, tmp_path: Path) -> None:
     """0 % at every hour is a line at the foot of 0 to 1 %; and that some could not be told is said beside it."""
     stalls = Sli("warm_stall_rate", "", 0.0, "share", 0, 985, "71 more cannot be told: their client left")
     answered = Sli("availability", "", 0.9328, "share", 985, 1056)
     made = replace(made_report(), slis=(answered, stalls), comparisons=())
-    with page_of(page_of_outputs(tmp_path, everything(made)[:2]), 360) as page:
+    with page_in(browser, page_of_outputs(tmp_path, everything(made)[:2]), 360) as page:
         page.wait_for_selector("html[data-figures-drawn='1']", state="attached")
         ticks = [page.locator(f".figure .{axis}tick text").all_text_contents() for axis in ("y", "y2")]
         assert ticks == [["95 %", "100 %"], ["0 %", "1 %"]]
@@ -111,10 +119,10 @@ def test_the_axis_of_a_rate_has_whole_percents_even_of_nothing(tmp_path: Path) -
         assert any("0 %; 71 more cannot be told" in text for text in told)
 
 
-def test_sentences_of_a_table_are_as_wide_as_a_phone(tmp_path: Path) -> None:
+def test_sentences_of_a_table_are_as_wide_as_a_phone(browser: Any, tmp_path: Path) -> None:
     reason = Reason("memory:box", "critical", "A sentence of a cause that is rather long. " * 8)
     made = replace(made_report(), reasons=(reason,))
-    with page_of(page_of_outputs(tmp_path, [("Reasons", tables.why(made))]), 360) as page:
+    with page_in(browser, page_of_outputs(tmp_path, [("Reasons", tables.why(made))]), 360) as page:
         assert page.locator("td").first.bounding_box()["width"] <= 360 * 0.75
 
 
@@ -134,10 +142,10 @@ def contrast(one: tuple[int, ...], other: tuple[int, ...]) -> float:
     return (bright + 0.05) / (dark + 0.05)
 
 
-def test_a_page_that_is_incomplete_is_never_green(tmp_path: Path) -> None:
+def test_a_page_that_is_incomplete_is_never_green(browser: Any, tmp_path: Path) -> None:
     """The picture failed after the notebook had said healthy: red banner, and no colour below it."""
     made = replace(made_report(), status="healthy")
-    with page_of(page_of_outputs(tmp_path, everything(made)[:1], "ValueError: no picture"), 360) as page:
+    with page_in(browser, page_of_outputs(tmp_path, everything(made)[:1], "ValueError: no picture"), 360) as page:
         banner = page.locator("[role=alert]")
         assert "This report is incomplete." in banner.inner_text()
         assert "ValueError: no picture" in banner.inner_text()
@@ -147,9 +155,9 @@ def test_a_page_that_is_incomplete_is_never_green(tmp_path: Path) -> None:
         assert banner.bounding_box()["y"] < head.bounding_box()["y"]
 
 
-def test_it_can_be_printed(calm_page: Path) -> None:
+def test_it_can_be_printed(browser: Any, calm_page: Path) -> None:
     """Black on white with a frame of the colour; what is folded stays away, and every figure is there."""
-    with page_of(calm_page, 1000) as page:
+    with page_in(browser, calm_page, 1000) as page:
         page.wait_for_selector("html[data-figures-drawn='4']", state="attached")
         paper = page.pdf(format="A4")
         assert paper.startswith(b"%PDF")
@@ -163,11 +171,11 @@ def test_it_can_be_printed(calm_page: Path) -> None:
 
 
 @pytest.mark.parametrize("name", PAYLOADS)
-def test_hostile_text_stays_text(name: str, tmp_path: Path) -> None:
+def test_hostile_text_stays_text(name: str, browser: Any, tmp_path: Path) -> None:
     """As the name of a host, a model, a setting, and in every sentence: shown as it is, and nothing runs."""
     payload = PAYLOADS[name]
     made = made_report(payload)
-    with page_of(page_of_outputs(tmp_path, everything(made, payload)), 360) as page:
+    with page_in(browser, page_of_outputs(tmp_path, everything(made, payload)), 360) as page:
         page.wait_for_selector("html[data-figures-drawn='4']", state="attached")
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
         assert page.locator("img, iframe, object, svg image").count() == 0
