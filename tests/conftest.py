@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.parent.parent == ROOT / "tests" and item.path.parent.name in LIVE:
             item.add_marker(pytest.mark.flaky(reruns=2))
+
+
+def pytest_collection_finish() -> None:
+    """What has been imported stays to the end: no collection of garbage need look through it again."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
