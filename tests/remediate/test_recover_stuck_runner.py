@@ -73,6 +73,12 @@ def dry(given: dict[str, Any]) -> tuple[Outcome, str]:
 act = partial(look_and_approve, NAME)
 
 
+def is_asked(pid: int) -> bool:
+    """Whether somebody waits for an answer of the runner."""
+    connections = psutil.Process(pid).net_connections("tcp")
+    return any(connection.status == psutil.CONN_ESTABLISHED for connection in connections)
+
+
 def run_until_good(given: dict[str, Any]) -> list[str]:
     """Approve and run until there is nothing to do any more; how the runs ended."""
     statuses = []
@@ -107,9 +113,10 @@ def test_a_runner_that_waits_for_ever_is_ended(tmp_path):
     with DrillServer(tmp_path / "drill", timetable=tmp_path / "timetable.json") as server:
         post(server, model="mid")
         Timetable(time.time(), timetable.faults).save(tmp_path / "timetable.json")
-        hangs = Streaming(server, "mid", 50)
-        until(lambda: post(server, model="mid", keep_alive=0) and "mid:latest" in resident(server))
         pid = runner_pid(server, "mid")
+        hangs = Streaming(server, "mid", 50)
+        until(lambda: is_asked(pid))
+        until(lambda: post(server, model="mid", keep_alive=0) and "mid:latest" in resident(server))
         outcome = act(parameters(server, tmp_path, deadline_s=1.0))
         # The new runner hangs as well, so nothing helps for good; the old one is gone, and nothing but it.
         assert outcome.status in ("rolled back", "failed")
