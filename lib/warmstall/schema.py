@@ -7,6 +7,8 @@ names; a limit that is unlimited is infinity.
 
 from __future__ import annotations
 
+# So many characters of a line stand in the events table as its text; a line of fewer bytes is whole.
+TEXT_CHARACTERS = 2000
 _PLACE = {"host": "VARCHAR", "source": "VARCHAR", "line": "BIGINT"}
 _MOMENT = {"at": "TIMESTAMP", "local_at": "TIMESTAMP"}
 

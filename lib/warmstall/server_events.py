@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from .case import Case, Period
 from .parse.log_events import event_in, fields_of
+from .schema import TEXT_CHARACTERS
 from .timeline import KEPT_KEYS, USED_KEYS, Event
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ _TEXTS = ("host", "source", "key", "text", "anchor", "whole_text", "fields")
 _NUMBERS = ("line", "at", "before_at", "after_at", "local_at", "offset_s")
 _TIMES = ("at", "before_at", "after_at")
 _BATCH_ROWS = 250_000
-# So much of a line, with its time, is its text; of a longer one more is known than that shows.
-_SHOWN = 2000
 _LONGEST_TIME = len("time=2026-01-01T00:00:00.000+00:00 ")
 _NAMES_A_RUNNER = "runner.name"
 
@@ -183,7 +182,7 @@ def _fields_and_texts(batch: pa.RecordBatch) -> tuple[list[Mapping[str, str]], l
     keys, texts = key.dictionary.to_pylist(), text.dictionary.to_pylist()
     timed = batch.column("offset_s").is_valid().to_numpy(zero_copy_only=False)
     length = pc.binary_length(text.dictionary).to_numpy()[text.indices.to_numpy()]
-    alone = _looked_up(key, KEPT_KEYS.__contains__, bool) | (length + _LONGEST_TIME >= _SHOWN)
+    alone = _looked_up(key, KEPT_KEYS.__contains__, bool) | (length + _LONGEST_TIME >= TEXT_CHARACTERS)
     fields, lines = np.empty(len(batch), dtype=object), np.full(len(batch), "", dtype=object)
     codes = (key.indices.to_numpy().astype(np.int64) * len(texts) + text.indices.to_numpy()) * 2 + timed
     different, numbers = np.unique(codes[~alone], return_inverse=True)
@@ -201,8 +200,8 @@ def _fields_and_texts(batch: pa.RecordBatch) -> tuple[list[Mapping[str, str]], l
 def _alone(row: Mapping[str, Any]) -> tuple[Mapping[str, str], str]:
     """The fields of a line that is kept, or of which the table shows no more than the beginning; and that text."""
     time = _time(row["at"], row["offset_s"])
-    line = (time + row["text"])[:_SHOWN] if time else row["text"]
-    if len(line.encode()) >= _SHOWN:
+    line = (time + row["text"])[:TEXT_CHARACTERS] if time else row["text"]
+    if len(line.encode()) >= TEXT_CHARACTERS:
         if row["fields"] is not None:
             return json.loads(row["fields"]), line
         if row["anchor"] is not None:

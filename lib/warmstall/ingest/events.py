@@ -5,10 +5,10 @@ from __future__ import annotations
 import polars as pl
 
 from ..parse.log_events import ANCHORS, rows_of
+from ..schema import TEXT_CHARACTERS
 
 # An event stands at the head of its line, behind progress dots or a glued record at most.
 _REACH = 20_000  # characters; less than `event_in` reads, because here every line is read
-_SHOWN = 2000
 _FIRST_ANCHOR = pl.col("text").str.extract_many(list(ANCHORS), leftmost=True).list.first().alias("anchor")
 # The keys of anchors that are proof enough.
 _SURE = pl.DataFrame(
@@ -38,8 +38,8 @@ def found_events(texts: pl.Series) -> pl.DataFrame:
     return found.select(
         "key",
         "anchor",
-        pl.when(is_event).then(text.str.head(_SHOWN)).alias("text"),
-        pl.when(is_event & (text.str.len_bytes() > _SHOWN)).then(text).alias("whole_text"),
+        pl.when(is_event).then(text.str.head(TEXT_CHARACTERS)).alias("text"),
+        pl.when(is_event & (text.str.len_bytes() > TEXT_CHARACTERS)).then(text).alias("whole_text"),
     )
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from ...case import Case
 from ...parse.log_events import EVENTS, fields_of
-from ...timeline import WHOLE_BYTES
+from ...schema import TEXT_CHARACTERS
 
 _Place = tuple[str, int, str]
 _Fields = Mapping[str, Any]
@@ -24,7 +24,7 @@ _DTYPES = {"line": "int64", "at": "datetime64[us, UTC]"}
 _NONE = pd.DataFrame({name: pd.array([], _DTYPES.get(name, "object")) for name in _COLUMNS})
 # The fields of a line of the server stand in it; only of one that is cut, or of another program, it takes the table.
 _OF_SERVER = frozenset(event.key for event in EVENTS)
-_WHOLE = f"list_contains($logs, source) AND list_contains($of_server, key) AND strlen(text) < {WHOLE_BYTES}"
+_WHOLE = f"list_contains($logs, source) AND list_contains($of_server, key) AND strlen(text) < {TEXT_CHARACTERS}"
 _ROWS = f"""
     SELECT host, source, line, key, coalesce("at", before_at) AS "at", {_WHOLE} AS whole, text
     FROM events WHERE list_contains($kinds, key) ORDER BY 5, source, line"""
