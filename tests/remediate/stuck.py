@@ -20,11 +20,11 @@ from warmstall.drill.server_process import DrillServer
 
 def post(server: DrillServer, timeout_s: float = 30.0, **body: Any) -> httpx.Response:
     asked = {"stream": False, **body}
-    return httpx.post(f"{server.url}/api/generate", json=asked, timeout=timeout_s, trust_env=False, verify=False)
+    return httpx.post(f"{server.url}/api/generate", json=asked, timeout=timeout_s, trust_env=False)
 
 
 def resident(server: DrillServer) -> dict[str, dict[str, Any]]:
-    answer = httpx.get(f"{server.url}/api/ps", timeout=30.0, trust_env=False, verify=False)
+    answer = httpx.get(f"{server.url}/api/ps", timeout=30.0, trust_env=False)
     return {str(model["name"]): model for model in answer.json()["models"]}
 
 
@@ -32,7 +32,7 @@ class Streaming:
     """A long answer that somebody reads in the background."""
 
     def __init__(self, server: DrillServer, model: str, tokens: int, **more: Any) -> None:
-        self._client = httpx.Client(base_url=server.url, timeout=None, trust_env=False, verify=False)
+        self._client = httpx.Client(base_url=server.url, timeout=None, trust_env=False)
         self._body = {"model": model, "prompt": "why?", "options": {"num_predict": tokens}, **more}
         self.begun, self.lines, self.whole = threading.Event(), 0, False
         self._thread = threading.Thread(target=self._read, daemon=True)
