@@ -17,7 +17,7 @@ from arms import BASE, BASE_WITHOUT_RG
 from results import Median, Result
 
 Medians = Mapping[tuple[str, float], Median]
-INGEST = "ingest, 2 workers"
+INGEST = "ingest"
 OURS = ("ingest", "append", "nothing new")
 SIZES_MB = (1000.0, 3000.0, 10000.0)
 VERDICTS, VERDICTS_INGEST = "verdicts", "ingest before verdicts"
@@ -100,14 +100,14 @@ def _memory_of_ingest(found: Medians) -> Value | None:
 
 
 def _linear(arm: str, least: float, unit: str) -> Callable[[Medians], Value | None]:
-    """How much more, or less, a unit costs in any size than in the smallest that counts."""
+    """How much more a unit costs in any size than in the smallest that counts; where start-up weighs, it costs less."""
 
     def of(found: Medians) -> Value | None:
         sizes = [size for size in _sizes(found, arm) if size >= least]
         if len(sizes) < 2:
             return None
         each = [found[arm, size].wall_s / size for size in sizes]
-        return Value(max(abs(cost / each[0] - 1) for cost in each), f"{sizes[0]:g} to {sizes[-1]:g} {unit}")
+        return Value(max(cost / each[0] - 1 for cost in each), f"{sizes[0]:g} to {sizes[-1]:g} {unit}")
 
     return of
 

@@ -1,7 +1,7 @@
 """What the contenders of the benchmark run, each in a process of its own; the answer is one JSON object.
 
 `python benchmarks/peers.py loop LOG`: a plain Python loop over lines.
-`python benchmarks/peers.py ingest LOG TABLES WORKERS`: warmstall's ingest, its import included.
+`python benchmarks/peers.py ingest LOG TABLES [WORKERS]`: warmstall's ingest, its import included.
 `python benchmarks/peers.py case LOG FOLDER`: the same as a case that can be opened, and what it holds.
 `python benchmarks/peers.py verdicts FOLDER`: a verdict for each request of a case.
 `python benchmarks/peers.py count TABLES`: what tables hold; nobody is timed by it.
@@ -50,7 +50,7 @@ def loop(log: Path) -> dict[str, object]:
     return {"lines": lines, "access_lines": found, "wall_ns": wall_ns}
 
 
-def ingest(log: Path, tables: Path, workers: int) -> dict[str, object]:
+def ingest(log: Path, tables: Path, workers: int | None = None) -> dict[str, object]:
     """Everything that ingest does, to Parquet."""
     from warmstall.evidence import discover
     from warmstall.ingest import ingest as ingest_evidence
@@ -121,7 +121,7 @@ if __name__ == "__main__":
         case "loop":
             answer = loop(Path(given[0]))
         case "ingest":
-            answer = ingest(Path(given[0]), Path(given[1]), int(given[2]))
+            answer = ingest(Path(given[0]), Path(given[1]), *map(int, given[2:]))
         case "case":
             answer = write_one_case(Path(given[0]), Path(given[1]))
         case "verdicts":
