@@ -89,6 +89,27 @@ def test_hostile_text_does_not_reach_the_terminal(tmp_path: Path) -> None:
     assert not [c for c in text if ord(c) < 32 and c != "\n"]
 
 
+def test_a_log_of_access_lines_alone_shows_no_loads(tmp_path: Path) -> None:
+    """As of somebody who searched for [GIN]: a slow one may have been cold, and so may all that are alike."""
+    lines = [
+        f'[GIN] 2025/01/18 - 20:{minute:02}:19 | 200 |  {wall:.3f}s |  172.30.0.1 | POST     "/api/chat"\n'
+        for minute, wall in enumerate([5.1, 5.2, 48.6, 5.4, 5.0, 52.2, 4.9])
+    ]
+    log = tmp_path / "server.log"
+    log.write_text("".join(lines))
+    filtered = answer(analyze(log))
+    log.write_text(
+        "".join(lines) + 'time=2025-01-18T21:00:00.000Z level=INFO source=images.go:493 msg="total blobs: 1"\n'
+    )
+    whole = answer(analyze(log))
+
+    assert "does not show whether its model was loaded" in filtered
+    assert "its [GIN] lines alone" in filtered
+    assert "not a cold start" in whole
+    for text, claimed in ((filtered, False), (whole, True)):
+        assert (" on a model in memory" in text, "no load" in text) == (claimed, claimed)
+
+
 def test_a_log_without_requests_says_so(tmp_path: Path) -> None:
     log = tmp_path / "server.log"
     log.write_text(

@@ -19,6 +19,7 @@ UNEXPLAINED = {
     "triggered": False, "waited": False, "reload": False, "failed_load": "", "failed_reason": "",
     "failed_line": 0, "task_line": 0, "task_cut": False, "task_released": False, "task_cancelled": False,
     "truncated": False, "retried": False, "trial_error": "", "usual_s": 0.9, "usual_limit_s": 2.7, "usual_n": 45,
+    "access_lines_only": False,
     "decode_factor": None, "decode_excess_s": 0.0, "decode_usual_rate": None, "decode_beyond": False,
     "prefill_factor": None, "prefill_excess_s": 0.0, "prefill_usual_rate": None, "prefill_beyond": False,
     "alone": False, "stopped_s": 0.0, "idle_s": 0.0, "whole": False, "crash_line": 0, "crash_text": "", "abort_line": 0,

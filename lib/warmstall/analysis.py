@@ -172,7 +172,17 @@ class Analysis:
         requests.refine([request for request in called if request.trial is not None])
         of_row = {request.row: request.trial for request in called if request.trial is not None}
         matched = match(requests, self._streams, self.timelines, of_row)
-        return replace(matched, retried=self._split_trials(called, known, matched))
+        retried = self._split_trials(called, known, matched)
+        return replace(matched, retried=retried, access_lines_only=self.logs_of_access_lines())
+
+    def logs_of_access_lines(self) -> frozenset[str]:
+        """The logs that hold nothing but access lines, as somebody filtered them: of a load they show nothing."""
+        source = self._requests.source
+        lines = dict(zip(source.names, np.bincount(source.codes, minlength=len(source.names)).tolist(), strict=True))
+        return frozenset(
+            account["path"] for account in self.case.accounts
+            if account["kind"] == "server-log" and 0 < account["recognized"] <= lines.get(account["path"], 0)
+        )  # fmt: skip
 
     @cached_property
     def _judged(self) -> Judged:

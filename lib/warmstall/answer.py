@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -153,7 +153,7 @@ def _what_it_was(found: Analysis, inference: pd.DataFrame) -> list[str]:
         )
     else:
         stalled = next((one for one in judge(found) if one.id == "warm_stall" and one.found), None)
-        lines += _headline(inference, stalled)
+        lines += _headline(inference, stalled, found.logs_of_access_lines())
     lines += causes.told(judge(found), runbook_links(found, judge(found)))
     lines += _done_about_it(found)
     return lines + (_seconds(inference) if len(inference) else [])
@@ -314,8 +314,12 @@ def _what_was_read(found: Analysis, requests: pd.DataFrame) -> str:
     return text + "."
 
 
-def _headline(inference: pd.DataFrame, stalled: Judgement | None) -> list[str]:
-    """What it was, in a line, and the requests behind it; `stalled` is the cause where no single verdict shows it."""
+def _headline(inference: pd.DataFrame, stalled: Judgement | None, silent: Collection[str]) -> list[str]:
+    """What it was, in a line, and the requests behind it; `stalled` is the cause where no single verdict shows it.
+
+    `silent` logs show no loads, so that who was answered as usual may have met one.
+    """
+    may_be_cold = inference["source"].isin(silent).all()
     n = len(inference)
     counts = _counts(inference["verdict"])
     told = [f"{counts[verdict]:,} {_named(verdict, counts[verdict])}" for verdict in _WHAT_IT_WAS if verdict in counts]
@@ -334,9 +338,9 @@ def _headline(inference: pd.DataFrame, stalled: Judgement | None) -> list[str]:
     elif cold:
         verdict = f"{_cold(inference, cold)}; no stall is proven."
     elif troubles:
-        verdict = "neither."
+        verdict = "neither is proven." if may_be_cold else "neither."
     else:
-        verdict = "neither is proven." if "unknown" in counts else "neither."
+        verdict = "neither is proven." if may_be_cold or "unknown" in counts else "neither."
     # What cost the most time comes first, whatever the question was.
     cost = inference[inference["verdict"].isin(list(troubles))].groupby("verdict")["wall_s"].sum()
     asked = inference["wall_s"][inference["verdict"].isin(["cold_start", "warm_stall"])].sum()
@@ -347,7 +351,8 @@ def _headline(inference: pd.DataFrame, stalled: Judgement | None) -> list[str]:
     if ok:
         fine = inference.loc[inference["verdict"] == "warm_ok", ["model", "wall_s"]]
         by_a_model = (fine["model"].ne("") | fine["wall_s"].ge(NOTHING_TO_EXPLAIN_S)).any()
-        told.insert(0, f"{ok:,} {'as usual on a model in memory' if by_a_model else 'answered within a second'}")
+        usual = "as usual" if may_be_cold else "as usual on a model in memory"
+        told.insert(0, f"{ok:,} {usual if by_a_model else 'answered within a second'}")
     walls = f"median {_seconds_text(p50)}, 95 % within {_seconds_text(p95)}"
     requests = f"{n:,} requests to models, {walls}" if n > 1 else f"1 request to a model, {_seconds_text(p50)}"
     lines.append(f"{requests}: {', '.join(told)}.")

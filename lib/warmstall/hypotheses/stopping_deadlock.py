@@ -32,6 +32,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from ..parse.plain_text import printable
 from .facts import Facts, clock_text, counted, places, seconds_text
 from .findings import Evidence, Finding, Place, hints, proves, refutes, supports, unseen, weakens
 
@@ -46,8 +47,8 @@ _COLLECT = "looks at /api/ps while it hangs (warmstall watch CASE): they show a 
 
 def findings_in(facts: Facts) -> Iterator[Finding]:
     """What the looks at /api/ps show, and what the scheduler's own lines say at DEBUG."""
-    looks = facts.table("resident_models")
-    looks = looks[looks["at"].notna()]
+    every = facts.table("resident_models")
+    looks = every[every["at"].notna()]
     found = False
     for (host, model), own in looks.groupby(["host", "model"], sort=True):
         for stay in _overstays(own):
@@ -62,10 +63,23 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
         return
     troubled = facts.with_verdict("warm_stall", "client_abort", "unknown")
     if len(looks) < 2 or not _covered(looks, troubled, facts.lost_trials):
+        yield from _one_look(every[_is_stopping(every)])
         yield unseen(_COLLECT)
     else:
         yield refutes(f"In {looks['at'].nunique():,} looks at /api/ps no model outstayed its expires_at unanswered.",
                       *facts.whole_table("resident_models"))  # fmt: skip
+
+
+def _one_look(stopping: pd.DataFrame) -> Iterator[Finding]:
+    """Models that were about to leave when somebody looked, once or at no known time."""
+    if len(stopping):
+        model = printable(str(stopping["model"].iloc[0]))[:80]
+        yield hints(f"{model} was Stopping... when somebody looked: so it is until its last request is answered, and "
+                    "in a deadlock for ever.", *places(stopping, 2))  # fmt: skip
+
+
+def _is_stopping(looks: pd.DataFrame) -> pd.Series:
+    return looks["until"].fillna("").str.startswith("Stopping")
 
 
 def _overstays(looks: pd.DataFrame) -> Iterator[pd.DataFrame]:
@@ -73,7 +87,7 @@ def _overstays(looks: pd.DataFrame) -> Iterator[pd.DataFrame]:
     # The table that `ollama ps` prints has no expires_at; it makes a row of looks of its own.
     for _, own in looks.groupby(looks["expires_at"].isna()):
         own = own.sort_values("at")
-        past = own["expires_at"].lt(own["at"]) | own["until"].fillna("").str.startswith("Stopping")
+        past = own["expires_at"].lt(own["at"]) | _is_stopping(own)
         # Every renewal of expires_at ends a stretch: what is renewed is not stuck.
         renewed = own["expires_at"].ne(own["expires_at"].shift()) & own["expires_at"].notna()
         stretch = ((past != past.shift()) | renewed).cumsum()

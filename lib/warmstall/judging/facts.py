@@ -77,6 +77,10 @@ class Facts:
         return self._requests.ran[self._rows]
 
     @cached_property
+    def access_lines_only(self) -> Mask:
+        return self._requests.source[self._rows].where(self._matched.access_lines_only.__contains__)
+
+    @cached_property
     def model(self) -> Words:
         return Words(self._matched.model[self._rows], self._matched.models.names)
 

@@ -32,6 +32,8 @@ class Matched:
     tasks: Sequence[SlotTask]
     trials: Mapping[int, Mapping[str, Any]]
     retried: frozenset[int] = frozenset()
+    # Logs of access lines alone: of a load they show nothing.
+    access_lines_only: frozenset[str] = frozenset()
     # Epoch seconds by host in which samples show every runner stopped, and stopped or using no CPU.
     stopped: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
     idle: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)

@@ -315,7 +315,7 @@ RULES: tuple[Rule, ...] = (
             & (f["wall_s"] <= f["usual_limit_s"])
             & (f["queue_s"] < _MOSTLY * f["wall_s"])
         ),
-        "no load during it, and {wall_s:.1f} s is usual here (middle {usual_s:.1f} s of {usual_n})",
+        "{no_load}{wall_s:.1f} s is usual here (middle {usual_s:.1f} s of {usual_n})",
     ),
 )
 
@@ -324,8 +324,8 @@ UNKNOWN: tuple[Rule, ...] = (
     Rule(
         "unknown",
         lambda f: _first(f, "5") & f["ran"],
-        "failed with {status} after {wall_s:.1f} s and the log gives no reason; a client that gave up looks like this. "
-        "Collect: the client's own error and timeout",
+        "failed with {status} after {wall_s:.1f} s{beyond_usual} and the log gives no reason; a client that gave up "
+        "looks like this. Collect: the client's own error and timeout",
     ),
     Rule(
         "unknown",
@@ -367,6 +367,12 @@ UNKNOWN: tuple[Rule, ...] = (
     ),
     Rule(
         "unknown",
+        lambda f: f["access_lines_only"] & (f["wall_s"] > f["usual_limit_s"]),
+        "{wall_s:.1f} s where {usual_s:.1f} s is usual ({usual_n} requests), and a log of access lines alone does not "
+        "show whether its model was loaded. Collect: the whole log of the server, not its [GIN] lines alone",
+    ),
+    Rule(
+        "unknown",
         lambda f: f["wall_s"] > f["usual_limit_s"],
         "not a cold start: no load of its model, no queue, yet {wall_s:.1f} s where {usual_s:.1f} s is usual "
         "({usual_n} requests). "
@@ -378,6 +384,12 @@ UNKNOWN: tuple[Rule, ...] = (
         lambda f: (f["wall_s"] <= f["usual_limit_s"]) & (f["queue_s"] >= _MOSTLY * f["wall_s"]),
         "{queue_s:.1f} s of its {wall_s:.1f} s may be waiting for another request, and whole seconds do not tell which "
         "of the two came first. Collect: the client's final chunk (total, load, prompt_eval and eval durations)",
+    ),
+    Rule(
+        "unknown",
+        lambda f: f["access_lines_only"],
+        "a log of access lines alone does not show whether its model was loaded, and too few requests like it tell "
+        "what is usual. Collect: the whole log of the server, not its [GIN] lines alone",
     ),
     Rule(
         "unknown",
@@ -463,6 +475,12 @@ PHRASES = {
     "beside_others": Phrase(
         lambda f: f["beside"] != 0, ", beside {facts[beside]} other requests", "; no load, no queue"
     ),
+    "beyond_usual": Phrase(
+        lambda f: (f["usual_n"] > 0) & (f["wall_s"] > f["usual_limit_s"]),
+        ", where {facts[usual_s]:.1f} s is usual (middle of {facts[usual_n]}),",
+        "",
+    ),
+    "no_load": Phrase(lambda f: f["access_lines_only"], "", "no load during it, and "),
     # A call without a prompt is answered at once, with no model in memory.
     "if_by_a_model": Phrase(lambda f: f["model"] != "", "", "; the log does not tell by which model, if any"),
     "wait_when": Phrase(

@@ -136,7 +136,7 @@ def not_captured(case: Case) -> pd.DataFrame:
 
 def gpus(case: Case) -> pd.DataFrame:
     """Each GPU once, as the fullest capture shows it, and what the kernel has (`detail`)."""
-    frame = case.sql("FROM gpus")
+    frame = case.sql("FROM gpus ORDER BY ALL")
     known = frame.assign(told=frame.notna().sum(axis=1)).sort_values("told", ascending=False, kind="stable")
     once = known.drop_duplicates(["host", "vendor", "gpu"]).sort_values(["host", "vendor", "gpu"])
     columns = ["host", "gpu", "vendor", "name", "driver", "total_bytes", "used_bytes", "utilization_percent",
@@ -178,7 +178,7 @@ def settings_in_force(case: Case, server_config: pd.DataFrame) -> pd.DataFrame:
 
 
 def _rows(case: Case, table: str) -> pd.DataFrame:
-    return case.sql(f"FROM {table}") if is_captured(case, table) else captured_table(case, table)
+    return case.sql(f"FROM {table} ORDER BY ALL") if is_captured(case, table) else captured_table(case, table)
 
 
 def sentences(case: Case, server_config: pd.DataFrame) -> list[str]:

@@ -40,5 +40,14 @@ EXAMPLES = [
         "ruled_out",
         {"server.log": WARM.text(), "ps.jsonl": looks(0, 300, None)},
     ),
+    Example(
+        "one look, at no known time",
+        "not_observable",
+        {
+            "server.log": STUCK["server.log"],
+            "ps.txt": "NAME   SIZE    PROCESSOR  UNTIL\nm:1b   4.0 GB  100% GPU   Stopping...\n",
+        },
+        ("m:1b was Stopping... when somebody looked", "warmstall watch"),
+    ),
     Example("no looks at /api/ps", "not_observable", {"server.log": STUCK["server.log"]}, ("warmstall watch",)),
 ]
