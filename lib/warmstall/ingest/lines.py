@@ -97,9 +97,8 @@ def _docker_lines(texts: pl.Series) -> tuple[pl.Series, pl.Series] | None:
 def _split(block: Block) -> pl.Series:
     """The text between newlines; zeros vanish, and bytes that mean nothing become U+FFFD."""
     data = block.data.removeprefix(codecs.BOM_UTF8) if block.first_line == 1 else block.data
-    if block.line_count is None and not data.endswith(
-        b"\n"
-    ):  # before the zeros go: a line of nothing else is empty then
+    # Before the zeros go: a line of nothing else is empty then.
+    if block.line_count is None and not data.endswith(b"\n"):
         data += b"\n"
     if b"\0" in data:
         data = data.replace(b"\0", b"")
