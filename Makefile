@@ -38,7 +38,7 @@ demo: $(STAMP)
 
 # More than the cores of a small machine: many tests wait for servers that start, stop and start again. What failed
 # beside others is tried once more, alone: only a test that fails there as well is an error. Both runs name it.
-WORKERS ?= 4
+WORKERS ?= 3
 ABREAST = --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 test: $(STAMP)
 	$(BIN)/python -m pytest $(ABREAST) --durations=25 || \

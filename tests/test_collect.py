@@ -134,6 +134,7 @@ def test_the_memory_limit_of_the_control_group_is_seen(tmp_path):
 
 
 @NOT_LINUX
+@pytest.mark.usefixtures("no_other_server")
 def test_tools_that_hang_or_refuse_leave_a_case_that_says_so(tmp_path, server, tools):
     program(tools, "nvidia-smi", "trap '' TERM INT; sleep 600")
     program(tools, "journalctl", "echo 'No journal files were opened due to insufficient permissions.' >&2; exit 1")
