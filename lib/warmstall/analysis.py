@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -155,12 +154,7 @@ class Analysis:
 
     @cached_property
     def _matched(self) -> Matched:
-        _ = self._streams
-        # The access lines are read by NumPy and Arrow, which let Python read the events meanwhile.
-        with ThreadPoolExecutor(1) as reader:
-            reading = reader.submit(lambda: self._requests)
-            _ = self.timelines
-            requests = reading.result()
+        requests = self._requests
         trials = distinct_trials([trial for trial in self.case.rows("trials") if is_timed(trial)])
         called = requests.objects(trials)
         hosts = {account["host"] for account in self.case.accounts}

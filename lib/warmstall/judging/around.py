@@ -11,7 +11,7 @@ from .endings import ended_by, shared_timeouts
 from .matched import Matched
 from .parts import Parts
 from .usual import LEAST_FACTOR, Usuals
-from .words import Mask, Numbers, Rows, rows_among, side_by_side
+from .words import Mask, Numbers, Rows, by_chunks, rows_among
 
 # Rates of very short runs say more about start-up costs than about speed.
 _RATE_MIN_TOKENS = 5
@@ -52,12 +52,11 @@ class Around:
 
     def __init__(self, matched: Matched, crashes: Sequence[Event], aborts: Sequence[Event]) -> None:
         requests = matched.requests
-        _ = matched.waits  # once, before several ask for it
         # Of ten million requests, their walls are a good part of all that is held: no copies of them.
         nobodys = 2 * matched.runners
         kinds = np.empty(len(requests), dtype=np.min_scalar_type(-nobodys - 1))
         speeds = []
-        for chunk, (kind, *found) in side_by_side(lambda rows: _looked_at(matched, rows, nobodys), len(requests)):
+        for chunk, (kind, *found) in by_chunks(lambda rows: _looked_at(matched, rows, nobodys), len(requests)):
             kinds[chunk] = kind
             speeds.append(found)
         self.crashes, self.aborts = ended_by(matched, crashes, "crash"), ended_by(matched, aborts, "abort")

@@ -13,7 +13,7 @@ from .around import Around
 from .facts import Facts
 from .matched import Matched
 from .rules import EVERY_RULE, Shown, rules_that_hold
-from .words import Mask, Numbers, Rows, Words, side_by_side
+from .words import Mask, Numbers, Rows, Words, by_chunks
 
 _FLAGS = ("reload", "truncated", "retried")
 _FLAGGED = tuple(" ".join(flag for bit, flag in enumerate(_FLAGS) if number >> bit & 1) for number in range(8))
@@ -27,7 +27,7 @@ class Judged:
         self.matched = matched
         self._around = Around(matched, crashes, aborts)
         self._rule = np.empty(len(matched.requests), dtype=np.int8)
-        for chunk, rules in side_by_side(lambda chunk: rules_that_hold(self.facts(chunk)), len(self._rule)):
+        for chunk, rules in by_chunks(lambda chunk: rules_that_hold(self.facts(chunk)), len(self._rule)):
             self._rule[chunk] = rules
         # What is to be said beside a rule's own sentence, by row.
         self.reworded: dict[int, str] = {}

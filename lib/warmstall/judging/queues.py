@@ -9,7 +9,7 @@ import numpy as np
 
 from ..matching import AT_ONCE_S
 from .requests import Requests
-from .words import Mask, Numbers, Rows, side_by_side
+from .words import Mask, Numbers, Rows, by_chunks
 
 
 @dataclass
@@ -85,7 +85,7 @@ def _count(started_to: Numbers, ended_from: Numbers, rows: Numbers, found: Queue
         in_flight = np.maximum(1, here - gone + (ends <= arrives))
         return in_flight, np.maximum(0, np.searchsorted(arrived_by, ends, "left") - gone - 1)
 
-    for some, (in_flight, beside) in side_by_side(counted, len(rows)):
+    for some, (in_flight, beside) in by_chunks(counted, len(rows)):
         found.count(rows[some], in_flight, beside)
 
 

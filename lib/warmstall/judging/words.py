@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any, TypeAlias, TypeVar
 
@@ -18,8 +16,6 @@ Rows: TypeAlias = slice | Numbers
 _FEW = 6
 # So many numbers stay in the cache of a processor.
 _CHUNK_ROWS = 100_000
-# Each of them holds what it works out for a chunk.
-_MOST_THREADS = 4
 T = TypeVar("T")
 
 
@@ -123,14 +119,10 @@ def chunks(rows: Rows, total: int) -> Iterator[Rows]:
     yield from (slice(begin, min(begin + _CHUNK_ROWS, beyond)) for begin in range(first, beyond, _CHUNK_ROWS))
 
 
-def side_by_side(worked_out: Callable[[Rows], T], total: int) -> Iterator[tuple[Rows, T]]:
-    """What a function tells of all rows, some of them at a time, on several processors: NumPy lets others work."""
-    every = list(chunks(slice(None), total))
-    if len(every) == 1:
-        yield every[0], worked_out(every[0])
-    elif every:
-        with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
-            yield from zip(every, pool.map(worked_out, every), strict=True)
+def by_chunks(worked_out: Callable[[Rows], T], total: int) -> Iterator[tuple[Rows, T]]:
+    """What a function tells of all rows, some of them at a time."""
+    for rows in chunks(slice(None), total):
+        yield rows, worked_out(rows)
 
 
 def in_parts(worked_out: Callable[[Rows], Numbers], rows: Rows, total: int) -> Numbers:
