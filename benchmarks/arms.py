@@ -156,8 +156,8 @@ def appends(log: Path, folder: Path) -> list[Arm]:
             shutil.copyfileobj(source, target, 1 << 20)
 
     return [
-        _ingest("append of 1 %", grown, tables, None, shrink),
-        _ingest("nothing new", grown, tables, None, lambda: None),
+        _ingest("append of 1 %", grown, tables, before=shrink),
+        _ingest("nothing new", grown, tables, before=lambda: None),
     ]
 
 
@@ -169,14 +169,8 @@ def _ingest(
         counted = subprocess.run(words, check=True, capture_output=True, text=True).stdout
         return {**_json(found), **json.loads(counted)}
 
-    words = [
-        sys.executable,
-        str(_HERE / "peers.py"),
-        "ingest",
-        str(log),
-        str(tables),
-        *([str(workers)] if workers else []),
-    ]
+    words = [sys.executable, str(_HERE / "peers.py"), "ingest", str(log), str(tables)]
+    words += [str(workers)] if workers else []
     afresh = before or (lambda: shutil.rmtree(tables, ignore_errors=True))
     return Arm(name, words, told, afresh, RSS_LIMIT_BYTES)
 

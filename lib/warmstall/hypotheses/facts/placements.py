@@ -43,10 +43,10 @@ def placements(facts: Facts) -> pd.DataFrame:
     rows = facts.events(*_KEYS)
     names = facts.found.names
     found = [
-        placement
+        {"host": host, "source": source} | placement
         for (host, source), own in rows.groupby(["host", "source"])
         for load in _by_load(own.sort_values("line", kind="stable"))
-        if (placement := _placement(load, names)) and placement.update(host=host, source=source) is None
+        if (placement := _placement(load, names))
     ]
     frame = pd.DataFrame(found, columns=list(COLUMNS))
     numbers = ["layers_gpu", "layers_total", *(name for name in COLUMNS if name.endswith("_bytes")), "context_length"]
