@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
 import os
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from warmstall.errors import InputError
 from warmstall.evidence import discover, kind_of, left_out, open_bytes, read_head
 
 INCIDENT = Path(__file__).resolve().parents[1] / "data" / "incidents" / "queue-one-slot"
+PACKS = [gzip.compress, zstandard.compress, lzma.compress, bz2.compress]
 GIN = '[GIN] 2026/11/20 - 21:10:01 | 200 | 4.1s | 127.0.0.1 | POST     "/api/chat"\n'
 
 
@@ -30,7 +33,7 @@ def write_all(folder: Path, *names: str) -> None:
         ["server-10.log", "server-9.log", "server-1.log", "server.log"],
         ["server2.log", "server1.log", "server.log"],
         ["server.log.2", "server.log.1", "server.log"],
-        ["server.log.3.gz", "server.log.2.zst", "server.log.1", "server.log"],
+        ["server.log.5.xz", "server.log.4.bz2", "server.log.3.gz", "server.log.2.zst", "server.log.1", "server.log"],
     ],
 )
 def test_rotations_are_one_stream_oldest_first(names, tmp_path):
@@ -100,7 +103,7 @@ def test_other_files_are_no_evidence(data):
     assert kind_of(data) == ""
 
 
-@pytest.mark.parametrize("pack", [bytes, gzip.compress, zstandard.compress])
+@pytest.mark.parametrize("pack", [bytes, *PACKS])
 @pytest.mark.parametrize("size", [0, 1, 5000, 700_000])
 def test_bytes_come_back_whole_from_every_packing(pack, size, tmp_path):
     data = os.urandom(size // 2) + b"a" * (size - size // 2)
@@ -109,13 +112,31 @@ def test_bytes_come_back_whole_from_every_packing(pack, size, tmp_path):
         assert handle.read() == data
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
+@pytest.mark.parametrize("pack", PACKS)
 def test_a_packed_file_cut_anywhere_is_damaged(pack, tmp_path):
     whole = pack(sample().encode())
     for length in (20, len(whole) // 2, len(whole) - 1):
         (tmp_path / "server.log").write_bytes(whole[:length])
         with pytest.raises(InputError, match="cut short or damaged"):
             discover([tmp_path / "server.log"])
+
+
+@pytest.mark.parametrize("pack", [bytes, *PACKS])
+@pytest.mark.parametrize("lines", [40, 10_000])
+def test_a_copy_of_a_log_is_read_once(pack, lines, tmp_path):
+    """Whether it is compressed, or was taken while the log was shorter: its requests would count twice."""
+    log = sample().encode()
+    (tmp_path / "server.log").write_bytes(log)
+    (tmp_path / "other").write_bytes(pack(b"".join(log.splitlines(keepends=True)[:lines])))
+    assert len({item.path for item in discover([tmp_path])}) == 1
+    if lines == 40:
+        assert [item.name for item in discover([tmp_path])] == ["server.log"]
+
+
+def test_logs_that_only_begin_alike_are_two(tmp_path):
+    for name, end in (("a.log", "first\n"), ("b.log", "second\n")):
+        (tmp_path / name).write_text(sample() + end)
+    assert [item.name for item in discover([tmp_path])] == ["a.log", "b.log"]
 
 
 def test_a_missing_path_is_an_input_error(tmp_path):

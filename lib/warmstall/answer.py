@@ -17,7 +17,7 @@ from .analysis import REQUEST_COLUMNS, Analysis
 from .hypotheses import Judgement, judge, stacked
 from .judging.rules import NOTHING_TO_EXPLAIN_S
 from .mitigations import runs_of
-from .observed import mitigations, steps
+from .observed import mitigations, repeated_lines, steps
 from .observed.facts import memory_findings, sentences
 from .parse.plain_text import printable
 from .postmortem import draft
@@ -142,7 +142,7 @@ def _answer(found: Analysis, beside: list[str]) -> str:
 
 def _what_it_was(found: Analysis, inference: pd.DataFrame) -> list[str]:
     """What was read, the verdicts, the causes, what was done about it, and where the seconds went."""
-    lines = [_what_was_read(found, found.untexted()), ""]
+    lines = [_what_was_read(found, found.untexted()), *repeated_lines.sentences(found.case)[:2], ""]
     if not _has_log(found):
         lines.append(
             "There is no server's log here, so no request can be judged; what else was captured is told below."

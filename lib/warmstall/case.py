@@ -19,6 +19,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .archives import unpacked
 from .errors import OutputError
 from .event_fields import fields_in
 from .evidence import JOURNAL_KIND, Evidence, discover
@@ -78,7 +79,7 @@ def _case_folder(evidence: list[Evidence]) -> Path | None:
 
 
 def open_case(path: str | Path, assumed_offset_s: int | None = None) -> Case:
-    """Open a case, a folder of captures or a single log.
+    """Open a case, a folder of captures, an archive of one, or a single log.
 
     What `analyze` has left (a folder whose case.json names its tables) is opened read-only, as it is.
     Anything else is ingested first, into a temporary folder that lives as long as the case.
@@ -91,19 +92,21 @@ def open_case(path: str | Path, assumed_offset_s: int | None = None) -> Case:
     """
     path = Path(path)
     note = _read_note(path)
-    if note and "tables" in note and (tables := path / note["tables"] / "ingest.json").exists():
-        accounts = list(json.loads(tables.read_text(encoding="utf-8"))["sources"].values())
+    if note and "tables" in note and (manifest := path / note["tables"] / "ingest.json").exists():
+        accounts = list(json.loads(manifest.read_text(encoding="utf-8"))["sources"].values())
         clocks = Clocks(**note.get("clocks", {}))
         return Case(
-            tables.parent,
+            manifest.parent,
             accounts,
             replace(clocks, stated_s=assumed_offset_s) if assumed_offset_s is not None else clocks,
             (path / str(note["case"])).resolve() if note.get("case") else None,
         )
     scratch = tempfile.TemporaryDirectory(prefix="warmstall-")
+    [path] = unpacked([path], Path(scratch.name, "unpacked"))
     evidence = discover([path])
-    accounts = ingest(evidence, Path(scratch.name))
-    case = Case(Path(scratch.name), accounts, clocks_of(path, assumed_offset_s), _case_folder(evidence))
+    tables = Path(scratch.name, "tables")
+    accounts = ingest(evidence, tables)
+    case = Case(tables, accounts, clocks_of(path, assumed_offset_s), _case_folder(evidence))
     case._scratch = scratch
     return case
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import shlex
 import sys
@@ -57,7 +58,7 @@ def _options(
 
 @app.command()
 def analyze(
-    paths: Annotated[list[str], typer.Argument(help="Logs, folders or cases; - is standard input.")],
+    paths: Annotated[list[str], typer.Argument(help="Logs, folders, cases or archives of them; - is standard input.")],
     out: Annotated[
         Path | None, typer.Option(help="Folder of the results; without it warmstall-out, or out in a case.")
     ] = None,
@@ -73,23 +74,25 @@ def analyze(
 ) -> None:
     """Say where each request's seconds went, and whether the slow ones were cold starts or warm stalls."""
     stated_s = _offset_s(zone) if zone else None
+    from .archives import unpacked
     from .evidence import discover, left_out
 
     given = [Path(path) for path in paths]
     trial_columns = dict(_pair(text, "--trial-column", "wall_ms=latency") for text in trial_column or ())
     offsets_s = {host: _signed_s(text) for host, text in (_pair(c, "--clock", "client=+12.5s") for c in clock or ())}
+    # The results of a case lie in the case; asked to go elsewhere, they leave it as it is.
+    is_case = len(given) == 1 and os.path.isdir(given[0] / "evidence")  # False where one may not look
+    tables = given[0] / "tables" if is_case and out is None else None
+    out = out or (given[0] / "out" if is_case else Path("warmstall-out"))
+    if (out / "evidence").is_dir():
+        raise InputError(f"--out {out}: that is a case with evidence; results go to a folder of their own.")
+    given = unpacked(given, out / "unpacked")
     evidence = discover(given, trial_columns)
     unknown = [printable(str(path)) for folder in given if folder.is_dir() for path in left_out(folder, evidence)]
     if unknown:
         more = f" and {len(unknown) - _NAMED:,} more" if len(unknown) > _NAMED else ""
         print(f"Left out, as nothing in it is known: {', '.join(unknown[:_NAMED])}{more}", file=sys.stderr)
     _say(f"reading {len(evidence)} file{'s' * (len(evidence) != 1)} …")
-    # The results of a case lie in the case; asked to go elsewhere, they leave it as it is.
-    is_case = len(given) == 1 and (given[0] / "evidence").is_dir()
-    tables = given[0] / "tables" if is_case and out is None else None
-    out = out or (given[0] / "out" if is_case else Path("warmstall-out"))
-    if (out / "evidence").is_dir():
-        raise InputError(f"--out {out}: that is a case with evidence; results go to a folder of their own.")
     from .case import Clocks, clocks_of, write_case
 
     noted = clocks_of(given[0], stated_s) if len(given) == 1 else Clocks(stated_s)

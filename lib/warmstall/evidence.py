@@ -6,15 +6,11 @@ content: a server log is a file in whose first lines some family of the log tabl
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import io
 import os
 import re
 import sys
-import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -27,6 +23,7 @@ from .parse.collection_record import captured_at
 from .parse.encodings import decode, detect_encoding
 from .parse.log_events import FAMILIES
 from .parse.mitigation_journal import is_mitigation_journal
+from .parse.packed import MAGIC_BYTES, archive_of, decompressed, is_damage, suffix_of
 from .parse.plain_text import printable
 from .parse.traces import is_traces
 from .parse.trial_files import is_trial_file, read_trial_file
@@ -39,7 +36,7 @@ JOURNAL = Path("out", "journal.jsonl")
 # server.log, server-1.log, server1.log, server.log.1, server.log.2.gz: the number tells the age. A number of
 # more digits is a date.
 _ROTATION = re.compile(
-    r"^(?P<stem>.*?[^\d]??)(?:[-.]?(?<!\d)(?P<age>\d{1,3}))?\.log(?:\.(?P<age_after>\d{1,3}))?(?:\.(?:gz|zst))?$"
+    r"^(?P<stem>.*?[^\d]??)(?:[-.]?(?<!\d)(?P<age>\d{1,3}))?\.log(?:\.(?P<age_after>\d{1,3}))?(?:\.(?:gz|zst|xz|bz2))?$"
 )
 _TELLING = re.compile("|".join(f"(?:{f.pattern})" for f in FAMILIES if f.name in ("access", "slog", "go_log")))
 _RUNNER_TEXT = re.compile("|".join(f"(?:{f.pattern})" for f in FAMILIES if f.name in ("slot", "srv", "cpp", "runner")))
@@ -65,65 +62,18 @@ class Evidence:
         return str(self.path) == "-"
 
 
-class _Zstd(io.RawIOBase):
-    """The bytes of a zstd file. The reader of the library takes a file that is cut short for a whole one."""
-
-    def __init__(self, raw: IO[bytes]) -> None:
-        self._raw = raw
-        self._frame: Any = None
-        self._compressed = b""
-        self._ready = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        import zstandard
-
-        while not self._ready:
-            self._compressed = self._compressed or self._raw.read(4096)
-            if not self._compressed:
-                if self._frame is not None:
-                    raise EOFError("it ends inside a frame")
-                return 0
-            self._frame = self._frame or zstandard.ZstdDecompressor().decompressobj()
-            self._ready = self._frame.decompress(self._compressed)
-            self._compressed = b""
-            if self._frame.eof:
-                self._compressed, self._frame = self._frame.unused_data, None
-        size = min(len(buffer), len(self._ready))
-        buffer[:size], self._ready = self._ready[:size], self._ready[size:]
-        return size
-
-
-def _is_gzip(magic: bytes) -> bool:
-    return magic[:2] == b"\x1f\x8b"
-
-
-def _is_zstd(magic: bytes) -> bool:
-    return magic[:4] == b"\x28\xb5\x2f\xfd"
-
-
 @contextmanager
 def open_bytes(path: Path) -> Iterator[IO[bytes]]:
-    """The bytes of a file, decompressed when it is gzip or zstd; `-` is standard input."""
+    """The bytes of a file, decompressed when it is gzip, zstd, xz or bzip2; `-` is standard input."""
     source: Any = nullcontext(sys.stdin.buffer) if str(path) == "-" else path.open("rb")
-    with source as raw:
-        magic = raw.peek(4)
-        if _is_gzip(magic):
-            with gzip.open(raw) as handle:
-                yield handle  # type: ignore[misc]
-        elif _is_zstd(magic):
-            yield io.BufferedReader(_Zstd(raw))
-        else:
-            yield raw
+    with source as raw, decompressed(raw) as handle:
+        yield handle
 
 
 def is_compressed(path: Path) -> bool:
-    """Whether the file is gzip or zstd, by its first bytes."""
+    """Whether the file is compressed, by its first bytes."""
     with path.open("rb") as raw:
-        magic = raw.read(4)
-    return _is_gzip(magic) or _is_zstd(magic)
+        return bool(suffix_of(raw.read(MAGIC_BYTES)))
 
 
 @contextmanager
@@ -133,13 +83,11 @@ def reading(path: Path) -> Iterator[None]:
         yield
     except PermissionError:
         raise InputError(f"{path}: no permission to read it; run as a user who may, or copy the log.") from None
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(f"{path}: the compressed file is cut short or damaged ({error}).") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from None
-    except Exception as error:  # zstandard has an exception of its own, imported only where needed
-        if type(error).__name__ == "ZstdError":
+    except Exception as error:
+        if is_damage(error):
             raise InputError(f"{path}: the compressed file is cut short or damaged ({error}).") from None
+        if isinstance(error, OSError):
+            raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from None
         raise
 
 
@@ -154,6 +102,8 @@ def read_head(path: Path) -> bytes:
 
 def kind_of(head: bytes, trial_columns: Mapping[str, str] | None = None) -> str:
     """`server-log`, `trial-file`, kinds of `parse.captures` joined by `+`, or nothing for what is none of them."""
+    if archive_of(head):  # the text of what it holds may lie in it as it is
+        return ""
     if is_trial_file(head):
         return "trial-file"
     text = decode(head, detect_encoding(head))
@@ -208,25 +158,38 @@ def discover(paths: list[Path], trial_columns: Mapping[str, str] | None = None) 
     hosts = sorted((e.kind != "server-log", e.host) for e in found if e.kind != JOURNAL_KIND)
     server = hosts[0][1] if hosts else "local"
     found = [replace(e, host=server) if e.kind == JOURNAL_KIND else e for e in found]
-    unique = {str(e.path.resolve()) if not e.is_stdin else "-": e for e in found}
-    unique = _without_copies(unique)
+    unique = _without_copies({str(e.path.resolve()) if not e.is_stdin else "-": e for e in found}.values())
     # Names tell the rows of one file from those of another; two folders may hold a server.log each.
-    uses = Counter(e.name for e in unique.values())
-    named = [e if uses[e.name] == 1 else replace(e, name=_shown(e.path)) for e in unique.values()]
+    uses = Counter(e.name for e in unique)
+    named = [e if uses[e.name] == 1 else replace(e, name=_shown(e.path)) for e in unique]
     return sorted(named, key=lambda e: (e.kind, e.stream, -e.age, e.name))
 
 
-def _without_copies(found: dict[str, Evidence]) -> dict[str, Evidence]:
-    """Each content once per host: a log and its copy would count every request twice."""
-    sizes = Counter(item.path.stat().st_size for item in found.values() if not item.is_stdin)
-    kept: dict[object, Evidence] = {}
-    for key, item in found.items():
-        identity: object = key
-        if not item.is_stdin and sizes[item.path.stat().st_size] > 1:
-            with item.path.open("rb") as handle:
-                identity = (item.host, hashlib.file_digest(handle, "sha256").digest())
-        kept.setdefault(identity, item)
-    return {str(number): item for number, item in enumerate(kept.values())}
+def _without_copies(found: Iterable[Evidence]) -> list[Evidence]:
+    """Each content once per host: a log and its copy, compressed or taken earlier, would count every request twice."""
+    kept: dict[object, list[Evidence]] = {}
+    for item in found:
+        alike = kept.setdefault((item.host, item.kind, "-" if item.is_stdin else _beginning(item.path)), [])
+        if any(_is_held_by(item, other) for other in alike):
+            continue
+        alike[:] = [other for other in alike if not _is_held_by(other, item)] + [item]
+    return [item for alike in kept.values() for item in alike]
+
+
+def _beginning(path: Path) -> bytes:
+    with reading(path), open_bytes(path) as handle:
+        return handle.read(1024)
+
+
+def _is_held_by(one: Evidence, other: Evidence) -> bool:
+    """Whether all of one file is in the other; what is appended to a log makes no other log of it."""
+    if one.is_stdin:
+        return True
+    with reading(one.path), open_bytes(one.path) as part, open_bytes(other.path) as whole:
+        while piece := part.read(1 << 20):
+            if whole.read(len(piece)) != piece:
+                return False
+        return one.kind == "server-log" or not whole.read(1)
 
 
 def _shown(path: Path) -> str:
@@ -244,6 +207,8 @@ def checked_kind(head: bytes, name: str, trial_columns: Mapping[str, str] | None
         raise InputError(f"{name}: the file is empty.")
     if kind := kind_of(head, trial_columns):
         return kind
+    if archive := archive_of(head):
+        raise InputError(f"{name}: this is a {archive} archive; unpack it and give the folder.")
     text = decode(head, detect_encoding(head))[:65536]
     # decode() leaves zero bytes out, but many of them tell a binary file.
     strange = head[:65536].count(0) if detect_encoding(head) == "utf-8" else 0

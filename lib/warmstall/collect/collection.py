@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import io
-import lzma
 import re
 import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import IO, Any
+from typing import Any
 
 from ..host import Host, Outcome, Output
 from ..parse.encodings import detect_encoding
+from ..parse.packed import SUFFIXES, decompressed, suffix_of
 from .commands import COMMANDS
-
-_COMPRESSED = {".gz": b"\x1f\x8b", ".bz2": b"BZh", ".xz": b"\xfd7zXZ\0", ".zst": b"\x28\xb5\x2f\xfd"}
 
 
 @dataclass(frozen=True)
@@ -176,22 +172,15 @@ class Collector:
 
 def _unpacked(file: str, data: bytes, most_bytes: int) -> tuple[str, bytes]:
     """A compressed rotation as the last text that it holds: what is compressed would hide its secrets."""
-    suffix = next((suffix for suffix, magic in _COMPRESSED.items() if data.startswith(magic)), "")
-    if not suffix:
-        if file.endswith(tuple(_COMPRESSED)) and data:
+    if not (suffix := suffix_of(data)):
+        if file.endswith(SUFFIXES) and data:
             raise ValueError("its beginning is missing")
         return file, data
-    reader: IO[bytes]
-    if suffix == ".zst":
-        import zstandard
-
-        reader = zstandard.ZstdDecompressor().stream_reader(data)
-    else:
-        reader = {".gz": gzip, ".bz2": bz2, ".xz": lzma}[suffix].open(io.BytesIO(data))
     text = bytearray()
-    while piece := reader.read(1 << 20):
-        text += piece
-        del text[: max(0, len(text) - most_bytes)]
+    with decompressed(io.BufferedReader(io.BytesIO(data))) as reader:
+        while piece := reader.read(1 << 20):
+            text += piece
+            del text[: max(0, len(text) - most_bytes)]
     return file.removesuffix(suffix), bytes(text)
 
 
