@@ -21,8 +21,8 @@ from .names import told
 # What stands beside logs and is none; and what analyses leave in a case.
 _PROSE = (".md", ".html", ".ipynb")
 _RESULTS = frozenset(("out", "tables", "history"))
-_LOG_ENDING = re.compile(r"(\.log|\.txt|\.jsonl)?(\.(gz|zst))?$")
-_ROTATED = re.compile(r"^(?P<stem>.+?)(?:[-.]?(?<!\d)\d{1,3})?\.log(?:\.\d{1,3})?(?:\.(?:gz|zst))?$")
+_LOG_ENDING = re.compile(r"(\.log|\.txt|\.jsonl)?(\.(gz|zst|xz|bz2))?$")
+_ROTATED = re.compile(r"^(?P<stem>.+?)(?:[-.]?(?<!\d)\d{1,3})?\.log(?:\.\d{1,3})?(?:\.(?:gz|zst|xz|bz2))?$")
 # What tells one state of a file from the next, by who keeps it: object stores, then file systems.
 _STAMPS = ("ETag", "etag", "generation", "mtime", "LastModified", "last_modified", "updated", "created")
 
