@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
+import io
 import json
 import re
 from collections.abc import Callable
@@ -52,6 +54,17 @@ def _docker_json(text: str) -> bytes:
             record = {"log": whole[start : start + 16384], "stream": "stderr", "time": _nanoseconds(STARTED_AT)}
             out.append(json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n")
     return "".join(out).encode()
+
+
+def _json(text_key: str, time_key: str) -> Callable[[str], bytes]:
+    at = _nanoseconds(STARTED_AT)
+    return _lines(lambda line: json.dumps({"level": "info", text_key: line, time_key: at}, ensure_ascii=False))
+
+
+def _csv(text: str) -> bytes:
+    rows = io.StringIO()
+    csv.writer(rows, lineterminator="\n").writerows([17952093710, line, "ollama"] for line in text.split("\n")[:-1])
+    return rows.getvalue().encode()
 
 
 def _cri_in_pieces(text: str) -> bytes:
@@ -126,6 +139,24 @@ DRESSES: dict[str, Callable[[str], bytes]] = {
     ),
     "progress bars": _lines(lambda line: f"pulling 10%\rpulling 99%\r{line}" if line.startswith("[GIN]") else line),
     "glued": _lines(_glued),
+    # Forms that no table knows: the prefix is learned.
+    "docker service logs": _prefixed(lambda at: "chat_ollama.1.q2ulqqdaq5xk@node-1    | "),
+    "stern": _prefixed(lambda at: "ollama-6d5f9c7b8-x2x4z ollama "),
+    "pm2": _prefixed(lambda at: "0|ollama   | "),
+    "Docker Desktop": _prefixed(lambda at: f"{at:%Y-%m-%d %H:%M:%S} "),
+    "journalctl --no-hostname": _prefixed(lambda at: f"{at:%b %d %H:%M:%S} ollama[12]: "),
+    "Grafana": _prefixed(lambda at: f"{_nanoseconds(at)}\t"),
+    "logcli": _prefixed(lambda at: f'{at:%Y-%m-%dT%H:%M:%SZ} {{pod="ollama-0"}} '),
+    "aws logs tail": _prefixed(lambda at: f"{at:%Y-%m-%dT%H:%M:%S.%f}+00:00 ollama/ollama/abc123 "),
+    "rfc 5424": _prefixed(lambda at: f"<30>1 {_nanoseconds(at)} box ollama 12 - - "),
+    "grep -n": lambda text: "".join(f"{n}:{line}\n" for n, line in enumerate(text.split("\n")[:-1], 1)).encode(),
+    "cat -n": lambda text: "".join(f"{n:6}\t{line}\n" for n, line in enumerate(text.split("\n")[:-1], 1)).encode(),
+    "quoted": _prefixed(lambda at: "> "),
+    "Loki's JSON": _json("line", "timestamp"),
+    "a collector's JSON": _json("message", "@timestamp"),
+    "a cloud's JSON": _json("textPayload", "timestamp"),
+    "JSON over several lines": lambda text: json.dumps([{"line": one} for one in text.split("\n")], indent=1).encode(),
+    "a cloud's CSV": _csv,
 }
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
+from datetime import UTC, datetime
 
 import pytest
 
 from warmstall.parse.wrappers import (
     WRAPPERS,
     end_of_whole_lines,
+    is_csv_wrapped,
     join_cri_lines,
     join_powershell_lines,
+    learned_prefix,
+    named,
     prefixes_in,
     unwrap_json,
     unwrap_json_lines,
@@ -76,10 +81,49 @@ def test_a_block_ends_before_a_line_whose_pieces_go_on():
 
 
 @pytest.mark.parametrize("line", ["{", "{}", "[1]", "null", '{"log": 5}', '{"MESSAGE": null}', '{"MESSAGE": [300]}',
-                                  '{"MESSAGE": [[1]]}', '{"MESSAGE": "x", "__REALTIME_TIMESTAMP": "never"}', "plain",
+                                  '{"MESSAGE": [[1]]}', "plain",
                                   '{"log":' + "[" * 99999])  # fmt: skip
 def test_what_is_not_wrapped_comes_back_as_it_is(line):
     assert unwrap_json(line) == (line, None)
+
+
+@pytest.mark.parametrize("time", ["2026-11-20T20:49:02Z", 1795207742, 1795207742000, "1795207742000000", 1795207742e9])
+def test_times_of_json_are_text_or_numbers(time):
+    text, at = unwrap_json(json.dumps({"message": "x\n", "timestamp": time}))
+    assert (text, datetime.fromisoformat(at)) == ("x", datetime(2026, 11, 20, 20, 49, 2, tzinfo=UTC))
+
+
+@pytest.mark.parametrize("time", ["never", 9e99, -1, True, [1]])
+def test_a_time_that_is_none_costs_only_itself(time):
+    text, _ = unwrap_json(json.dumps({"MESSAGE": "x", "__REALTIME_TIMESTAMP": time}))
+    assert text == "x"
+
+
+RECORD = 'time=2026-11-20T20:49:02Z level=INFO msg="a b"'
+
+
+def test_a_prefix_is_learned_from_records_that_agree():
+    days = [f"{day:2} Nov, gpu-{day} > {RECORD}" for day in range(1, 21)]
+    (learned,) = learned_prefix([*days, "llama_init: a runner's line"])
+    assert {re.sub(learned.pattern, "", line) for line in days} == {RECORD}
+    assert named([learned.name, "cri"]) == [learned, next(wrapper for wrapper in WRAPPERS if wrapper.name == "cri")]
+
+
+@pytest.mark.parametrize("lines", [9 * [RECORD], [f"a {RECORD}", f"b {RECORD}", f"c {RECORD}", f"d {RECORD}"],
+                                   2 * [f"a {RECORD}"], 9 * ["llama_init: x"], 9 * [200 * "x" + RECORD]])  # fmt: skip
+def test_nothing_is_learned_from_lines_that_do_not(lines):
+    assert learned_prefix(lines) == []
+
+
+def test_the_tag_of_a_runner_is_no_program_of_a_journal():
+    """Behind a prefix without the name of the machine."""
+    stamp = "Nov 20 20:49:02 ollama[12]: "
+    assert prefixes_in([f"{stamp}load_tensors: loading", f"{stamp}{RECORD}"]) == []
+
+
+def test_rows_of_csv_need_doubled_quotes():
+    """A record may quote a comma."""
+    assert not is_csv_wrapped([RECORD, 'time=2026-11-20T20:49:02Z msg="," at="time=2026-11-20T20:49:02Z"'])
 
 
 def test_short_docker_lines_without_a_newline_are_not_pieces():

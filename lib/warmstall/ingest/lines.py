@@ -12,9 +12,13 @@ from ..parse.wrappers import (
     PIECE_LENGTH,
     WRAPPERS,
     Wrapper,
+    is_csv_wrapped,
     is_json_wrapped,
     join_cri_lines,
+    learned_prefix,
+    named,
     prefixes_in,
+    unwrap_csv_lines,
     unwrap_json_lines,
 )
 from .blocks import BLOCK_BYTES, Block
@@ -42,7 +46,7 @@ def read_lines(block: Block) -> pl.DataFrame:
         # Colours come off first: compose paints its prefix.
         lines = lines.with_columns(pl.col("text").str.replace_all(ANSI, ""))
     # A block may hold no line whose content is known; it is then wrapped as the head of its file.
-    wrappers = wrappers_of(lines["text"]) or [wrapper for wrapper in WRAPPERS if wrapper.name in block.wrappers]
+    wrappers = wrappers_of(lines["text"]) or named(block.wrappers)
     if any(wrapper.name == "cri" for wrapper in wrappers):
         lines = lines.with_columns(text=pl.Series(join_cri_lines(lines["text"].to_list()), dtype=pl.String))
     for wrapper in wrappers:
@@ -55,8 +59,12 @@ def wrappers_of(texts: pl.Series) -> list[Wrapper]:
     sample = texts.gather_every(max(1, len(texts) // _SAMPLED_LINES)).str.head(_SAMPLED_CHARACTERS)
     sample = sample.str.replace_all(ANSI, "")  # compose paints its prefix
     bare = sample.str.starts_with("[GIN] ") | sample.str.starts_with("time=")
-    sample = sample.filter(~bare)
-    return prefixes_in(sample.filter(sample.str.contains(_ANY_WRAPPER)).to_list())
+    if bare.any():  # only what stands in front of other lines is left to tell
+        return prefixes_in(sample.filter(~bare & sample.str.contains(_ANY_WRAPPER)).to_list())
+    known = prefixes_in(sample.to_list())
+    for wrapper in known:
+        sample = sample.str.replace(wrapper.pattern, "")
+    return known + learned_prefix(sample.to_list())
 
 
 def _without(wrapper: Wrapper, lines: pl.DataFrame) -> pl.DataFrame:
@@ -71,11 +79,14 @@ def _without(wrapper: Wrapper, lines: pl.DataFrame) -> pl.DataFrame:
 def _texts(block: Block) -> tuple[pl.Series, pl.Series | None]:
     """The text of every line, and the times of lines that were wrapped in JSON."""
     texts = _split(block)
-    if is_json_wrapped(texts.head(_HEAD_LINES).to_list()):
+    head = texts.head(_HEAD_LINES).to_list()
+    if is_json_wrapped(head):
         if (unwrapped := _docker_lines(texts)) is not None:
             return unwrapped
         unwrapped_texts, times = unwrap_json_lines(texts.to_list())
         return pl.Series(unwrapped_texts, dtype=pl.String).str.strip_chars_end("\r"), pl.Series(times, dtype=pl.String)
+    if is_csv_wrapped(head):
+        return pl.Series(unwrap_csv_lines(texts.str.strip_chars_end("\r").to_list()), dtype=pl.String), None
     if b"\r" in block.data:
         texts = texts.str.strip_chars_end("\r")
     return texts, None

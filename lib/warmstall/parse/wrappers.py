@@ -1,13 +1,14 @@
-"""What stands around a log line: journald, docker, compose, Kubernetes and PowerShell.
+"""What stands around a log line: journald, docker, compose, Kubernetes, collectors and PowerShell.
 
 A wrapper is a prefix; its pattern is understood by Polars and by Python alike. Prefixes nest
-(`docker compose logs -t`), so they are taken off from the outside in. Two wrappers are JSON objects,
-one a line. PowerShell breaks the records of a redirected `ollama serve` at the width of its window;
-those are joined again.
+(`docker compose logs -t`), so they are taken off from the outside in. One of no known form is learned
+from the log. Others are objects of JSON, one a line, and rows of CSV. PowerShell breaks the records of a
+redirected `ollama serve` at the width of its window; those are joined again.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from collections import Counter
@@ -63,8 +64,11 @@ WRAPPERS: tuple[Wrapper, ...] = (
     ),
 )
 _COMPILED = [(wrapper, re.compile(wrapper.pattern)) for wrapper in WRAPPERS]
-# Anything a timeline can start with; a prefix counts as a wrapper where one of these follows it.
-_KNOWN_START = re.compile(r"\[GIN\] 2|time=\d{4}-|\d{4}/\d\d/\d\d \d|Started |Stopp|llama|ggml|load|slot |srv ")
+# A prefix counts as a wrapper where a record of Ollama follows it. Only where there is none do other lines decide: with
+# a prefix of no known form before it, the tag of a runner's line may look like the program of a journal.
+_RECORD = re.compile(r"\[GIN\] 2\d{3}/|time=\d{4}-\d\d-\d\dT|\d{4}/\d\d/\d\d \d\d:\d\d:\d\d ")
+_LONGEST_PREFIX = 160
+_OTHER_START = re.compile(r"Started |Stopp|llama|ggml|load|slot |srv ")
 
 
 def prefixes_in(lines: Iterable[str]) -> list[Wrapper]:
@@ -74,17 +78,23 @@ def prefixes_in(lines: Iterable[str]) -> list[Wrapper]:
     ['compose', 'docker-timestamps']
     """
     chains: Counter[tuple[Wrapper, ...]] = Counter()
+    of_others: Counter[tuple[Wrapper, ...]] = Counter()
+    has_records = False
     for line in lines:
         chain: list[Wrapper] = []
         rest = re.sub(ANSI, "", line)
         while match := next(((w, m) for w, p in _COMPILED if w not in chain and (m := p.match(rest))), None):
             chain.append(match[0])
             rest = rest[match[1].end() :]
-        if chain and _KNOWN_START.match(rest):
+        if record := _RECORD.search(rest[: 2 * _LONGEST_PREFIX]):
+            has_records = True
+        if chain and record and record.start() == 0:
             chains[tuple(chain)] += 1
+        elif chain and _OTHER_START.match(rest):
+            of_others[tuple(chain)] += 1
     # The usual nesting decides the order; what only other lines have comes after what it stands behind.
     found: list[Wrapper] = []
-    for usual, _ in chains.most_common():
+    for usual, _ in (chains if has_records else of_others).most_common():
         place = 0
         for wrapper in usual:
             if wrapper not in found:
@@ -93,9 +103,63 @@ def prefixes_in(lines: Iterable[str]) -> list[Wrapper]:
     return found
 
 
+_FEWEST_LEARNED_FROM = 3
+# What changes from line to line: numbers, and the names of months and days.
+_CHANGING = re.compile(r"(?P<digits>\d+)|(?P<blanks> +)|\b(?P<name>[A-Z][a-z]{2})\b|(?P<other>.)", re.DOTALL)
+_ANY = {"digits": r"\d+", "blanks": " +", "name": "[A-Z][a-z]{2}"}
+
+
+def learned_prefix(lines: Iterable[str]) -> list[Wrapper]:
+    """The prefix of no known form that nine of ten records have; none where lines begin in different ways.
+
+    Its name is its pattern.
+
+    >>> [learned.pattern for learned in learned_prefix(3 * ["0|ollama | time=2026-11-20T20:49:02.1Z level=INFO"])]
+    ['^ *\\\\d+\\\\|ollama +\\\\| +']
+    """
+    shapes: Counter[str] = Counter()
+    for line in lines:
+        if record := _RECORD.search(line[: 2 * _LONGEST_PREFIX]):
+            shapes[_shape(line[: record.start()])] += 1
+    shape, uses = shapes.most_common(1)[0] if shapes else ("", 0)
+    if not shape or uses < max(_FEWEST_LEARNED_FROM, 0.9 * shapes.total()):
+        return []
+    return [Wrapper(shape, shape, "")]
+
+
+def _shape(prefix: str) -> str:
+    """A pattern of what stands before a record; numbers and names may be padded on their left."""
+    if not 0 < len(prefix) <= _LONGEST_PREFIX:
+        return ""
+    parts = _CHANGING.finditer(prefix.lstrip(" "))
+    return "^ *" + "".join(_ANY.get(part.lastgroup or "") or re.escape(part[0]) for part in parts)
+
+
+def named(names: Iterable[str]) -> list[Wrapper]:
+    """The wrappers of these names."""
+    known = {wrapper.name: wrapper for wrapper in WRAPPERS}
+    return [known[name] if name in known else Wrapper(name, name, "") for name in names]
+
+
+# Which member of an object is the line, and which is its time: docker, journald, Loki, collectors, clouds.
+_TEXTS = ("log", "MESSAGE", "line", "message", "textPayload", "body")
+_TIMES = ("time", "timestamp", "@timestamp", "__REALTIME_TIMESTAMP", "_SOURCE_REALTIME_TIMESTAMP")
+_FAR_FUTURE_S = 1e11
+_ISO_DAY = re.compile(r"\d{4}-\d\d-\d\d")
+# An object may go over several lines; the one with the text is enough.
+_MEMBER = re.compile(rf'^\s*"(?:{"|".join(_TEXTS)})": ?(".*"),?$')
+
+
 def is_json_wrapped(lines: Iterable[str]) -> bool:
-    """Whether the lines are objects of docker's json-file driver or of `journalctl -o json`."""
-    return any(line.startswith("{") and ('"log":' in line or '"MESSAGE"' in line) for line in lines)
+    """Whether the lines are objects of docker's json-file driver, of `journalctl -o json`, or of other collectors."""
+    return any(map(_is_json, lines))
+
+
+def _is_json(line: str) -> bool:
+    if line.startswith("{") and ('"log":' in line or '"MESSAGE"' in line):
+        return True
+    is_record = line.lstrip().startswith(("{", '"')) and _RECORD.search(line) is not None
+    return is_record and unwrap_json(line)[0] != line
 
 
 def unwrap_json(line: str) -> tuple[str, str | None]:
@@ -107,22 +171,58 @@ def unwrap_json(line: str) -> tuple[str, str | None]:
     ('hi', '2023-11-14T22:13:20+00:00')
     """
     try:
+        if member := _MEMBER.match(line):
+            return encodable(json.loads(member[1])).removesuffix("\n").removesuffix("\r"), None
         record = json.loads(line)
         if not isinstance(record, dict):
             return line, None
-        if isinstance(text := record.get("log"), str):
-            at = record.get("time")
-            return encodable(text).removesuffix("\n").removesuffix("\r"), at if isinstance(at, str) else None
-        message = record.get("MESSAGE")
-        if isinstance(message, list):  # journald writes bytes that are not UTF-8 as numbers
-            message = bytes(message).decode("utf-8", "replace")
-        if not isinstance(message, str):
+        texts = [record[key] for key in _TEXTS if isinstance(record.get(key), str | list)]
+        if not texts:
             return line, None
-        stamp = record.get("__REALTIME_TIMESTAMP") or record.get("_SOURCE_REALTIME_TIMESTAMP")
-        at = datetime.fromtimestamp(int(stamp) / 1e6, UTC).isoformat() if stamp else None
-        return encodable(message), at
+        # journald writes bytes that are not UTF-8 as numbers
+        text = bytes(texts[0]).decode("utf-8", "replace") if isinstance(texts[0], list) else texts[0]
+        at = next((record[key] for key in _TIMES if record.get(key)), None)
+        return encodable(text).removesuffix("\n").removesuffix("\r"), _iso(at)
     except (ValueError, TypeError, OverflowError, OSError, RecursionError):
         return line, None
+
+
+def _iso(at: object) -> str | None:
+    """A time of JSON as text: one that is written so, or a number of seconds, milli-, micro- or nanoseconds."""
+    if isinstance(at, str) and not at.isdigit():
+        return at if _ISO_DAY.match(at) else None
+    if not isinstance(at, int | float | str):
+        return None
+    seconds = float(at)
+    for _ in range(3):
+        seconds /= 1000 if seconds > _FAR_FUTURE_S else 1
+    return datetime.fromtimestamp(seconds, UTC).isoformat() if 0 < seconds < _FAR_FUTURE_S else None
+
+
+def is_csv_wrapped(lines: Iterable[str]) -> bool:
+    """Whether the lines are rows of CSV, in which the quotes of a record are doubled."""
+    records = [line for line in lines if _RECORD.search(line)]
+    rows = [line for line in records if re.search(rf'(?:^|,)"[^"]*(?:{_RECORD.pattern})', line) and '""' in line]
+    return 2 * len(rows) > len(records)
+
+
+def unwrap_csv_lines(lines: list[str]) -> list[str]:
+    """The column of records of every row; what is no row comes back as it is.
+
+    >>> unwrap_csv_lines(['17000,"time=2026-11-20T20:49:02Z msg=""a b"" n=1"', "17001,llama_init: x", ""])
+    ['time=2026-11-20T20:49:02Z msg="a b" n=1', 'llama_init: x', '']
+    """
+    rows = [_row(line) for line in lines]
+    places = Counter(place for row in rows for place, text in enumerate(row) if _RECORD.search(text))
+    column = places.most_common(1)[0][0] if places else -1
+    return [row[column] if 0 <= column < len(row) else line for row, line in zip(rows, lines, strict=True)]
+
+
+def _row(line: str) -> list[str]:
+    try:
+        return next(csv.reader([line]), [])
+    except csv.Error:
+        return []
 
 
 # Docker and containerd break long lines into pieces of 16 KiB; those of the two streams may interleave.
@@ -205,7 +305,7 @@ def unwrap_json_lines(lines: list[str]) -> tuple[list[str], list[str | None]]:
 
 
 _POWERSHELL = re.compile(r"^\s*\+ CategoryInfo\s+: |^\s*\+ FullyQualifiedErrorId")
-_RECORD_START = re.compile(
+_POWERSHELL_RECORD = re.compile(
     r"^(?:ollama\S* : )?time=\d{4}|^\[GIN\]|^At line:|^\s*\+ |^[a-z_]+: |^[a-z]+ +[a-z_]+: |^\s*$|^\.{3,}"
 )
 
@@ -229,7 +329,7 @@ def join_powershell_lines(lines: list[str]) -> list[str]:
     width = max(widths, default=0)
     joined, start, inside = list(lines), 0, False
     for number, line in enumerate(lines):
-        if _RECORD_START.match(line):
+        if _POWERSHELL_RECORD.match(line):
             start, inside = number, line.lstrip().startswith(("time=", "ollama"))
             continue
         quotes_open = joined[start].count('"') - joined[start].count('\\"')
