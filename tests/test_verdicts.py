@@ -23,7 +23,7 @@ UNEXPLAINED = {
     "decode_factor": None, "decode_excess_s": 0.0, "decode_usual_rate": None, "decode_beyond": False,
     "prefill_factor": None, "prefill_excess_s": 0.0, "prefill_usual_rate": None, "prefill_beyond": False,
     "alone": False, "stopped_s": 0.0, "idle_s": 0.0, "whole": False, "crash_line": 0, "crash_text": "", "abort_line": 0,
-    "abort_text": "",
+    "abort_text": "", "abort_alone": False,
     "shared_timeout_s": 0.0, "queued_first": True, "rest_s": 30.0, "beside": 0, "prefill_sure": True,
 }  # fmt: skip
 LONG = {
@@ -43,13 +43,17 @@ SLOW_DECODE = MEASURED | {
     [
         ({"status": "503"}, "rejected"),
         ({"status": "404"}, "rejected"),
-        ({"status": "400"}, "rejected"),
         ({"status": "499"}, "client_abort"),
         ({"status": "500", "wall_s": 0.002}, "rejected"),
         ({"status": "500", "failed_load": "failed", "failed_reason": "too large"}, "load_failure"),
         ({"status": "500", "failed_load": "abandoned"}, "client_abort"),
         ({"status": "500", "crash_line": 7, "crash_text": "SIGSEGV"}, "runner_crash"),
         ({"status": "500", "shared_timeout_s": 30.0}, "client_abort"),
+        # A call of embeddings that ran and failed ends with 400, too.
+        ({"status": "400", "ran": False}, "rejected"),
+        ({"status": "400"}, "unknown"),
+        ({"status": "400", "abort_line": 7}, "client_abort"),
+        ({"status": "400", "crash_line": 7, "crash_text": "SIGSEGV"}, "runner_crash"),
         ({"status": "500"}, "unknown"),
         ({"trial_error": "client timeout: closed connection after 2.0s"}, "client_abort"),
         ({"trial_error": "an error was encountered while running the model: unexpected EOF"}, "runner_crash"),
@@ -123,6 +127,12 @@ def test_a_client_that_left_a_runner_that_did_nothing_met_a_warm_stall() -> None
     assert verdict_of(left)[0] == "client_abort"
     assert verdict_of(left | {"idle_s": left["wall_s"] - 1.0})[0] == "warm_stall"
     assert verdict_of(left | {"idle_s": left["wall_s"] - 1.0, "triggered": True})[0] != "warm_stall"
+
+
+def test_a_failure_of_another_server_is_not_blamed_on_the_client() -> None:
+    """Ollama answers with 502 for a cloud model that it cannot reach, and with no such status of its own."""
+    assert "a client that gave up" not in verdict_of(UNEXPLAINED | {"status": "502"})[1]
+    assert "a client that gave up" in verdict_of(UNEXPLAINED | {"status": "500"})[1]
 
 
 def test_who_has_the_whole_answer_did_not_leave() -> None:

@@ -42,6 +42,27 @@ def test_runner_and_server_write_in_either_order(tmp_path: Path, runner_first: b
     assert [verdict for verdict, _ in found] == ["client_abort"] * 6
 
 
+def test_who_left_while_held_back_is_told_from_who_may_have_been_served(tmp_path: Path) -> None:
+    """Only a request that waits for a slot has such a line; of two that failed together it names neither."""
+    one = judged(tmp_path, aborted("07:10:10.300"), answered("07:10:10", "5m0s", 500))
+    two = judged(
+        tmp_path, aborted("07:10:10.300"), answered("07:10:10", "5m0s", 500), answered("07:10:10", "5m1s", 500)
+    )
+
+    assert [verdict for verdict, _ in one + two] == ["client_abort"] * 3
+    assert ["waited for a slot" in reason for _, reason in one + two] == [True, False, False]
+
+
+def test_an_embedding_whose_client_left_was_not_refused(tmp_path: Path) -> None:
+    """It is answered with 400, as one is whose input is wrong; but that takes no minute."""
+    lines = [
+        line.replace("chat", "embed") for line in (answered("07:10:10", "1m0s", 400), answered("07:20:00", "9ms", 400))
+    ]
+    found = judged(tmp_path, aborted("07:10:10.300").replace("completion", "embedding"), *lines)
+
+    assert [verdict for verdict, _ in found] == ["client_abort", "rejected"]
+
+
 def test_of_two_that_may_have_been_left_neither_is_named(tmp_path: Path) -> None:
     """One of these was just done: which of them, the log does not say."""
     found = judged(

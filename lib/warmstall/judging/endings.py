@@ -13,7 +13,7 @@ from ..matching import epoch
 from ..timeline import Event
 from .matched import Matched
 from .requests import Requests, places
-from .words import Numbers, Rows, Words, in_parts, spread
+from .words import Mask, Numbers, Rows, Words, in_parts, spread
 
 # A model that has to be loaded again sooner than this after a request did not leave by its keep_alive of
 # five minutes (the default of every version): its runner may have died.
@@ -43,6 +43,14 @@ class Ended:
         found = np.zeros(count, dtype=np.int64)
         at, which = places(self.rows, rows, total)
         found[at] = [self.events[number].line for number in self.numbers[which].tolist()]
+        return found
+
+    def alone(self, rows: Rows, total: int, count: int) -> Mask:
+        """Whether the event that ended each of the rows ended no other; without an event, no."""
+        found = np.zeros(count, dtype=bool)
+        at, which = places(self.rows, rows, total)
+        _, of_event, ended = np.unique(self.numbers, return_inverse=True, return_counts=True)
+        found[at] = (ended[of_event] == 1)[which]
         return found
 
     def text(self, rows: Rows, total: int, count: int) -> Words:
@@ -144,7 +152,9 @@ def shared_timeouts(matched: Matched, crashed: Numbers) -> tuple[Numbers, Number
     loaded again for the next request, the number says nothing.
     """
     requests = matched.requests
-    failed = np.flatnonzero(requests.ran & (requests.status == "500") & (requests.wall_s >= 1))
+    failed = np.flatnonzero(
+        requests.ran & ((requests.status == "500") | (requests.status == "400")) & (requests.wall_s >= 1)
+    )
     if not len(failed):
         return failed, np.empty(0)
     wall_s = requests.wall_s[failed]

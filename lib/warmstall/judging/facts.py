@@ -348,6 +348,10 @@ class Facts:
         return self._around.aborts.line(self._rows, len(self._requests), len(self))
 
     @cached_property
+    def abort_alone(self) -> Mask:
+        return self._around.aborts.alone(self._rows, len(self._requests), len(self))
+
+    @cached_property
     def abort_text(self) -> Words:
         return self._around.aborts.text(self._rows, len(self._requests), len(self))
 

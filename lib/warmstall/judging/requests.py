@@ -24,6 +24,8 @@ _NOT_A_TIME_S = NOT_A_TIME / 1e6
 _BATCH_ROWS = 250_000
 # Lines are written in the order in which requests end: so many neighbours narrow the second of each.
 _NEIGHBOURS = 50
+# What is wrong with an input is found sooner than this.
+_LONGER_THAN_A_REFUSAL_S = 1.0
 
 
 class Requests:
@@ -41,13 +43,18 @@ class Requests:
         self._finer: tuple[Numbers, dict[str, Numbers]] = np.empty(0, dtype=np.int64), {}
         asked = self.path.where(lambda path: re.search(INFERENCE_PATHS, path.partition("?")[0]))
         self.inference: Mask = asked & (self.method == "POST")
-        self.ran: Mask = self.inference & self.status.where(_reaches_a_model)
+        self.ran: Mask = self.inference & (self.status.where(_reaches_a_model) | self._failed_embeddings())
 
     def __len__(self) -> int:
         return len(self.line)
 
     def embedding(self, rows: Rows = slice(None)) -> Mask:
         return self.path[rows].where(lambda path: "embed" in path.partition("?")[0])
+
+    def _failed_embeddings(self) -> Mask:
+        """From 0.13.3 on a call of embeddings that fails while it runs ends with 400, as one that is refused does."""
+        failed: Mask = (self.status == "400") & (self.wall_s >= _LONGER_THAN_A_REFUSAL_S)
+        return failed & self.embedding() if failed.any() else failed
 
     def objects(self, trials: Sequence[object]) -> list[Request]:
         """The requests that trials are to be compared with, each by itself; without trials one of each host."""
@@ -133,7 +140,7 @@ class Requests:
 
 
 def _reaches_a_model(status: str) -> bool:
-    """Whether it can have reached a model: 4xx but 499 and 503 are answered before."""
+    """Whether it has reached a model for sure: 4xx but 499 and 503 are mostly answered before."""
     return (status[:1] in ("2", "5") or status == "499") and status != "503"
 
 

@@ -52,6 +52,9 @@ _HARDLY_ANY = 0.02
 _CLIENT_LEFT = re.compile(
     r"client timeout|closed connection|timed? ?out waiting for (?:the )?response|cancell?ed|ReadTimeout", re.I
 )
+# Ollama itself answers with none of these.
+_OF_ANOTHER_SERVER = ("502", "504", "520", "522", "524")
+_HELD_BACK = re.compile(r"aborting \w+ request due to client closing")
 _LOAD_FAILED = re.compile(
     r"error loading|unable to (?:load|allocate)|requires more system memory|invalid file magic|"
     r"timed out waiting for (?:llama|server)|process has terminated|unknown (?:model )?architecture|"
@@ -142,7 +145,7 @@ RULES: tuple[Rule, ...] = (
     Rule("rejected", lambda f: f["status"] == "404", "not found (404): no such model or path; nothing was run"),
     Rule(
         "rejected",
-        lambda f: (_first(f, "4") & (f["status"] != "499")) | (f["status"] == "501"),
+        lambda f: (_first(f, "4") & (f["status"] != "499") & ~f["ran"]) | (f["status"] == "501"),
         "refused with {status}; no answer was generated",
     ),
     Rule("warm_ok", lambda f: ~f["inference"] & f["status"].where(lambda s: s[:1] in "123"), "needs no model"),
@@ -184,6 +187,13 @@ RULES: tuple[Rule, ...] = (
         "runner_crash",
         lambda f: (f["crash_line"] > 0) & (_first(f, "5") | f["task_cut"] | ~f["measured"]),
         "the runner died under it (line {crash_line}): {crash_text}",
+    ),
+    # Server and runner note a client that leaves only while they hold its request back. A line that may be of several
+    # requests does not tell which of them that was: others may have been running.
+    Rule(
+        "client_abort",
+        lambda f: f["abort_alone"] & ~f["whole"] & f["abort_text"].where(_HELD_BACK.match),
+        "the client closed the connection while it waited for a slot of its runner (line {abort_line})",
     ),
     Rule(
         "client_abort",
@@ -323,9 +333,21 @@ RULES: tuple[Rule, ...] = (
 UNKNOWN: tuple[Rule, ...] = (
     Rule(
         "unknown",
+        lambda f: f["status"].where(_OF_ANOTHER_SERVER.__contains__) & f["ran"],
+        "failed with {status} after {wall_s:.1f} s: its model runs on another server (a cloud model), which failed or "
+        "was out of reach. Collect: the error text of the answer",
+    ),
+    Rule(
+        "unknown",
         lambda f: _first(f, "5") & f["ran"],
         "failed with {status} after {wall_s:.1f} s{beyond_usual} and the log gives no reason; a client that gave up "
         "looks like this. Collect: the client's own error and timeout",
+    ),
+    Rule(
+        "unknown",
+        lambda f: (f["status"] == "400") & f["ran"],
+        "failed with 400 after {wall_s:.1f} s{beyond_usual} and the log gives no reason; an embedding that its client "
+        "gave up looks like this, and so does an input beyond the context. Collect: the client's own error and timeout",
     ),
     Rule(
         "unknown",
