@@ -8,6 +8,7 @@ server reports: it is the total less load, prompt and answer.
 Shown by:
     - requests whose time went mostly to waiting behind others of the same model
     - status 503, or `server busy` in the log
+    - clients that left while their requests were held back for a slot
 Ruled out by:
     - never more requests open at once than the model has slots
     - slow or failed requests of which almost none waited
@@ -25,7 +26,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -43,12 +44,16 @@ _MOSTLY = 0.5
 _ONE_IN_FIVE = 0.2
 # Who comes second waits for one request; a queue that is longer than twice that is more than two calls that met.
 _LONG_QUEUE = 2.0
+# A client that leaves and comes again may meet its own request, which has not ended yet.
+_SEVERAL = 3
 
 
 def findings_in(facts: Facts) -> Iterator[Finding]:
-    """Who waited, who was refused, and whether there were ever more requests than slots."""
-    requests = facts.requests
+    """Who waited, who was refused, who left meanwhile, and whether there were ever more requests than slots."""
+    requests, left = facts.requests, facts.events("abort_waiting")
     if requests.empty:
+        if len(left):
+            yield _left(left, supports)
         yield unseen("the server's log, and the clients' records with total, load, prompt and answer durations")
         return
     refused = requests[requests["status"].eq("503")]
@@ -75,9 +80,13 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     if len(behind):
         yield hints(f"{counted(len(behind), 'request')} that failed had waited behind others most of their time; "
                     "what held those others is the cause.", *places(behind))  # fmt: skip
+    # Where it is known who stood still, who waited for that one tells nothing more.
+    queued = len(left) >= _SEVERAL and not stuck.any() and facts.with_verdict("warm_stall").empty
+    if len(left):
+        yield _left(left, supports if queued else hints)
     if not facts.has("trials"):
         yield unseen("the clients' records of their calls: those that still wait have no line in the server's log")
-    if len(waited) or len(refused):
+    if len(waited) or len(refused) or queued:
         return
     others = len(facts.troubled) + len(facts.lost_trials)
     by = "access lines and the clients' records" if facts.has("trials") else "access lines"
@@ -89,6 +98,13 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
                       f"{others:,}).", *facts.whole_log())  # fmt: skip
     else:
         yield unseen("the server's log with its loads, or the clients' records with the model of each call")
+
+
+def _left(left: pd.DataFrame, show: Callable[..., Finding]) -> Finding:
+    """Who left while waiting, by the lines that server and runner write of nobody else."""
+    return show(f"By {counted(len(left), 'line')} of the log, clients left while their requests were held back until a "
+                "slot was free: more came than were served at once, or one that was served did not end.",
+                *places(left), span=span(left, "at", "at"))  # fmt: skip
 
 
 def _waited(facts: Facts, waited: pd.DataFrame, refused: int) -> Iterator[Finding]:

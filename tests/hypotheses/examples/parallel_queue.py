@@ -2,6 +2,8 @@
 
 from datetime import timedelta
 
+from generate.writing import slog
+
 from hypotheses.example import NOON, Example, ServerLog
 
 Calls = list[tuple[float, float, int]]
@@ -33,6 +35,18 @@ ALONE: Calls = [(10.0 + 10 * number, 2.0, 200) for number in range(20)]
 BURST: Calls = [*ALONE, *[(300.0, 2.0 * (number + 1), 200) for number in range(10)]]
 REFUSED: Calls = [*ALONE, *[(300.0 + 0.1 * number, 0.001, 503) for number in range(6)]]
 
+
+def held_back(times: int) -> str:
+    """One that is served for five minutes, and others that leave after one before it is their turn."""
+    found = ServerLog().start().load(2, 2.0).request(2, 3.0)
+    for at_s in range(20, 20 + 10 * times, 10):
+        at = NOON + timedelta(seconds=at_s + 60)
+        left = "aborting completion request due to client closing the connection"
+        found.add(at, slog(at, "INFO", "server.go:1541", left))
+        found.request(at_s, 60.0, 500)
+    return found.text()
+
+
 EXAMPLES = [
     Example(
         "ten calls for one slot",
@@ -47,6 +61,14 @@ EXAMPLES = [
         {"server.log": log(REFUSED, OLLAMA_MAX_QUEUE="4"), "trials.csv": trials(REFUSED)},
         ("refused 6 of 27 requests with 503: OLLAMA_MAX_QUEUE (4)",),
     ),
+    Example(
+        "clients that left before it was their turn",
+        "supported",
+        {"server.log": held_back(4)},
+        ("By 4 lines of the log, clients left while their requests were held back",),
+        severity="warning",
+    ),
+    Example("a client that left once", "not_observable", {"server.log": held_back(1)}, ("By 1 line of the log",)),
     Example(
         "never more calls than slots",
         "ruled_out",
