@@ -107,6 +107,8 @@ def _cut(facts: Facts, cut: pd.DataFrame) -> tuple[str, Severity]:
     if len(limits):
         least, most = int(limits.min()), int(limits.max())
         told += f", to {most:,} tokens" if least == most else f", to {least:,} to {most:,} tokens"
+    # 0.4.2 tells the context alone, and by shifting it keeps no more of the prompt than that.
+    numbers["new"] = numbers["new"].fillna(numbers["limit"])
     known = numbers.dropna(subset=["prompt", "new"])
     severity: Severity = "warning"
     if len(known):

@@ -275,6 +275,10 @@ _CPP_IDS = (
     r" +\|[^|]{0,400} slot_id=(?P<slot>[0-9]+) (?:[a-z_]+=\S{1,40} ){0,4}?task_id=(?P<task>-?[0-9]+) .{0,80}?"
     r"timestamp=(?P<epoch>[0-9]+)"
 )
+_CPP_SHIFT = (
+    r" \| .{0,80}?n_discard=(?P<n_discard>[0-9]+) n_keep=(?P<n_keep>[0-9]+) n_left=(?P<n_left>[0-9]+) .{0,80}?"
+    r"slot_id=(?P<slot>[0-9]+) task_id=(?P<task>-?[0-9]+) .{0,80}?timestamp=(?P<epoch>[0-9]+)"
+)
 _CPP_EPOCH = r" +\| .{0,400}?timestamp=(?P<epoch>[0-9]+)"
 # `load_tensors:   CPU model buffer size = 97.20 MiB`: a function, a device, a kind.
 _BUFFER = r"^\.*[A-Za-z0-9_]{1,60}: +(?P<device>[A-Za-z0-9_]{1,40}) +(?P<kind>"
@@ -1489,6 +1493,12 @@ EVENTS: tuple[LogEvent, ...] = (
         "WARN runner.go:170",
         'msg="truncating input prompt" limit=512 prompt=1753 keep=5 new=512',
     ),
+    _slog(
+        "prompt_truncated",
+        "v0.4.2",
+        "WARN runner.go:122",
+        'msg="input exceeds context length" prompt=1753 limit=512',
+    ),
     LogEvent(
         "prompt_truncated",
         "input truncated",
@@ -1524,6 +1534,24 @@ EVENTS: tuple[LogEvent, ...] = (
         "v0.3.13–v0.24.0",
         "DEBUG cache.go:236",
         'msg="context limit hit - shifting" id=0 limit=512 input=512 keep=5 discard=253',
+    ),
+    LogEvent(
+        "ctx_shift",
+        "slot context shift |",
+        "DEBUG [update_slots] slot context shift | n_cache_tokens=2048 n_ctx=2048 n_discard=1021 n_keep=5 n_left=2042 "
+        'n_past=2047 n_system_tokens=0 slot_id=0 task_id=276 tid="140244164268032" timestamp=1795293000',
+        "v0.1.32–v0.3.14",
+        rf"{_CPP}slot context shift{_CPP_SHIFT}",
+    ),
+    LogEvent(
+        "ctx_shift",
+        '"msg":"slot context shift"',
+        '{"function":"update_slots","level":"INFO","line":1613,"msg":"slot context shift","n_cache_tokens":2048,'
+        '"n_ctx":2048,"n_discard":1023,"n_keep":1,"n_left":2046,"n_past":2047,"n_system_tokens":0,"slot_id":0,'
+        '"task_id":276,"tid":"140244164268032","timestamp":1795293000}',
+        "v0.1.18–v0.1.34",
+        r'"msg":"slot context shift",[^{}]{0,80}"n_discard":(?P<n_discard>[0-9]+),"n_keep":(?P<n_keep>[0-9]+),'
+        r'"n_left":(?P<n_left>[0-9]+)' + _JSON_IDS,
     ),
     LogEvent(
         "ctx_shift_ls",
