@@ -53,6 +53,11 @@ _WORTH_A_WORD: tuple[tuple[tuple[str, ...], str, str], ...] = (
         "models were evicted {n:,} times to make room for others",
     ),
     (("vram_slow",), "GPU memory was slow to come back once", "GPU memory was slow to come back {n:,} times"),
+    (
+        ("gpu_memory_unread", "vram_refresh_stale"),
+        "the GPU's memory could not be read once",
+        "the GPU's memory could not be read {n:,} times",
+    ),
     (("rocm_missing", "rocm_unsupported", "rocm_denied"), "ROCm was refused for a GPU", "ROCm was refused for GPUs"),
 )
 

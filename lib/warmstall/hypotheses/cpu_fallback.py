@@ -8,6 +8,8 @@ Shown by:
     - fewer layers offloaded than the model has, or weights on the processor alone, by the lines of a load
     - a device list that holds nothing but the processor
     - /api/ps: size_vram below size; `ollama ps`: a share of CPU
+    - a GPU whose driver cannot be started ("failed to initialize CUDA"), as after a sleep of the machine, or in a
+      container that has lost its devices; a search for GPUs that fails or takes too long
 Ruled out by:
     - every load put all its layers on a GPU
 Mistaken for it:
@@ -30,17 +32,20 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from ..parse.plain_text import printable
 from ..proportions import rate_text
 from .facts import Facts, counted, places, size_text
-from .facts.devices import DROPS, found_devices, gpus_of_hosts
+from .facts.devices import DROPS, failed_drivers, found_devices, gpus_of_hosts
 from .facts.placements import placements
 from .facts.trouble import covers, trouble_times
-from .findings import Finding, Severity, proves, refutes, supports, unseen, weakens
+from .findings import Finding, Severity, hints, proves, refutes, supports, unseen, weakens
 
 _LOG = "the server's log from its start on: it names the devices, and how many layers of each model went to them"
+_GPU = "whether there is a GPU, and whether its driver answers: nvidia-smi or rocm-smi, in the container if it is one"
 _PS = "`ollama ps` (or /api/ps) while a model is loaded: its PROCESSOR column tells where it runs"
 # What a partial offload can be blamed for. Loads and queues are slow for reasons of their own.
 _SLOW = ("slow_prefill", "slow_decode", "warm_stall", "client_abort", "load_failure", "runner_crash")
+_SEARCH_FAILED = ("discovery_failed", "discovery_timeout")
 # From a second GPU on, one that was left out matters less than that one serves.
 _ALL = 1.0
 
@@ -52,6 +57,7 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     yield from _by_devices(facts, devices, gpu_there)
     yield from _by_loads(facts, loads, gpu_there)
     yield from _by_looks(facts, gpu_there, len(loads) > 0)
+    yield from _by_driver(facts, devices, loads)
     done = facts.loads[facts.loads["outcome"].eq("completed")]
     if not facts.has_server_log or not (len(loads) or len(devices)):
         yield unseen(_LOG)
@@ -61,7 +67,9 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
 
 def _gpu_there(facts: Facts, devices: pd.DataFrame) -> pd.DataFrame:
     """Rows that show a GPU on the machine: one that was dropped, that served once, or that the kernel has."""
-    rows = [facts.events(*DROPS), devices[devices["library"].ne("cpu")], gpus_of_hosts(facts)]
+    rows = [
+        facts.events(*DROPS), failed_drivers(facts), devices[devices["library"].ne("cpu")], gpus_of_hosts(facts),
+    ]  # fmt: skip
     return pd.concat([part[["host", "source", "line"]] for part in rows if len(part)] or [facts.events()[:0]])
 
 
@@ -84,9 +92,37 @@ def _by_devices(facts: Facts, devices: pd.DataFrame, gpu_there: pd.DataFrame) ->
         f"{len(only_cpu):,} of {counted(starts.ngroups, 'start')} of the server found no device but the processor"
     )
     if len(gpu_there):
-        sentence += f", though by {counted(len(gpu_there), 'line')} there is a GPU"
+        sentence += f", though by {counted(len(gpu_there), 'line')} there is a GPU{_why(facts)}"
+    elif len(failed := facts.events(*_SEARCH_FAILED)):
+        error = printable(str(failed["fields"].iloc[0].get("error", "")))[:80]
+        sentence += f", and the search for GPUs failed {counted(len(failed), 'time')} ({error})"
+        yield unseen(_GPU)
+        gpu_there = failed
     yield proves(f"{sentence}.", *places(began), *places(gpu_there, 2), span=(_first(began), None),
                  severity=_severity(gpu_there))  # fmt: skip
+
+
+def _why(facts: Facts) -> str:
+    """What the driver of the GPU said when it could not be started, if it did."""
+    failed = failed_drivers(facts)
+    failed = failed[failed["key"].eq("gpu_init_failed")]
+    return f"; its driver could not be started ({failed['reason'].iloc[-1]})" if len(failed) else ""
+
+
+def _by_driver(facts: Facts, devices: pd.DataFrame, loads: pd.DataFrame) -> Iterator[Finding]:
+    """A driver that fails: where loads tell where they went, they decide."""
+    failed = failed_drivers(facts)
+    started = failed["key"].eq("gpu_init_failed")
+    for rows, what in ((failed[started], "could not be started"), (failed[~started], "did not tell its memory")):
+        if rows.empty:
+            continue
+        sentence = f"By {counted(len(rows), 'line')}, the driver of a GPU {what} ({rows['reason'].iloc[-1]})"
+        if len(devices) + len(loads) or what != "could not be started":
+            yield hints(f"{sentence}.", *places(rows), span=(_first(rows), None))
+        else:
+            yield supports(f"{sentence}: what is loaded then runs on the processor.", *places(rows),
+                           span=(_first(rows), None))  # fmt: skip
+        yield unseen(_GPU)
 
 
 def _by_loads(facts: Facts, loads: pd.DataFrame, gpu_there: pd.DataFrame) -> Iterator[Finding]:
@@ -101,7 +137,7 @@ def _by_loads(facts: Facts, loads: pd.DataFrame, gpu_there: pd.DataFrame) -> Ite
                        "processor.", *places(asked), severity="info")  # fmt: skip
     if len(none):
         yield proves(f"{len(none):,} of {counted(len(known), 'load')} put the whole model on the processor "
-                     f"({', '.join(none['model'].unique()[:3])}).", *places(none),
+                     f"({', '.join(none['model'].unique()[:3])}){_why(facts)}.", *places(none),
                      span=(_first(none), None), severity=_severity(gpu_there))  # fmt: skip
     if len(part):
         worst = part.assign(share=part["layers_gpu"] / part["layers_total"]).sort_values("share")

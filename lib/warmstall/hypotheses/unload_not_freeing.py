@@ -15,6 +15,7 @@ Mistaken for it:
     - one such warning now and then: a slow driver, and 5 s
     - several of these warnings 250 ms apart: the ticks of one wait for one model
     - memory that another program holds
+    - a driver that does not tell its memory any more: the GPU is lost, and nothing is known of what it holds
     - the next model, which takes memory before /api/ps lists it
 Severity: warning
 Runbook: free-vram
@@ -64,6 +65,14 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     unloads = _unloads(facts)
     stayed = unloads[unloads["stayed_bytes"] >= _MOST * unloads["model_bytes"]] if len(unloads) else unloads
     slow = _waits(facts)
+    unread = facts.events("gpu_memory_unread")
+    blind = pd.Series([unread["at"].between(*span).any() for span in zip(slow["began_at"], slow["at"], strict=True)],
+                      slow.index, dtype=bool)  # fmt: skip
+    if blind.any():
+        yield weakens(f"In {counted(int(blind.sum()), 'wait')} the GPU's driver did not tell its memory: whether it "
+                      "came back is not known.", *places(slow[blind], 1), *places(unread, 1))  # fmt: skip
+        yield unseen(_COLLECT)
+        slow = slow[~blind]
     if len(stayed):
         worst = stayed.sort_values("stayed_bytes", ascending=False).iloc[0]
         show = proves if len(stayed) > 1 else supports

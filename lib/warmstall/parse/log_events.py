@@ -492,6 +492,38 @@ EVENTS: tuple[LogEvent, ...] = (
         "INFO runner.go:470",
         'msg="failure during llama-server GPU discovery" error="exit status 1" detail=""',
     ),
+    LogEvent(
+        "gpu_init_failed",
+        "_init: failed to initialize ",
+        "ggml_cuda_init: failed to initialize CUDA: unknown error",
+        "v0.5.2 →",
+        r"ggml_cuda_init: failed to initialize (?P<library>CUDA|ROCm|MUSA): (?P<reason>.{1,200})",
+    ),
+    LogEvent(
+        "gpu_init_failed",
+        "unknown error initializing cuda driver library",
+        f'{_TIME} level=WARN source=gpu.go:604 msg="unknown error initializing cuda driver library '
+        f'/usr/lib/libcuda.so.550.90: cuda driver library init failure: 999. see https://example.org"',
+        "v0.2.0–v0.12.3",
+        r"unknown error initializing cuda driver library(?:.{1,400}?init failure: (?P<code>[0-9]+))?",
+    ),
+    LogEvent(
+        "gpu_init_failed",
+        "nable to load cud",
+        f'{_TIME} level=INFO source=gpu.go:613 msg="Unable to load cudart library /usr/lib/libcuda.so.535.54: '
+        f'cuda driver library init failure: 3"',
+        "v0.2.0–v0.12.3",
+        r"nable to load cud.{1,400}?cuda driver library init failure: (?P<code>[0-9]+)",
+    ),
+    # The driver's complaint has no end of line, so the record stands glued behind it.
+    LogEvent(
+        "gpu_memory_unread",
+        'msg="error looking up nvidia GPU memory"',
+        f"cuda driver library failed to get device context 800{_TIME} level=WARN source=gpu.go:434 "
+        f'msg="error looking up nvidia GPU memory"',
+        "v0.1.33–v0.12.3",
+        r'(?:device context (?P<code>[0-9]+)time=.{0,200})?msg="error looking up nvidia GPU memory"',
+    ),
     _slog(
         "discovery_timeout",
         "v0.30.0 →",

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from generate.writing import slog
 
-from hypotheses.example import NOON, Example, ServerLog
+from hypotheses.example import BLOB, NOON, Example, ServerLog
 
 TABLE = "NAME  ID            SIZE   PROCESSOR        UNTIL\nbig   a418f5838eaf  21 GB  {}  4 minutes from now\n"
 GPU = "==> /proc/bus/pci/devices <==\nvendors: 1002 1022\nnodes:\n/dev/kfd\n/dev/dri/renderD128\n"
@@ -19,6 +19,34 @@ def log(layers: int, device: str = "CUDA", status: int = 200) -> ServerLog:
     return found
 
 
+def lost() -> str:
+    """A GPU that was there at the start and is gone when a model is loaded, against what was planned."""
+    found, at = ServerLog().start(version="0.6.5"), NOON + timedelta(seconds=60)
+    found.add(at, "cuda driver library failed to get device context 999"
+              + slog(at, "WARN", "gpu.go:434", "error looking up nvidia GPU memory"))  # fmt: skip
+    plan = {"library": "cuda", "layers.requested": "-1", "layers.model": "33", "layers.offload": "33"}
+    found.add(at, slog(at, "INFO", "server.go:138", "offload", **plan))
+    cmd = f"/usr/local/bin/ollama runner --model {BLOB} --ctx-size 8192 --n-gpu-layers 33 --port 40001"
+    found.add(at, slog(at, "INFO", "server.go:405", "starting llama server", cmd=cmd))
+    found.add(at, "ggml_cuda_init: failed to initialize CUDA: unknown error",
+              "load_tensors:   CPU_Mapped model buffer size =  5000.00 MiB")  # fmt: skip
+    ready = at + timedelta(seconds=5)
+    found.add(ready, slog(ready, "INFO", "server.go:619", "llama runner started in 5.00 seconds"))
+    return found.request(60, 90.0).text()
+
+
+def searched(device: str) -> str:
+    """A start whose search for GPUs did not end in time."""
+    found = ServerLog().start(device=device)
+    fields = {"OLLAMA_LIBRARY_PATH": "[/usr/lib/ollama /usr/lib/ollama/cuda_v12]", "extra_envs": "map[]",
+              "error": "failed to finish discovery before timeout"}  # fmt: skip
+    found.add(NOON, slog(NOON, "INFO", "runner.go:464", "failure during GPU discovery", **fields))
+    return found.text()
+
+
+DRIVER = slog(NOON, "WARN", "gpu.go:604", "unknown error initializing cuda driver library /usr/lib/libcuda.so: "
+              "cuda driver library init failure: 999. see https://example.org")  # fmt: skip
+NO_DEVICE = "ggml_cuda_init: failed to initialize CUDA: no CUDA-capable device is detected\n"
 MISSING = ServerLog()
 MISSING.add(NOON, slog(NOON, "WARN", "amd_linux.go:443", "amdgpu detected, but no compatible rocm library found."))
 CUT = ServerLog()
@@ -41,6 +69,42 @@ EXAMPLES = [
         "warning",
     ),
     Example("a GPU was left out", "confirmed", {"server.log": MISSING.text() + log(0, "cpu").text()}, (), "warning"),
+    Example(
+        "the GPU is lost before a load",
+        "confirmed",
+        {"server.log": lost()},
+        ("1 of 1 load put the whole model", "could not be started (CUDA: unknown error)", "(CUDA: error 999, unknown"),
+        "warning",
+    ),
+    Example(
+        "the search for GPUs did not end",
+        "confirmed",
+        {"server.log": searched("cpu")},
+        ("failed 1 time (failed to finish discovery before timeout)", "nvidia-smi"),
+        "warning",
+    ),
+    Example("a search failed, and a GPU serves", "not_observable", {"server.log": searched("CUDA")}),
+    Example(
+        "the driver fails at the start",
+        "confirmed",
+        {"server.log": DRIVER + "\n" + ServerLog().start(version="0.9.6", device="cpu").text()},
+        ("by 1 line there is a GPU; its driver could not be started (CUDA: error 999",),
+        "warning",
+    ),
+    Example(
+        "a runner without a GPU says so",
+        "confirmed",
+        {"server.log": NO_DEVICE + log(0, "cpu").text()},
+        ("whole model on the processor",),
+        "info",
+    ),
+    Example(
+        "the lines of a driver alone",
+        "supported",
+        {"server.log": "ggml_cuda_init: failed to initialize CUDA: unknown error\n" + CUT.text()},
+        ("runs on the processor",),
+        "warning",
+    ),
     Example("a split that serves well", "confirmed", {"server.log": log(20).text()}, ("20 of 33 layers",), "info"),
     Example(
         "a split, and requests fail",

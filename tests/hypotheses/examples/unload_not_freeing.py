@@ -11,7 +11,10 @@ GIB = 2**30
 BLOBS = (BLOB, BLOB.replace("ab", "cd"))
 
 
-def log(version: str, warned: int = 0, device: str = "CUDA", ticks: int = 1) -> str:
+UNREAD = "cuda driver library failed to get device context 800"
+
+
+def log(version: str, warned: int = 0, device: str = "CUDA", ticks: int = 1, unread: bool = False) -> str:
     """Two models that take turns, six times; some of the unloads are warned of, once or at each tick of 250 ms."""
     found = ServerLog().start(version=version, device=device, OLLAMA_KEEP_ALIVE="10s")
     for turn in range(6):
@@ -22,6 +25,8 @@ def log(version: str, warned: int = 0, device: str = "CUDA", ticks: int = 1) -> 
                 at = NOON + timedelta(seconds=at_s - 1 + tick / 4)
                 message, waited = "gpu VRAM usage didn't recover within timeout", f"{5.2 + tick / 4:.3f}"
                 found.add(at, slog(at, "WARN", "sched.go:687", message, seconds=waited, model=BLOBS[turn % 2]))
+                if unread:
+                    found.add(at, UNREAD + slog(at, "WARN", "gpu.go:434", "error looking up nvidia GPU memory"))
     return found.text()
 
 
@@ -61,6 +66,12 @@ EXAMPLES = [
     ),
     Example(
         "one wait, of three ticks", "supported", {"server.log": log("0.9.6", 1, ticks=3)}, ("1 time in vain",), "info"
+    ),
+    Example(
+        "the driver does not tell the memory",
+        "not_observable",
+        {"server.log": log("0.9.6", 5, unread=True)},
+        ("In 5 waits the GPU's driver did not tell its memory",),
     ),
     Example(
         "it comes back",

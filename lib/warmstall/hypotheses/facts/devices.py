@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pandas as pd
 
 from ...once import once
+from ...parse.plain_text import printable
 from .facts import Facts, counted
 
 # Lines that say that a GPU is there and will not be used, and what they say in words.
@@ -18,6 +22,12 @@ DROPS = {
     "gpu_driver_mismatch": "the GPU's driver did not match its library",
     "cuda_arch_skipped": "a CUDA device was skipped",
 }
+# What CUDA calls the numbers that its driver fails with.
+_CUDA_ERRORS = {"2": "out of memory", "3": "not initialized", "46": "devices unavailable", "800": "not permitted",
+                "801": "not supported", "802": "system not yet ready", "804": "not compatible",
+                "999": "unknown error"}  # fmt: skip
+# "no CUDA-capable device is detected": a machine without one says so too.
+_NO_DEVICE = r"no [A-Za-z]+-capable device"
 # From this version on GPUs are looked for by probes of their own, Vulkan among them, and most refusals are silent.
 SILENT_REFUSALS_FROM = (0, 12, 4)
 
@@ -43,6 +53,22 @@ def found_devices(facts: Facts) -> pd.DataFrame:
     rows["name"] = pd.Series(named, rows.index, dtype=str)
     columns = ["host", "source", "line", "at", "start", "version", "library", "name", "type", "pci_id", "compute"]
     return rows[columns]
+
+
+@once
+def failed_drivers(facts: Facts) -> pd.DataFrame:
+    """Events of a GPU whose driver could not be started, or did not tell its memory; `reason` in words."""
+    rows = facts.events("gpu_init_failed", "gpu_memory_unread").copy()
+    rows["reason"] = pd.Series([_reason(fields) for fields in rows["fields"]], rows.index, dtype=str)
+    return rows[~rows["reason"].str.contains(_NO_DEVICE)]
+
+
+def _reason(fields: Mapping[str, Any]) -> str:
+    library, told = str(fields.get("library", "")), str(fields.get("error", ""))
+    library = library if library in ("CUDA", "ROCm", "MUSA") else "CUDA"
+    code = fields.get("code") or (told.rsplit(" ", 1)[-1] if told[-1:].isdigit() else "")
+    named = f"error {code}" + (f", {_CUDA_ERRORS[code]}" if code in _CUDA_ERRORS else "") if code else ""
+    return printable(f"{library}: {fields.get('reason') or named or told or 'no reason given'}")[:80]
 
 
 def starts_of(devices: pd.DataFrame) -> int:

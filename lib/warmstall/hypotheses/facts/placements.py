@@ -97,13 +97,16 @@ def _placement(load: _Load, names: Mapping[str, str]) -> dict[str, Any] | None:
     contexts = [*_CONTEXT.findall(command), *(each.get("kv_size") for each in fields.get("load_params", ()))]
     requested = [each.get("requested") for each in fields.get("loading_model", ())]
     model = model_key(str(spawn.get("model", "")))
+    gpus = tuple(sorted({gpu for (kind, gpu), size in sizes.items() if kind == "weights" and gpu and size}))
+    if _total(sizes, "weights") and not gpus and not layers:
+        layers = {"layers_gpu": "0"}  # the runner found no GPU, whatever was estimated
     return {
         "line": load.last_lines.get("layers_offloaded", load.line),
         "at": load.at,
         "model": names.get(model, model) or "a model",
         "layers_gpu": layers.get("layers_gpu") or estimate.get("layers.offload"),
         "layers_total": layers.get("layers_total") or estimate.get("layers.model"),
-        "gpus": tuple(sorted({gpu for (kind, gpu), size in sizes.items() if kind == "weights" and gpu and size})),
+        "gpus": gpus,
         "weights_bytes": _total(sizes, "weights") or _bytes(estimate.get("memory.weights.total", "")),
         "kv_bytes": _total(sizes, "kv") or kv_total or _bytes(estimate.get("memory.required.kv", "")),
         "compute_bytes": _total(sizes, "compute"),
