@@ -161,3 +161,17 @@ def test_a_call_that_needed_no_model_is_not_said_to_have_had_one(tmp_path: Path)
 
     assert "1 answered within a second" in answer(analyze(log))
     assert "on a model in memory" not in answer(analyze(log))
+
+
+@pytest.mark.parametrize(
+    ("end", "asks"),
+    [("exit status 2", "Why a runner ended; collect"), ("signal: killed", "want of memory; collect the kernel's log")],
+)
+def test_a_runner_that_died_for_no_told_reason_is_asked_about(end: str, asks: str, tmp_path: Path) -> None:
+    log = tmp_path / "server.log"
+    log.write_text(
+        'time=2026-03-14T12:00:05.000Z level=ERROR source=sched.go:455 msg="error loading llama server" '
+        f'error="llama runner process has terminated: {end}"\n'
+        '[GIN] 2026/03/14 - 12:00:05 | 500 |  2.5s |       127.0.0.1 | POST     "/api/chat"\n'
+    )
+    assert any(asks in line for line in answer(analyze(log)).splitlines())

@@ -61,6 +61,8 @@ _WORTH_A_WORD: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (("rocm_missing", "rocm_unsupported", "rocm_denied"), "ROCm was refused for a GPU", "ROCm was refused for GPUs"),
 )
 
+# Causes that say why a runner ended.
+_ENDS_RUNNERS = ("runner_crash", "oom_kill", "load_timeout", "context_too_large")
 # Requests of which sentences and texts are held at once, to write requests.csv.
 _ROWS_WRITTEN_AT_ONCE = 25_000
 
@@ -266,6 +268,7 @@ def cannot_tell(found: Analysis) -> list[str]:
     for what, n in _advice(found, inference[inference["verdict"] == "unknown"]).most_common():
         stays = "stays" if n == 1 else "stay"
         items.append(f"{n:,} of {len(inference):,} requests {stays} unexplained; collect {what}.")
+    items += _why_it_died(found)
     ran = inference.loc[~inference["verdict"].isin(["rejected", "load_failure"]), "sources"].drop_duplicates()
     if len(ran) and not ran.str.contains("decode=(?:api|slot)").any():
         items.append(
@@ -277,6 +280,17 @@ def cannot_tell(found: Analysis) -> list[str]:
     if len(requests):
         items.append("Requests that hung until the log ends have left no line; compare with the client's records.")
     return items
+
+
+def _why_it_died(found: Analysis) -> list[str]:
+    """What to collect where a runner died and nothing proves why; a hint is evidence that decides nothing."""
+    judged = {one.id: one for one in judge(found)}
+    killed, crashed = judged["oom_kill"], judged["runner_crash"]
+    if killed.supporting and not killed.found and killed.collect:
+        return [f"Whether a runner was killed for want of memory; collect {killed.collect[0]}."]
+    if crashed.supporting and crashed.collect and not any(judged[name].found for name in _ENDS_RUNNERS):
+        return [f"Why a runner ended; collect {crashed.collect[0]}."]
+    return []
 
 
 def _advice(found: Analysis, unknown: pd.DataFrame) -> Counter[str]:

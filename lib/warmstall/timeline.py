@@ -20,6 +20,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from .parse.exit_statuses import in_words
 from .parse.go_values import go_map
 from .records import Load, LoadOutcome, Residency, ServerRun, SlotTask
 
@@ -278,6 +279,7 @@ class _Builder:
     def _load_end(self, event: Event) -> None:
         outcome = _LOAD_ENDS[event.key]
         reason = event.fields.get("reason") or event.fields.get("error") or event.fields.get("msg") or event.text[:200]
+        reason = in_words(reason)
         if "context canceled" in reason:
             outcome = "abandoned"
         elif "timed out waiting" in reason:

@@ -6,7 +6,8 @@ counter `oom_kill` of the cgroup, and what the container engine or systemd says 
 
 Shown by:
     - "Out of memory: Killed process" (or "Memory cgroup out of memory"), "memorystatus: killing" in the kernel's log
-    - a container with OOMKilled, a unit that "has been killed by the OOM killer", a counter oom_kill that rises
+    - a container with OOMKilled, a counter oom_kill that rises
+    - a unit of which a process "has been killed by the OOM killer", or that failed "with result 'oom-kill'"
 Ruled out by:
     - a kernel log that covers the trouble and tells of no such kill
 Mistaken for it:
@@ -39,6 +40,7 @@ _KERNEL_LOG = "the kernel's log over that time: journalctl -k -o short-iso, or d
 _SLACK = pd.Timedelta(seconds=60)
 _FAILURES = ("runner_crash", "load_failure", "client_abort", "warm_stall")
 _OURS = re.compile(r"ollama|llama[-_]|runner", re.I)
+_UNIT = r"([A-Za-z0-9@_.-]{1,80}\.service): "
 _SIGKILL = r"signal: killed|SIGKILL|status=9/KILL|signal 9\b"
 
 
@@ -82,15 +84,19 @@ def _times(facts: Facts) -> pd.DataFrame:
 def _kills(facts: Facts) -> Iterator[Finding]:
     """Lines of the kernel's or of systemd about processes that were killed."""
     kills = facts.events(*_KILLS)
+    if kills.empty:
+        failed = facts.events("service_failed")
+        kills = failed[failed["text"].str.contains("'oom-kill'", regex=False)]
     kills = kills.drop_duplicates(["source", "line"])
     if kills.empty:
         return
     first = kills.iloc[0]
-    whom = kills["fields"].map(lambda fields: str(fields.get("process") or "a process of the unit"))
+    units = kills["text"].str.extract(_UNIT, expand=False).fillna("a unit")
+    whom = kills["fields"].map(lambda fields: fields.get("process")).fillna("a process of " + units).astype(str)
     sizes = kills["fields"].map(lambda fields: fields.get("anon_rss_bytes"))
     held = f" with {size_text(float(sizes.dropna().max()))}" if sizes.notna().any() else ""
     cgroup = kills["fields"].map(lambda fields: fields.get("scope") == "memcg" or "Memory cgroup" in str(fields)).any()
-    names = ", ".join(f"{printable(str(name))[:30]} {count:,}×" for name, count in whom.value_counts().head(3).items())
+    names = ", ".join(f"{printable(str(name))[:60]} {count:,}×" for name, count in whom.value_counts().head(3).items())
     when = f", first at {clock_text(first['at'])}" if pd.notna(first["at"]) else ""
     many = counted(len(kills), "process", "processes")
     yield proves(f"The kernel killed {many} for want of memory: {names}{held}{when}"

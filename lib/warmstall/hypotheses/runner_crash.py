@@ -33,6 +33,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from ..mitigations import explaining
+from ..parse.exit_statuses import in_words
 from ..parse.plain_text import printable
 from .facts import Facts, clock_text, counted, places, span
 from .facts.calls import calls_of
@@ -44,12 +45,12 @@ _FAULTS = ("kernel_segfault", "kernel_general_protection", "kernel_trap")
 _RUNNERS = re.compile(r"ollama|llama[-_]|runner", re.I)
 # Signals by which a process ends for what it did itself.
 _OWN = re.compile(
-    r"signal: (?:segm|abort|bus|floating|illegal|trace|quit)|SIG(?:SEGV|ABRT|BUS|FPE|ILL)|status 0xc0", re.I
+    r"signal: (?:segm|abort|bus|floating|illegal|trace|quit)|SIG(?:SEGV|ABRT|BUS|FPE|ILL)|status 0x[ce]0", re.I
 )
 # A runner of Ollama's own engine panics when its model cannot be read or does not fit: a failed load.
 _NOT_LOADED = re.compile(r"unable to (?:load|allocate|create)|failed to (?:load|allocate|create)|error loading", re.I)
 _KILLED, _ASKED = re.compile(r"signal: killed"), re.compile(r"signal: (?:terminated|interrupt|hangup)")
-_STATUS = re.compile(r"exit status (?:0x[0-9a-f]+|\d+)")
+_STATUS = re.compile(r"exit status (?:0x[0-9a-f]+|\d+)|terminated: %!w\(<nil>\)")
 # The first line of a dump says what went wrong; the runner aborts on it.
 _ABORTS_ON = re.compile(r"^\.*(?:CUDA|ROCm) error: ")
 # Of a source file its name tells where; so much of what the log says is quoted.
@@ -75,7 +76,7 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
         reason = printable(facts.found.reasons(broken.head(1))[0])[:80]
         yield hints(f"Cut short, {len(broken):,} of {counted(len(facts.requests), 'request')}: {reason}.",
                     *places(broken), span=span(broken))  # fmt: skip
-        yield unseen("why they were cut: the server's lines of that moment, or its own end (journalctl -u ollama)")
+        yield unseen("the server's lines of that moment, or its own end (journalctl -u ollama): they tell why")
     if not facts.has_server_log or not (facts.has_starts or len(facts.loads)):
         yield unseen("the server's whole log: a runner that dies leaves its dump or its signal there")
         return
@@ -130,10 +131,10 @@ def _by_the_log(facts: Facts) -> Iterator[Finding]:
                        *places(killed), span=span(killed, "at", "at"))  # fmt: skip
     status = ends[ends["text"].str.contains(_STATUS) & ~ends["text"].str.contains(_OWN)]
     if len(status) and crashes.empty:
-        yield hints(f"By {counted(len(status), 'line')} of the log a runner ended with an error: "
-                    f"{_words(status.iloc[0])}.",
+        yield hints(f"By {counted(len(status), 'line')} of the log a runner ended: {_words(status.iloc[0])}.",
                     *places(status))  # fmt: skip
-        yield unseen("the lines around it: the server's log with OLLAMA_DEBUG=1, and journalctl -k over that time")
+        yield unseen("the lines around it: the server's log with OLLAMA_DEBUG=1, and the system's own log over that "
+                     "time (journalctl -k; on Windows the Event Viewer)")  # fmt: skip
 
 
 def _on_purpose(facts: Facts, ends: pd.DataFrame) -> Iterator[Finding]:
@@ -169,10 +170,9 @@ def _failed_with(facts: Facts, deaths: pd.DataFrame) -> int:
 def _words(row: pd.Series) -> str:
     """The words of the log that tell it, in short."""
     fields = row["fields"]
-    text = str(
-        fields.get("error") or fields.get("reason") or fields.get("string") or fields.get("signal") or row["text"]
-    )
-    text = _FOLDERS.sub("", printable(text))
+    names = () if "GGML_ASSERT(" in row["text"] else ("reason", "error", "string", "signal")
+    text = next((str(fields[name]) for name in names if fields.get(name)), row["text"])
+    text = in_words(_FOLDERS.sub("", printable(text))).strip()
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 

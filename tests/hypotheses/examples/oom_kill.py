@@ -17,6 +17,15 @@ CONTAINERS = (
     '"exited", "OOMKilled": {killed}, "ExitCode": 137, "Pid": 0}}, "HostConfig": {{"Memory": 1073741824}}}}]\n'
 )
 
+
+def unit(words: str) -> str:
+    """What the journal of the service holds when a load ends by SIGKILL, and what systemd says of it."""
+    log = ServerLog().start().load(5).text().splitlines()
+    return "".join(f"2026-03-14T12:00:10+0000 box ollama[12]: {line}\n" for line in log) + (
+        f"2026-03-14T12:00:30+0000 box systemd[1]: ollama.service: {words}\n"
+    )
+
+
 EXAMPLES = [
     Example(
         "the kernel killed the runner",
@@ -37,6 +46,20 @@ EXAMPLES = [
         "confirmed",
         {"containers.json": CONTAINERS.format(name="ollama", killed="true")},
         ("1 container",),
+        "critical",
+    ),
+    Example(
+        "systemd tells of the kill",
+        "confirmed",
+        {"server.log": unit("A process of this unit has been killed by the OOM killer.")},
+        ("a process of ollama.service 1×",),
+        "critical",
+    ),
+    Example(
+        "an old systemd tells only how the unit failed",
+        "confirmed",
+        {"server.log": unit("Failed with result 'oom-kill'.")},
+        ("a process of ollama.service 1×",),
         "critical",
     ),
     Example("SIGKILL, and no kernel log", "not_observable", {"server.log": SIGKILL}, ("journalctl -k", "SIGKILL")),

@@ -35,6 +35,7 @@ def died(error: str) -> str:
 
 GONE = "llama runner process no longer running"
 DIED = "llama runner process has terminated: signal: terminated"
+FAILED, ENDED = "error loading llama server", "llama runner process has terminated: {}"
 SEGFAULT = (
     "2026-03-14T12:00:25,000000+00:00 {name}[4242]: segfault at 0 ip 00007f3a1c2b9d41 sp 00007ffd8a1e2f10 error 4 in "
     "libc.so.6[7f3a1c200000+1a3000]\n"
@@ -73,6 +74,18 @@ EXAMPLES = [
         },
         ("A runner crashed 1×", "seq_id < n_tokens; 1 of 2 requests failed"),
         "critical",
+    ),
+    Example(
+        "an exit status of Windows",
+        "confirmed",
+        {"server.log": died("exit status 0xc0000135")},
+        ("exit status 0xc0000135 (a DLL was not found)",),
+    ),
+    Example(
+        "an end without a word",
+        "not_observable",
+        {"server.log": warm().says(25, "ERROR", FAILED, error=ENDED.format("%!w(<nil>)")).request(20, 5, 500).text()},
+        ("no error was given", "Event Viewer"),
     ),
     Example("a signal of its own", "confirmed", {"server.log": died("signal: segmentation fault")}, ("segmentation",)),
     Example(
