@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import json
 import lzma
 import os
 from pathlib import Path
@@ -154,6 +155,16 @@ def test_a_file_that_is_no_log_is_an_input_error(data, told, tmp_path):
     (tmp_path / "file").write_bytes(data)
     with pytest.raises(InputError, match=told):
         discover([tmp_path / "file"])
+
+
+def test_a_json_document_on_one_line_is_no_log_of_one_line(tmp_path):
+    """As the answer of an API; its events would be found, and of its requests none."""
+    records = {"values": [["1773507614000000000", line] for line in sample().split("\n")]}
+    (tmp_path / "loki.json").write_text(json.dumps(records))
+    with pytest.raises(InputError, match="one line of JSON with many records"):
+        discover([tmp_path / "loki.json"])
+    (tmp_path / "one.json").write_text(json.dumps({"message": sample().split("\n")[0]}) + "\n")
+    assert len(discover([tmp_path / "one.json"])) == 1
 
 
 def test_a_folder_without_evidence_is_an_input_error(tmp_path):

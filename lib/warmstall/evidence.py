@@ -27,7 +27,7 @@ from .parse.packed import MAGIC_BYTES, archive_of, decompressed, is_damage, suff
 from .parse.plain_text import printable
 from .parse.traces import is_traces
 from .parse.trial_files import is_trial_file, read_trial_file
-from .parse.wrappers import ANSI, is_json_wrapped, prefixes_in, unwrap_json
+from .parse.wrappers import ANSI, is_json_wrapped, is_one_json_document, prefixes_in, unwrap_json
 
 HEAD_BYTES = 256 * 1024
 JOURNAL_KIND = "mitigation-journal"
@@ -107,6 +107,8 @@ def kind_of(head: bytes, trial_columns: Mapping[str, str] | None = None) -> str:
     if is_trial_file(head):
         return "trial-file"
     text = decode(head, detect_encoding(head))
+    if is_one_json_document(text):
+        return ""
     whole = [re.sub(ANSI, "", line) for line in text.split("\n")[:4000]]
     if is_mitigation_journal(whole):  # its sentences may quote lines of a log
         return JOURNAL_KIND
@@ -215,6 +217,10 @@ def checked_kind(head: bytes, name: str, trial_columns: Mapping[str, str] | None
     strange += sum(c == "\ufffd" or (c < " " and c not in "\t\r\n\x1b") for c in text)
     if strange > 0.05 * len(text):
         raise InputError(f"{name}: this is a binary file, not a log.")
+    if is_one_json_document(text):
+        raise InputError(
+            f"{name}: one line of JSON with many records; a line for each is made by: jq -r '.. | strings'"
+        )
     first = next((line for line in text.split("\n") if line.strip()), "").strip()
     if not first:
         raise InputError(f"{name}: the file holds nothing but empty lines.")

@@ -162,6 +162,13 @@ def _is_json(line: str) -> bool:
     return is_record and unwrap_json(line)[0] != line
 
 
+def is_one_json_document(head: str) -> bool:
+    """Whether one line of JSON holds several records of Ollama, as an answer of an API does."""
+    first = head.partition("\n")[0]
+    several = first.startswith(("[", "{")) and len(_RECORD.findall(first)) > 1
+    return several and unwrap_json(first)[0] == first
+
+
 def unwrap_json(line: str) -> tuple[str, str | None]:
     r"""Text and ISO time of one JSON-wrapped line; anything else comes back as it is.
 
