@@ -40,6 +40,10 @@ def test_both_nestings_are_taken_off_from_the_outside():
     assert names(f"{AT} ollama-1  | {GIN}") == ["docker-timestamps", "compose"]
 
 
+def test_a_time_that_stands_before_other_text_is_no_wrapper():
+    assert names("2026-11-20 20:49:02 WARNING retrying", "2026-11-20 20:49:02,145 - no") == []
+
+
 def test_the_usual_nesting_decides_where_lines_differ():
     usual = [f"{AT} ollama-1  | {GIN}"] * 3
     assert names(f"ollama-1  | {AT} {GIN}", *usual) == ["docker-timestamps", "compose"]

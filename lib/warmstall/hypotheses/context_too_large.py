@@ -9,7 +9,8 @@ Shown by:
       could not be allocated
     - layers left off the GPU where weights and buffers alone would have fitted
     - evictions for a model whose cache is larger than its weights
-    - loads that the server refused because model and context need more than is available
+    - loads that the server refused because model and context need more than is available, or that failed for want of
+      memory
 Ruled out by:
     - loads whose caches are known, all layers on the GPU, without an eviction or a failed allocation
 Mistaken for it:
@@ -39,6 +40,9 @@ from .findings import Evidence, Finding, hints, proves, refutes, supports, unsee
 
 _EVICTIONS = ("evict_reason_mem", "evict_predicted", "evict_all_oom")
 _FAILURES = ("device_oom", "alloc_failed", "too_large", "load_backoff", "pinned_failed", "kv_full", "fit_report")
+# What 0.30 and later take for such a failure, and what earlier runners said.
+_NO_MEMORY = re.compile(r"out.of.(?:device.)?memory|(?:cuda|hip)Malloc failed|failed to allocate|allocation failed|"
+                        r"(?:not enough|insufficient) memory|unable to allocate|OutOfDeviceMemory", re.I)  # fmt: skip
 # What takes no more of a load than this would change little by being smaller.
 _LITTLE = 0.1
 _LOG = "the server's log of a load at its usual level: it prints the size of the KV cache, the layers and what is free"
@@ -145,7 +149,9 @@ def _evicting(facts: Facts, loads: pd.DataFrame) -> Iterator[Evidence]:
 def _too_large(facts: Facts, loads: pd.DataFrame) -> Iterator[Finding]:
     """Loads that were refused or failed for their size, and whether the cache is the difference."""
     rows = facts.events("too_large", "alloc_failed", "device_oom")
-    if rows.empty:
+    failed = facts.loads[facts.loads["outcome"].eq("failed")]
+    failed = failed[failed["reason"].str.contains(_NO_MEMORY)]
+    if rows.empty and failed.empty:
         return
     refused = [(_bytes(each.get("requested")), _bytes(each.get("available"))) for each in rows["fields"]]
     over = [(wanted, there) for wanted, there in refused if wanted and there is not None and wanted > there]
@@ -161,6 +167,11 @@ def _too_large(facts: Facts, loads: pd.DataFrame) -> Iterator[Finding]:
                        *places(rows))  # fmt: skip
         if not fits:
             yield unseen("a load of the refused model with a small num_ctx: it tells whether the model alone fits")
+    elif len(failed):
+        reason = _NO_MEMORY.search(failed["reason"].iloc[0])
+        yield supports(f"{len(failed):,} of {counted(len(facts.loads), 'load')} failed for want of memory"
+                       f"{f' ({reason[0]})' if reason else ''}.", *places(failed), *places(rows))  # fmt: skip
+        yield unseen("a load of the same model with a small num_ctx: it tells whether the model alone fits")
     else:
         yield hints(f"{counted(len(rows), 'allocation')} failed for want of memory.", *places(rows))
 

@@ -46,6 +46,8 @@ _PS = "`ollama ps` (or /api/ps) while a model is loaded: its PROCESSOR column te
 # What a partial offload can be blamed for. Loads and queues are slow for reasons of their own.
 _SLOW = ("slow_prefill", "slow_decode", "warm_stall", "client_abort", "load_failure", "runner_crash")
 _SEARCH_FAILED = ("discovery_failed", "discovery_timeout")
+# What is free is asked for right before a load.
+_PLANNED = pd.Timedelta(seconds=30)
 # From a second GPU on, one that was left out matters less than that one serves.
 _ALL = 1.0
 
@@ -145,13 +147,24 @@ def _by_loads(facts: Facts, loads: pd.DataFrame, gpu_there: pd.DataFrame) -> Ite
         slow = facts.with_verdict(*_SLOW)
         many = len(slow) + len(facts.lost_trials)
         rate = f" Slow, failed or lost: {counted(many, 'request')}." if many else ""
+        stale = _planned_blind(facts, part)
+        if len(stale):
+            rate = f" The GPU's free memory could not be read before {len(stale):,} of these.{rate}"
         yield proves(f"{len(part):,} of {counted(len(known), 'load')} left layers on the processor; at worst "
                      f"{first['layers_gpu']:.0f} of {first['layers_total']:.0f} layers of {first['model']} on the "
-                     f"GPU.{rate}", *places(worst), *places(slow, 1), span=(_first(part), None),
-                     severity="warning" if many else "info")  # fmt: skip
+                     f"GPU.{rate}", *places(worst), *places(slow, 1), *places(stale, 1), span=(_first(part), None),
+                     severity="warning" if many or len(stale) else "info")  # fmt: skip
     if not (len(asked) or len(none) or len(part)):
         yield refutes(f"Of {counted(len(known), 'load')}, each put every layer on a GPU "
                       f"(at least {known['layers_total'].min():.0f} layers each).", *places(known))  # fmt: skip
+
+
+def _planned_blind(facts: Facts, loads: pd.DataFrame) -> pd.DataFrame:
+    """Those of the loads that were planned with what a GPU had free once, as it could not be asked again."""
+    unread = facts.events("vram_refresh_stale", "gpu_memory_unread")
+    near = [(unread["host"].eq(load["host"]) & (load["at"] - unread["at"]).between(pd.Timedelta(0), _PLANNED)).any()
+            for load in loads.to_dict("records")]  # fmt: skip
+    return loads[pd.Series(near, loads.index, dtype=bool)]
 
 
 def _by_looks(facts: Facts, gpu_there: pd.DataFrame, has_loads: bool) -> Iterator[Finding]:

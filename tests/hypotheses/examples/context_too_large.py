@@ -35,6 +35,16 @@ TOO_LARGE = slog(NOON + timedelta(seconds=6), "WARN", "server.go:1058", "model r
 KV_FAILED = "llama_init_from_model: failed to initialize the context: failed to allocate buffer for kv cache\n"
 BYTES_FAILED = "ggml_backend_cuda_buffer_type_alloc_buffer: failed to allocate buffer of size {}\n"
 
+
+def died(reason: str) -> str:
+    """A load of 0.30 and later whose llama-server ends with these words."""
+    found, at, ended = ServerLog().start(version="0.32.14"), NOON, NOON + timedelta(seconds=9)
+    cmd = f"/usr/local/lib/ollama/llama-server --model {BLOB} --port 40001 -c 8192 -np 1"
+    found.add(at, slog(at, "INFO", "llama_server.go:403", "starting llama-server", cmd=cmd))
+    found.add(ended, slog(ended, "INFO", "sched.go:651", "Load failed", model=BLOB, error=reason))
+    return found.request(0, 9.1, 500).text()
+
+
 EXAMPLES = [
     Example(
         "the server reduced the context",
@@ -75,6 +85,17 @@ EXAMPLES = [
             + "\n"
         },
         ("wanted 4.3 GiB where 3.9 GiB was available",),
+    ),
+    Example(
+        "the GPU's memory runs out in a load",
+        "supported",
+        {"server.log": died("llama-server process has terminated: exit status 1: cudaMalloc failed: out of memory")},
+        ("1 of 1 load failed for want of memory (cudaMalloc failed)", "a small num_ctx"),
+    ),
+    Example(
+        "a load fails for another reason",
+        "not_observable",
+        {"server.log": died("llama-server process has terminated: exit status 1: unknown model architecture: 'new'")},
     ),
     Example(
         "a small cache that finds no room",

@@ -44,6 +44,12 @@ def searched(device: str) -> str:
     return found.text()
 
 
+def planned_blind() -> str:
+    """A load that is planned with what the GPU had free before its last model left."""
+    stale = slog(NOON, "WARN", "runner.go:358", "unable to refresh free memory, using old values")
+    return stale + "\n" + log(5).text()
+
+
 DRIVER = slog(NOON, "WARN", "gpu.go:604", "unknown error initializing cuda driver library /usr/lib/libcuda.so: "
               "cuda driver library init failure: 999. see https://example.org")  # fmt: skip
 NO_DEVICE = "ggml_cuda_init: failed to initialize CUDA: no CUDA-capable device is detected\n"
@@ -103,6 +109,13 @@ EXAMPLES = [
         "supported",
         {"server.log": "ggml_cuda_init: failed to initialize CUDA: unknown error\n" + CUT.text()},
         ("runs on the processor",),
+        "warning",
+    ),
+    Example(
+        "a split that was planned without a look at the GPU",
+        "confirmed",
+        {"server.log": planned_blind()},
+        ("could not be read before 1 of these",),
         "warning",
     ),
     Example("a split that serves well", "confirmed", {"server.log": log(20).text()}, ("20 of 33 layers",), "info"),
