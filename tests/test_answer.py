@@ -122,6 +122,20 @@ def test_a_log_without_requests_says_so(tmp_path: Path) -> None:
     assert summarize(found)["requests"]["slowest"] is None
 
 
+def test_the_log_of_the_desktop_app_is_told_from_that_of_the_server(tmp_path: Path) -> None:
+    log = tmp_path / "app.log"
+    started = "time=2026-01-01T00:00:00.000Z level=INFO source=app_windows.go:282 "
+    log.write_text(
+        f'{started}msg="starting Ollama" app=C:\\Ollama version=0.30.6 OS=Windows/10.0.26200\n'
+        f'{started}msg="starting ollama server"\n'
+    )
+    told = answer(analyze(log))
+
+    assert "the log of Ollama's desktop app" in told
+    assert "collect the server's own log" in told
+    assert "hangs leaves no line" not in told
+
+
 def test_local_times_without_a_zone_are_said_to_be_assumed(tmp_path: Path) -> None:
     log = tmp_path / "server.log"
     log.write_text('[GIN] 2026/11/20 - 20:49:03 | 200 |  1.5s |  127.0.0.1 | POST     "/api/chat"\n')

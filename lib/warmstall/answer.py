@@ -154,6 +154,8 @@ def _what_it_was(found: Analysis, inference: pd.DataFrame) -> list[str]:
         lines.append(
             "There is no server's log here, so no request can be judged; what else was captured is told below."
         )
+    elif inference.empty and _of_the_app(found):
+        lines.append("This is the log of Ollama's desktop app, which holds no requests to models.")
     elif inference.empty:
         lines.append(
             "No request to a model has ended in this evidence. A request that hangs leaves no line until it ends."
@@ -265,6 +267,8 @@ def cannot_tell(found: Analysis) -> list[str]:
             items.append(f"Whether memory was running out: {row.sentence} Collect {row.collect}.")
     if not _has_log(found):
         return [*items, "Why requests were slow: collect the server's log (warmstall collect, or --log PATH)."]
+    if _of_the_app(found):
+        items.append("Why requests were slow: collect the server's own log, server.log beside the app's.")
     for what, n in _advice(found, inference[inference["verdict"] == "unknown"]).most_common():
         stays = "stays" if n == 1 else "stay"
         items.append(f"{n:,} of {len(inference):,} requests {stays} unexplained; collect {what}.")
@@ -306,6 +310,12 @@ def _advice(found: Analysis, unknown: pd.DataFrame) -> Counter[str]:
 
 def _has_log(found: Analysis) -> bool:
     return any(account["kind"] == "server-log" for account in found.case.accounts)
+
+
+def _of_the_app(found: Analysis) -> bool:
+    """Whether there is nothing but the log of the desktop app, which starts the server."""
+    starts = any(timeline.runs for timeline in found.timelines.values())
+    return bool(found.count("app_started")) and not starts and found.loads().empty and found.inferences().empty
 
 
 def _what_was_read(found: Analysis, requests: pd.DataFrame) -> str:

@@ -7,7 +7,7 @@ Shown by:
     - more trouble after a start than before it, by more than chance
     - requests that were cut off by a start, and calls that were refused until it
     - a start that lost the GPU, and requests that took longer after it
-    - a service manager that starts the server again and again
+    - a service manager that starts the server again and again, or a desktop app that finds it ended
 Ruled out by:
     - starts after which there was no more trouble than before, and clients of which none was cut off or refused
 Mistaken for it:
@@ -60,6 +60,12 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
         span = moment(failed["at"].min()), moment(failed["at"].max())
         told = f"The service manager noted {counted(len(failed), 'failure')} and restarts of the service."
         yield proves(told, *places(failed), span=span)
+    respawned = facts.events("server_respawned")
+    if len(respawned):
+        code = respawned["fields"].iloc[0].get("code")
+        yield supports(f"The desktop app started the server anew {len(respawned):,}×, as it had ended (exit code "
+                       f"{code}).", *places(respawned),
+                       span=(moment(respawned["at"].min()), moment(respawned["at"].max())))  # fmt: skip
     if runs.empty:
         yield unseen("the server's log from its start on (journalctl -u ollama, docker logs), with the lines of its "
                      "service manager")  # fmt: skip

@@ -2086,6 +2086,22 @@ EVENTS: tuple[LogEvent, ...] = (
         "v0.0.1 →",
         r"^\[Recovery\] .{0,60}panic recovered:",
     ),
+    # --- the desktop app, in a log of its own -----------------------------------------------------------------
+    _slog("app_started", "v0.1.27–v0.12.3", "INFO logging.go:32", 'msg="ollama app started"'),
+    _slog(
+        "app_started",
+        "v0.12.4 →",
+        "INFO app_windows.go:282",
+        'msg="starting Ollama" app=C:\\Ollama version=0.30.6 OS=Windows/10.0.26200',
+    ),
+    _slog("app_started", "v0.12.4 →", "INFO app.go:250", 'msg="starting ollama server"'),
+    LogEvent(
+        "server_respawned",
+        'msg="server crash ',
+        f'{_TIME} level=WARN source=server.go:163 msg="server crash 1 - exit code 2 - respawning"',
+        "v0.1.27–v0.12.3",
+        r'msg="server crash (?P<count>[0-9]+) - exit code (?P<code>-?[0-9]+) - respawning"',
+    ),
     # --- service manager ------------------------------------------------------------------------------------
     LogEvent(
         "service_started", "Started ", "Started Ollama Service.", "systemd", r"^Started (?:Ollama|ollama\.service)"

@@ -1,6 +1,8 @@
 """Examples of `restart_or_upgrade`."""
 
-from hypotheses.example import Example, ServerLog
+from generate.writing import slog
+
+from hypotheses.example import NOON, Example, ServerLog
 
 
 def run(found: ServerLog, at_s: float, hung: int, of: int = 20, **start: str) -> ServerLog:
@@ -37,6 +39,13 @@ REFUSED = "start_ts,end_ts,model,endpoint,status,error\n" + "".join(
 
 ANSWERED = "start_ts,end_ts,model,endpoint,status,error\n" + (
     "2026-03-14T12:00:10+00:00,2026-03-14T12:00:14+00:00,a,/api/chat,200,\n"
+)
+
+RESPAWNED = (
+    slog(NOON, "INFO", "logging.go:32", "ollama app started")
+    + "\n"
+    + slog(NOON, "WARN", "server.go:163", "server crash 1 - exit code 2 - respawning")
+    + "\n"
 )
 
 EXAMPLES = [
@@ -103,6 +112,7 @@ EXAMPLES = [
     Example(
         "one start, and that first", "not_observable", {"server.log": run(ServerLog(), 0, 10).text()}, ("1 start",)
     ),
+    Example("the desktop app starts it anew", "supported", {"app.log": RESPAWNED}, ("anew 1×", "exit code 2")),
     Example(
         "a log without a start",
         "not_observable",
