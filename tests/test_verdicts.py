@@ -23,7 +23,7 @@ UNEXPLAINED = {
     "decode_factor": None, "decode_excess_s": 0.0, "decode_usual_rate": None, "decode_beyond": False,
     "prefill_factor": None, "prefill_excess_s": 0.0, "prefill_usual_rate": None, "prefill_beyond": False,
     "alone": False, "stopped_s": 0.0, "idle_s": 0.0, "whole": False, "crash_line": 0, "crash_text": "", "abort_line": 0,
-    "abort_text": "", "abort_alone": False,
+    "abort_text": "", "abort_alone": False, "stop_line": 0,
     "shared_timeout_s": 0.0, "queued_first": True, "rest_s": 30.0, "beside": 0, "prefill_sure": True,
 }  # fmt: skip
 LONG = {
@@ -49,6 +49,7 @@ SLOW_DECODE = MEASURED | {
         ({"status": "500", "failed_load": "abandoned"}, "client_abort"),
         ({"status": "500", "crash_line": 7, "crash_text": "SIGSEGV"}, "runner_crash"),
         ({"status": "500", "shared_timeout_s": 30.0}, "client_abort"),
+        ({"status": "500", "stop_line": 7, "shared_timeout_s": 30.0}, "unknown"),
         # A call of embeddings that ran and failed ends with 400, too.
         ({"status": "400", "ran": False}, "rejected"),
         ({"status": "400"}, "unknown"),

@@ -182,8 +182,9 @@ class Analysis:
     def _judged(self) -> Judged:
         crashes = [event for timeline in self.timelines.values() for event in timeline.crashes]
         aborts = [event for timeline in self.timelines.values() for event in timeline.aborts]
+        stops = [stop for timeline in self.timelines.values() for stop in timeline.stops]
         stopped, idle = self._still_spans()
-        judged = Judged(replace(self._matched, stopped=stopped, idle=idle), crashes, aborts)
+        judged = Judged(replace(self._matched, stopped=stopped, idle=idle), crashes, aborts, stops)
         if acts := acts_of(self.case):
             rows = np.flatnonzero(judged.verdict().where(lambda verdict: verdict in _ACTS_MAY_EXPLAIN))
             told = judged.told(rows)

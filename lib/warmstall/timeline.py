@@ -65,6 +65,7 @@ _STEPS = {
         ("crash_panic", "crash_fatal", "crash_signal", "crash_assert", "crash_device", "device_lost"), "_crash"
     ),
     **dict.fromkeys(("abort_waiting", "json_write_fail", "queued_cancelled"), "_abort"),
+    "service_stopping": "_stopping",
     "ls_cancel": "_task_cancelled",
     "ls_task_start": "_task_start",
     "ls_prompt_timing": "_task_timing",
@@ -92,6 +93,13 @@ class Event(NamedTuple):
     text: str
 
 
+class Stop(NamedTuple):
+    """The server was told to stop; from `until_line` on (0: the log's end) it runs again."""
+
+    event: Event
+    until_line: int
+
+
 @dataclass
 class Timeline:
     """Everything the events of one log tell."""
@@ -103,6 +111,7 @@ class Timeline:
     names: dict[str, str] = field(default_factory=dict)
     crashes: list[Event] = field(default_factory=list)
     aborts: list[Event] = field(default_factory=list)
+    stops: list[Stop] = field(default_factory=list)
 
 
 @lru_cache(maxsize=1024)
@@ -156,6 +165,9 @@ class _Builder:
     def _abort(self, event: Event) -> None:
         self.timeline.aborts.append(event)
 
+    def _stopping(self, event: Event) -> None:
+        self.timeline.stops.append(Stop(event, 0))
+
     def _lost_runner(self, event: Event) -> None:
         # The server reports a client that left in the words of a broken connection to its runner.
         (self.timeline.aborts if "context canceled" in event.text else self.timeline.crashes).append(event)
@@ -178,6 +190,8 @@ class _Builder:
             settings = go_map(event.fields.get("env", ""))
             run = ServerRun(event.host, event.source, event.line, event.at, "", settings)
         runs.append(run)
+        if (stops := self.timeline.stops) and not stops[-1].until_line:
+            stops[-1] = stops[-1]._replace(until_line=event.line)
         for load in self.open_loads:
             self._close(load, event.at, "unfinished", "the server started anew before the load ended")
         self.open_loads.clear()

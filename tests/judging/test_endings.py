@@ -53,6 +53,25 @@ def test_who_left_while_held_back_is_told_from_who_may_have_been_served(tmp_path
     assert ["waited for a slot" in reason for _, reason in one + two] == [True, False, False]
 
 
+def test_who_was_cut_by_a_stop_of_the_server_was_not_left(tmp_path: Path) -> None:
+    """Somebody restarts a server because a request hangs: its 500 is no client's, and who was done before is well."""
+    journal = "Mar 17 00:{} box {}: {}".format
+    usual = [journal(f"0{n}:10", "ollama[7]", answered(f"00:0{n}:10", "12.5s")) for n in range(5)]
+    listening = 'level=INFO source=routes.go:1205 msg="Listening on 127.0.0.1:11434 (version 0.6.2)"'
+    found = judged(
+        tmp_path,
+        journal("00:05", "ollama[7]", f"time=2025-03-17T00:00:05.100Z {listening}"),
+        *usual,
+        journal("40:01", "ollama[7]", answered("00:40:01", "11.5s")),
+        journal("40:02", "systemd[1]", "Stopping Ollama Service..."),
+        journal("40:02", "ollama[7]", answered("00:40:02", "32m31s", 500)),
+        journal("40:03", "systemd[1]", "Stopped Ollama Service."),
+    )
+
+    assert [verdict for verdict, _ in found] == ["warm_ok"] * 6 + ["unknown"]
+    assert "where 12.5 s is usual (middle of 6), as the server was stopped (line 8)" in found[-1][1]
+
+
 def test_an_embedding_whose_client_left_was_not_refused(tmp_path: Path) -> None:
     """It is answered with 400, as one is whose input is wrong; but that takes no minute."""
     lines = [

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..timeline import Event
-from .endings import ended_by, shared_timeouts
+from ..timeline import Event, Stop
+from .endings import cut_by_stops, ended_by, shared_timeouts
 from .matched import Matched
 from .parts import Parts
 from .usual import LEAST_FACTOR, Usuals
@@ -50,7 +50,9 @@ def rate(seconds: Numbers, tokens: Numbers) -> Numbers:
 class Around:
     """What is usual in a case, and which requests what happened there ended."""
 
-    def __init__(self, matched: Matched, crashes: Sequence[Event], aborts: Sequence[Event]) -> None:
+    def __init__(
+        self, matched: Matched, crashes: Sequence[Event], aborts: Sequence[Event], stops: Sequence[Stop]
+    ) -> None:
         requests = matched.requests
         # Of ten million requests, their walls are a good part of all that is held: no copies of them.
         nobodys = 2 * matched.runners
@@ -60,8 +62,9 @@ class Around:
             kinds[chunk] = kind
             speeds.append(found)
         self.crashes, self.aborts = ended_by(matched, crashes, "crash"), ended_by(matched, aborts, "abort")
+        self.stops = cut_by_stops(matched.requests, stops)
         # What was cut short does not tell how long such a request takes.
-        kinds[self.crashes.rows] = kinds[self.aborts.rows] = nobodys
+        kinds[self.crashes.rows] = kinds[self.aborts.rows] = kinds[self.stops.rows] = nobodys
         self.walls = Usuals(kinds, requests.wall_s, nobodys)
         del kinds
         measured, decode_rates, prefill_rates = (_joined([found[part] for found in speeds]) for part in range(3))

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from ..matching import epoch
-from ..timeline import Event
+from ..timeline import Event, Stop
 from .matched import Matched
 from .requests import Requests, places
 from .words import Mask, Numbers, Rows, Words, in_parts, spread
@@ -60,6 +60,26 @@ class Ended:
         different, codes[at] = np.unique(self.numbers[which], return_inverse=True)
         codes[at] += 1
         return Words(codes, ["", *(_said(self.events[number]) for number in different.tolist())])
+
+
+def cut_by_stops(requests: Requests, stops: Sequence[Stop]) -> Ended:
+    """The requests that were there when the server was told to stop: it ends what is open, then it exits."""
+    cut = [_open_at(requests, stop) for stop in stops]
+    rows = np.concatenate([np.empty(0, dtype=np.int64), *cut])
+    numbers = np.repeat(np.arange(len(stops)), [len(each) for each in cut])
+    order = np.argsort(rows, kind="stable")
+    return Ended(rows[order], numbers[order], [stop.event for stop in stops])
+
+
+def _open_at(requests: Requests, stop: Stop) -> Numbers:
+    """Rows of requests of the log of a stop whose access lines stand behind it, before the server started again."""
+    own = requests.source == stop.event.source  # a stretch of rows, in which lines rise
+    begin = int(own.argmax()) if len(own) else 0
+    until_line = stop.until_line or np.iinfo(np.int64).max
+    lines = requests.line[begin : begin + np.count_nonzero(own)]
+    first, beyond = begin + np.searchsorted(lines, [stop.event.line, until_line])
+    rows: Numbers = first + np.flatnonzero(requests.ran[first:beyond])
+    return rows
 
 
 def _said(event: Event) -> str:

@@ -344,6 +344,10 @@ class Facts:
         return self._around.crashes.text(self._rows, len(self._requests), len(self))
 
     @cached_property
+    def stop_line(self) -> Numbers:
+        return self._around.stops.line(self._rows, len(self._requests), len(self))
+
+    @cached_property
     def abort_line(self) -> Numbers:
         return self._around.aborts.line(self._rows, len(self._requests), len(self))
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..records import VERDICTS
-from ..timeline import Event
+from ..timeline import Event, Stop
 from .around import Around
 from .facts import Facts
 from .matched import Matched
@@ -23,9 +23,11 @@ _VERDICT_OF_RULE = np.array([VERDICTS.index(rule.verdict) for rule in EVERY_RULE
 class Judged:
     """Every request of a case with its verdict. Sentences take longer than verdicts: they are made when asked for."""
 
-    def __init__(self, matched: Matched, crashes: Sequence[Event], aborts: Sequence[Event]) -> None:
+    def __init__(
+        self, matched: Matched, crashes: Sequence[Event], aborts: Sequence[Event], stops: Sequence[Stop]
+    ) -> None:
         self.matched = matched
-        self._around = Around(matched, crashes, aborts)
+        self._around = Around(matched, crashes, aborts, stops)
         self._rule = np.empty(len(matched.requests), dtype=np.int8)
         for chunk, rules in by_chunks(lambda chunk: rules_that_hold(self.facts(chunk)), len(self._rule)):
             self._rule[chunk] = rules

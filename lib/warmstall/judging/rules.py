@@ -188,6 +188,12 @@ RULES: tuple[Rule, ...] = (
         lambda f: (f["crash_line"] > 0) & (_first(f, "5") | f["task_cut"] | ~f["measured"]),
         "the runner died under it (line {crash_line}): {crash_text}",
     ),
+    Rule(
+        "unknown",
+        lambda f: (f["stop_line"] > 0) & _first(f, "5"),
+        "cut after {wall_s:.1f} s{beyond_usual} as the server was stopped (line {stop_line}), so nothing tells how it "
+        "would have ended. Collect: why the server was stopped, and samples of the runner's CPU before that",
+    ),
     # Server and runner note a client that leaves only while they hold its request back. A line that may be of several
     # requests does not tell which of them that was: others may have been running.
     Rule(
