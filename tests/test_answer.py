@@ -136,6 +136,34 @@ def test_the_log_of_the_desktop_app_is_told_from_that_of_the_server(tmp_path: Pa
     assert "hangs leaves no line" not in told
 
 
+def test_a_load_whose_request_never_ends_is_told(tmp_path: Path) -> None:
+    """Nobody loads a model for nothing; an access line of something else shows that such lines are kept."""
+    loaded = (
+        'time=2026-01-01T00:00:05.000Z level=INFO source=server.go:1385 msg="llama runner started in 13.89 seconds"\n'
+    )
+    other = '[GIN] 2026/01/01 - 00:02:45 | 404 |  0s |  127.0.0.1 | POST     "/api/event_logging/batch"\n'
+    log = tmp_path / "server.log"
+    texts = []
+    for lines in (loaded + other, loaded):
+        log.write_text(lines)
+        texts.append(answer(analyze(log)))
+
+    assert "the request it was loaded for (line 1) had not ended 2.7 min later" in texts[0]
+    assert "a model was loaded in 13.9 s" in texts[1]
+    assert "had not ended" not in texts[1]
+
+
+def test_parts_of_a_download_that_stall_are_told(tmp_path: Path) -> None:
+    stalled = (
+        'time=2026-01-01T00:00:{:02}.000Z level=INFO source=download.go:370 msg="0a1b2c3d4e5f part {} stalled; '
+        "retrying. If this persists, press ctrl-c to exit, then 'ollama pull' to find a faster connection.\"\n"
+    )
+    log = tmp_path / "server.log"
+    log.write_text("".join(stalled.format(number, number) for number in range(3)))
+
+    assert "parts of downloads stalled 3 times" in answer(analyze(log))
+
+
 def test_local_times_without_a_zone_are_said_to_be_assumed(tmp_path: Path) -> None:
     log = tmp_path / "server.log"
     log.write_text('[GIN] 2026/11/20 - 20:49:03 | 200 |  1.5s |  127.0.0.1 | POST     "/api/chat"\n')

@@ -58,6 +58,7 @@ _WORTH_A_WORD: tuple[tuple[tuple[str, ...], str, str], ...] = (
         "the GPU's memory could not be read once",
         "the GPU's memory could not be read {n:,} times",
     ),
+    (("pull_retry",), "a part of a download stalled once", "parts of downloads stalled {n:,} times"),
     (("rocm_missing", "rocm_unsupported", "rocm_denied"), "ROCm was refused for a GPU", "ROCm was refused for GPUs"),
 )
 
@@ -224,6 +225,7 @@ def _also_in_the_log(found: Analysis) -> list[str]:
     for keys, one, many in _WORTH_A_WORD:
         if n := found.count(*keys):
             facts.append((one if n == 1 else many).format(n=n))
+    facts += _loads_without_a_request(found)
     starts = sum(len(timeline.runs) for timeline in found.timelines.values())
     if starts > 1:
         facts.append(f"the server started {starts} times")
@@ -238,6 +240,24 @@ def _also_in_the_log(found: Analysis) -> list[str]:
         calls = "1 call of the client was" if len(several) == 1 else f"{len(several):,} calls of the client were"
         facts.append(f"{calls} several attempts (one of {row['wall_s']:.1f} s held {several.iloc[0]:.0f})")
     return facts
+
+
+def _loads_without_a_request(found: Analysis) -> list[str]:
+    """Models that were loaded for requests of which the log does not show the end."""
+    requests, loads = found.untexted(), found.loads()
+    loads = loads[loads["outcome"].eq("completed") & loads["load_s"].notna()]
+    if loads.empty or requests["inference"].any():
+        return []
+    longest = _seconds_text(loads["load_s"].max())
+    told = [
+        f"a model was loaded in {longest}" if len(loads) == 1 else f"{len(loads):,} loads, the longest of {longest}"
+    ]
+    last = loads.sort_values("ready_at").iloc[-1]
+    after = requests[requests["source"].eq(last["source"]) & requests["line"].gt(last["line"])]
+    open_s = (after["ended_at"].max() - last["ready_at"]).total_seconds()
+    if open_s >= NOTHING_TO_EXPLAIN_S:  # without another access line, the log may not hold any
+        told.append(f"the request it was loaded for (line {last['line']}) had not ended {_seconds_text(open_s)} later")
+    return told
 
 
 def _clocks(found: Analysis) -> list[dict[str, Any]]:
