@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import re
@@ -28,6 +29,9 @@ from .runbook_commands import runbook_app
 from .schedule_commands import schedule_app
 
 _INTERRUPTED = 130
+# Nearly all that a command makes stays until its end. To look for garbage among it after every 700 things, as Python
+# does, takes a tenth of the time.
+_THINGS_BETWEEN_COLLECTIONS = 100_000
 # Of the files that were left out so many are named.
 _NAMED = 3
 # Of a command whose exit code is an outcome: 2 would be read as one.
@@ -358,6 +362,7 @@ def _offset_s(zone: str) -> int:
 
 def main() -> None:
     """Run the command line: one clear sentence and exit code 2 for what a user can put right."""
+    gc.set_threshold(_THINGS_BETWEEN_COLLECTIONS)
     try:
         code = app(standalone_mode=False)
         if code == _INTERRUPTED:  # how typer reports Ctrl-C to its caller
