@@ -9,6 +9,7 @@ Every method returns a pandas DataFrame with times in UTC and durations in secon
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -470,9 +471,17 @@ class Analysis:
         return self._devices.copy(deep=False)
 
     @cached_property
+    def _of_devices(self) -> Mapping[str, list[dict[str, Any]]]:
+        """Events that tell of devices and of the layers on them, by their kind."""
+        rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for row in self.events("gpu_inventory", "layers_offloaded"):
+            rows[row["key"]].append(row)
+        return rows
+
+    @cached_property
     def _devices(self) -> pd.DataFrame:
         rows: dict[tuple[str, str], dict[str, Any]] = {}
-        for row in self.events("gpu_inventory"):
+        for row in self._of_devices["gpu_inventory"]:
             fields = row["fields"]
             library = fields.get("library", "").lower()
             # The id of a processor is a number or "cpu"; it is a name only where there is no other.
@@ -494,10 +503,14 @@ class Analysis:
     @cached_property
     def _offload(self) -> pd.DataFrame:
         rows, names = [], self.names
-        loads = [load for timeline in self.timelines.values() for load in timeline.loads]
-        for row in self.events("layers_offloaded"):
-            before = [load for load in loads if load.source == row["source"] and load.line <= row["line"]]
-            model = max(before, key=lambda load: load.line).model if before else ""
+        models: dict[str, dict[int, str]] = defaultdict(dict)
+        for load in (load for timeline in self.timelines.values() for load in timeline.loads):
+            models[load.source].setdefault(load.line, load.model)
+        lines = {source: sorted(of_source) for source, of_source in models.items()}
+        for row in self._of_devices["layers_offloaded"]:
+            source = row["source"]
+            before = bisect_right(lines.get(source, ()), row["line"])
+            model = models[source][lines[source][before - 1]] if before else ""
             rows.append(
                 {
                     "model": names.get(model, model),
@@ -514,11 +527,10 @@ class Analysis:
         rows = self.case.rows("events", f"key IN ({wanted})") if wanted else []
         return [row | {"fields": json.loads(row["fields"])} for row in rows]
 
-    @cached_property
+    @property
     def event_counts(self) -> Mapping[str, int]:
         """How many events of each kind the evidence holds."""
-        rows = self.case.connection.sql("SELECT key, count(*) FROM events GROUP BY key").fetchall()
-        return dict(rows)
+        return self.case.event_counts
 
     def count(self, *keys: str) -> int:
         """How many events of the given kinds the evidence holds."""

@@ -288,6 +288,11 @@ class Case:
         return {host: self.clocks.assumed_s(host) if noted(host) == "case" or self.clocks.stated_s is not None
                 else shown.get(host, 0) for host in sorted(hosts)}  # fmt: skip
 
+    @cached_property
+    def event_counts(self) -> Mapping[str, int]:
+        """How many events of each kind the evidence holds."""
+        return dict(self.connection.sql("SELECT key, count(*) FROM events GROUP BY key").fetchall())
+
     def sql(self, query: str, **parameters: object) -> pd.DataFrame:
         """The answer to a query over the case's views, as a DataFrame."""
         return self.connection.sql(query, params=parameters or None).df()

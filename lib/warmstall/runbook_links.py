@@ -15,7 +15,7 @@ import numpy as np
 
 from .analysis import Analysis
 from .hypotheses import Judgement
-from .observed.captured import is_captured
+from .observed.captured import captured_table
 from .parse.plain_text import markdown_escaped, printable
 
 # What the report makes its pages of, in the cell that shows the table: kept with the notebook, and in no other place.
@@ -87,10 +87,9 @@ def model_of(found: Analysis, runbook: str, ones: Sequence[Judgement]) -> str:
     digests = set(found.names) - set(found.names.values())
     named = set(requests["model"][[key in sources for key in zip(requests["source"], requests["line"], strict=True)]])
     for table in ("trials", "resident_models"):
-        if not is_captured(found.case, table):
-            continue
-        rows = found.case.sql(f"SELECT source, line, model FROM {table} WHERE model <> ''")
-        named |= set(rows["model"][[key in sources for key in zip(rows["source"], rows["line"], strict=True)]])
+        rows = captured_table(found.case, table)
+        keys = zip(rows["source"], rows["line"], strict=True)
+        named |= {name for key, name in zip(keys, rows["model"].fillna(""), strict=True) if key in sources}
     named = {str(name) for name in named - digests if name and not re.fullmatch(r"(sha256[-:])?[0-9a-f]{8,64}", name)}
     return named.pop() if len(named) == 1 else ""
 

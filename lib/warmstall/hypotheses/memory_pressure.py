@@ -31,7 +31,8 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from ..observed.memory import MemoryFinding, pressure, rates
+from ..observed.facts import memory_looks, memory_pressures
+from ..observed.memory import MemoryFinding, rates
 from ..parse.go_values import duration_s
 from ..proportions import clearly_more
 from .facts import Facts, counted, places, seconds_text
@@ -53,8 +54,7 @@ _COUNTERS = ["swapouts", "swap_used_bytes", "psi_some_total_us", "psi_full_total
 
 def findings_in(facts: Facts) -> Iterator[Finding]:
     """What the looks at the memory of each host that serves show, laid over the trouble there."""
-    looks = facts.table("memory")
-    looks = looks[~looks["origin"].fillna("").str.startswith("cgroup")]
+    looks = memory_looks(facts.case)
     serving = set(facts.requests["host"].unique()) or set(looks["host"])
     for host in sorted(serving):
         own = looks[looks["host"] == host]
@@ -62,13 +62,14 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
             yield unseen(_COLLECT)
             continue
         # A client on another machine tells the time of the trouble too.
-        yield from _judged(facts, own.reset_index(drop=True), trouble_times(facts))
+        yield from _judged(facts, own.reset_index(drop=True), memory_pressures(facts.case)[host], trouble_times(facts))
     if not serving:
         yield unseen(_COLLECT)
 
 
-def _judged(facts: Facts, looks: pd.DataFrame, times: pd.DataFrame) -> Iterator[Finding]:
-    found = pressure(looks)
+def _judged(
+    facts: Facts, looks: pd.DataFrame, found: MemoryFinding, times: pd.DataFrame
+) -> Iterator[Finding]:  # fmt: skip
     where = _places(looks, found)
     if found.state == "growing":
         yield from _growing(facts, looks, found, times)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..case import Case
+from ..once import once
 from ..schema import TABLES
 
 # As DuckDB gives the columns of a table without rows.
@@ -26,6 +27,18 @@ def captured_table(case: Case, name: str) -> pd.DataFrame:
     """One table of `schema.TABLES` in order of host, time and place, its times in UTC."""
     if not is_captured(case, name):
         return _without_rows(name).copy(deep=False)
+    tables = _read_before(case)
+    if name not in tables:
+        tables[name] = _read(case, name)
+    return tables[name].copy(deep=False)
+
+
+@once
+def _read_before(case: Case) -> dict[str, pd.DataFrame]:
+    return {}
+
+
+def _read(case: Case, name: str) -> pd.DataFrame:
     order = '"at", ' if "at" in TABLES[name] else ""
     frame = case.sql(f"FROM {name} ORDER BY host, {order}source, line")
     for column, kind in TABLES[name].items():

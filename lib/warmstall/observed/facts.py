@@ -24,6 +24,10 @@ MARKED = {
     "kernel_hung_task": "hung task", "app_worker_crash": "worker crash", "app_worker_timeout": "worker timeout",
     "app_traceback": "traceback", "app_memory_error": "out of memory", "app_slow_request": "slow request",
 }  # fmt: skip
+_OF_EVENTS = {
+    "host": "object", "source": "object", "line": "int64", "key": "object", "at": "datetime64[us, UTC]",
+    "after_at": "datetime64[us]", "fields": "object", "text": "object", "what": "object",
+}  # fmt: skip
 # Requests to other services that went well are no events of the incident.
 _ROUTINE = ("app_request", "app_start", "app_stop", "app_worker_start")
 
@@ -37,29 +41,38 @@ def timed(case: Case, table: str) -> pd.DataFrame:
     return frame
 
 
+def memory_looks(case: Case) -> pd.DataFrame:
+    """The looks at the memory of whole hosts: rows of the memory table without those of control groups."""
+    looks = captured_table(case, "memory")
+    return looks[~looks["origin"].fillna("").str.startswith("cgroup")]
+
+
+@once
+def memory_pressures(case: Case) -> dict[str, MemoryFinding]:
+    """What the memory of each host was doing, by its name."""
+    if not is_captured(case, "memory"):
+        return {}
+    return {str(host): pressure(looks) for host, looks in memory_looks(case).groupby("host")}
+
+
 @once
 def memory_findings(case: Case) -> pd.DataFrame:
     """What each host's memory was doing: state, since when, one sentence, what to collect where it cannot be told."""
-    columns = ["host", "state", "since", "sentence", "collect"]
-    if not is_captured(case, "memory"):
-        return pd.DataFrame(columns=columns)
-    found = case.sql("FROM memory WHERE NOT starts_with(origin, 'cgroup') ORDER BY host, \"at\", source, line")
-    rows = []
-    for host, frame in found.groupby("host"):
-        finding: MemoryFinding = pressure(frame)
-        rows.append({"host": host, "state": finding.state, "since": finding.since, "sentence": finding.sentence,
-                     "collect": "; ".join(finding.collect)})  # fmt: skip
-    return pd.DataFrame(rows, columns=columns)
+    rows = [{"host": host, "state": finding.state, "since": finding.since, "sentence": finding.sentence,
+             "collect": "; ".join(finding.collect)} for host, finding in memory_pressures(case).items()]  # fmt: skip
+    return pd.DataFrame(rows, columns=["host", "state", "since", "sentence", "collect"])
 
 
 @once
 def other_events(case: Case) -> pd.DataFrame:
     """Typed events of the kernel and of the services around Ollama, without their everyday ones."""
-    routine = ", ".join(f"'{key}'" for key in _ROUTINE)
-    wanted = f"(starts_with(key, 'app_') OR starts_with(key, 'kernel_')) AND key NOT IN ({routine})"
+    wanted = [key for key in case.event_counts if key.startswith(("app_", "kernel_")) and key not in _ROUTINE]
+    if not wanted:
+        return pd.DataFrame(columns=list(_OF_EVENTS)).astype(_OF_EVENTS)
     frame = case.sql(
         'SELECT host, source, line, key, coalesce("at", before_at) AS "at", after_at, fields, text '
-        f"FROM events WHERE {wanted} ORDER BY 5, source, line"
+        "FROM events WHERE list_contains($wanted, key) ORDER BY 5, source, line",
+        wanted=wanted,
     )
     frame["at"] = pd.to_datetime(frame["at"], utc=True)
     frame["what"] = [
@@ -167,14 +180,26 @@ def ghost_gpu_tools(case: Case) -> list[str]:
 @once
 def limits_in_force(case: Case) -> pd.DataFrame:
     """Every limit, intended beside in force; what differs comes first."""
-    compared = limits_compared(*(_rows(case, table) for table in ("limits", "processes", "settings")))
+    compared = limits_compared(_rows(case, "limits"), _processes(case), _settings(case))
     return compared.sort_values("differs", key=lambda differs: differs.ne(True), kind="stable")
 
 
 def settings_in_force(case: Case, server_config: pd.DataFrame) -> pd.DataFrame:
     """Every setting, intended beside in force; `server_config` is what the server printed. What differs comes first."""
-    compared = settings_compared(_rows(case, "settings"), server_config, _rows(case, "processes"))
+    compared = settings_compared(_settings(case), server_config, _processes(case))
     return compared.sort_values("differs", key=lambda differs: differs.ne(True), kind="stable")
+
+
+@once
+def _settings(case: Case) -> pd.DataFrame:
+    return _rows(case, "settings")
+
+
+@once
+def _processes(case: Case) -> pd.DataFrame:
+    """Each process as it was seen last: whose it is is all that is asked of it, and samples show it many times."""
+    rows = _rows(case, "processes").sort_values("at", kind="stable", na_position="first")
+    return rows.drop_duplicates(["host", "pid"], keep="last")
 
 
 def _rows(case: Case, table: str) -> pd.DataFrame:

@@ -17,6 +17,7 @@ import pandas as pd
 
 from ..case import Case
 from ..parse.plain_text import printable
+from .captured import is_captured
 
 RULE = (
     "Every moment of a question is given to one step, so that the shares add up to 1: going back from its end, to the "
@@ -49,6 +50,8 @@ def steps(case: Case) -> pd.DataFrame:
 
     `of` is the collection of a search, else the model of a call, else empty. Without spans there is no row.
     """
+    if not is_captured(case, "spans"):
+        return pd.DataFrame(columns=COLUMNS)
     spans = _mapped(case).spans
     inside = spans[spans["question"] >= 0]
     if inside.empty:
@@ -88,6 +91,8 @@ def shown_questions(case: Case) -> pd.DataFrame:
 
 def sentences(case: Case) -> list[str]:
     """Where the seconds of the questions went, and which steps failed, a sentence each; none without questions."""
+    if not is_captured(case, "spans"):
+        return []
     asked, found = questions(case), steps(case)
     if asked.empty or not asked["wall_s"].sum():
         return []
