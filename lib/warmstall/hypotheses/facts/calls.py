@@ -9,6 +9,8 @@ from ...schema import TABLES
 from .facts import Facts
 
 _SAME = ["host", "started_at", "ended_at", "path", "status"]
+_TEXTS = [name for name, kind in TABLES["trials"].items() if kind == "VARCHAR"]
+_NUMBERS = [name for name, kind in TABLES["trials"].items() if kind in ("DOUBLE", "BIGINT") and name != "line"]
 
 
 @once
@@ -19,17 +21,16 @@ def calls_of(facts: Facts) -> pd.DataFrame:
     start or end.
     """
     trials = facts.table("trials")
+    calls = _told_once(trials).fillna(dict.fromkeys(_TEXTS, "")) if len(trials) else trials
+    return calls.astype(dict.fromkeys(_NUMBERS, float))
+
+
+def _told_once(trials: pd.DataFrame) -> pd.DataFrame:
     told = trials.assign(told=trials.notna().sum(axis=1))
     fullest = told.sort_values(["told", "source"], ascending=[False, True], kind="stable")
     best = fullest.groupby(_SAME, dropna=False, sort=False)["source"].transform("first").reindex(trials.index)
     kept = best.eq(trials["source"]) | trials["started_at"].isna() | trials["ended_at"].isna()
-    calls = trials[kept].sort_values("started_at", kind="stable").reset_index(drop=True)
-    for name, kind in TABLES["trials"].items():
-        if kind == "VARCHAR":
-            calls[name] = calls[name].fillna("")
-        elif kind in ("DOUBLE", "BIGINT") and name != "line":
-            calls[name] = calls[name].astype(float)
-    return calls
+    return trials[kept].sort_values("started_at", kind="stable").reset_index(drop=True)
 
 
 @once

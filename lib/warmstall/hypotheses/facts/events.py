@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ...case import Case
+from ...judging.words import Numbers
 from ...parse.log_events import EVENTS, fields_of
 from ...schema import TEXT_CHARACTERS
 
@@ -77,33 +78,37 @@ class _Block:
         self.kinds = kinds
         self._rows = rows.drop(columns="whole").assign(at=pd.to_datetime(rows["at"], utc=True))
         self._codes, self._names = pd.factorize(rows["key"])
-        self._told = told
-        self._known: dict[tuple[str, str], _Fields] = {}
+        places = zip(*(rows[name].tolist() for name in ("source", "line", "key")), strict=True) if told else ()
+        self._told = {row: told[place] for row, place in enumerate(places) if place in told}
+        self._alike, self._different = _without_times(rows["text"])
+        self._known: dict[int, _Fields] = {}
 
     def of(self, wanted: frozenset[str]) -> pd.DataFrame:
         """Those of these kinds."""
         is_wanted = np.array([name in wanted for name in self._names], dtype=bool)
-        rows = self._rows.take(np.flatnonzero(is_wanted[self._codes])).reset_index(drop=True)
-        fields = self._fields(rows)
-        if self._told:
-            places = zip(rows["source"].tolist(), rows["line"].tolist(), rows["key"].tolist(), strict=True)
-            fields = [self._told.get(place, read) for place, read in zip(places, fields, strict=True)]
-        rows.insert(rows.columns.get_loc("text"), "fields", pd.Series(fields, dtype=object))
+        own = np.flatnonzero(is_wanted[self._codes])
+        rows = self._rows.take(own).reset_index(drop=True)
+        rows.insert(rows.columns.get_loc("text"), "fields", pd.Series(self._fields(own), dtype=object))
         return rows
 
-    def _fields(self, rows: pd.DataFrame) -> list[_Fields]:
+    def _fields(self, own: Numbers) -> list[_Fields]:
         """The fields of lines as they stand in them; those of lines that differ in their time alone are read once."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
+        pairs = self._alike[own] * len(self._names) + self._codes[own]
+        return [self._told[row] if row in self._told else self._read(pair) for row, pair in
+                zip(own.tolist(), pairs.tolist(), strict=True)]  # fmt: skip
 
-        lines = pc.replace_substring_regex(pa.array(rows["text"]), r"^time=[^ ]* ", "")
-        of_row, known = pd.factorize(pd.Series(lines.to_pandas(), dtype="str"))
-        keys, names = pd.factorize(rows["key"])
-        different, alike = np.unique(of_row * len(names) + keys, return_inverse=True)
-        read = [self._read(names[pair % len(names)], known[pair // len(names)]) for pair in different.tolist()]
-        return [read[number] for number in alike.tolist()]
+    def _read(self, pair: int) -> _Fields:
+        if pair not in self._known:
+            line, name = divmod(pair, len(self._names))
+            self._known[pair] = fields_of(self._names[name], self._different[line])
+        return self._known[pair]
 
-    def _read(self, key: str, line: str) -> _Fields:
-        if (key, line) not in self._known:
-            self._known[key, line] = fields_of(key, line)
-        return self._known[key, line]
+
+def _without_times(lines: pd.Series) -> tuple[Numbers, pd.Index]:
+    """The number of each line without its time, and by these numbers the lines that differ in more than it."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    timeless = pc.replace_substring_regex(pa.array(lines), r"^time=[^ ]* ", "")
+    numbers, different = pd.factorize(pd.Series(timeless.to_pandas(), dtype="str"))
+    return numbers, different

@@ -193,14 +193,18 @@ class Facts:
         """
         name = f"spans:{where}"
         if name not in self._tables:
-            frame = self.case.sql(
-                f"FROM spans WHERE ({where}) AND wall_s IS NOT NULL ORDER BY started_at, host, source, line"
-            )
-            for column in ("started_at", "ended_at"):
-                frame[column] = pd.to_datetime(frame[column], utc=True)
+            frame = self._spans(where) if is_captured(self.case, "spans") else self.table("spans")
             fields = [json.loads(text or "{}") for text in frame["attributes"]]
             self._tables[name] = frame.drop(columns="attributes").assign(fields=fields)
         return self._tables[name]
+
+    def _spans(self, where: str) -> pd.DataFrame:
+        frame = self.case.sql(
+            f"FROM spans WHERE ({where}) AND wall_s IS NOT NULL ORDER BY started_at, host, source, line"
+        )
+        for column in ("started_at", "ended_at"):
+            frame[column] = pd.to_datetime(frame[column], utc=True)
+        return frame
 
     @cached_property
     def acts(self) -> list[Act]:

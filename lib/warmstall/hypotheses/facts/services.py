@@ -73,6 +73,8 @@ def service_events(facts: Facts, *keys: str) -> pd.DataFrame:
 @once
 def embedder_logs(facts: Facts) -> frozenset[tuple[str, str]]:
     """Host and source of the logs in which an embedder speaks, by their name or by what their events say."""
+    if not any(key.startswith("app_") for key in facts.counts):
+        return frozenset()
     rows = facts.case.sql(
         "SELECT DISTINCT host, source FROM events WHERE starts_with(key, 'app_') AND regexp_matches("
         f"source || ' ' || fields || ' ' || text, '{_EMBEDDER.pattern}', 'i') AND NOT regexp_matches(source, "
