@@ -105,8 +105,9 @@ def _limits(facts: Facts) -> Iterator[Finding]:
     """Limits of one unit that differ between two captures of it."""
     rows = facts.table("limits")
     rows = rows[rows["origin"].isin(["unit", "container"]) & rows["at"].notna() & rows["hard"].notna()]
-    for (_, unit, resource), own in rows.groupby(["host", "subject", "resource"], sort=True):
-        own = own.drop_duplicates("at")
+    of_one = ["host", "subject", "resource"]
+    looks = rows.drop_duplicates([*of_one, "at"])
+    for (_, unit, resource), own in looks[looks.duplicated(of_one, keep=False)].groupby(of_one, sort=True):
         for before, after in pairwise(own.to_dict("records")):
             if before["hard"] != after["hard"]:
                 was, now = (_amount(row["hard"], row["unit"]) for row in (before, after))

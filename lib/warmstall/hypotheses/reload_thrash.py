@@ -105,6 +105,8 @@ def _shown(facts: Facts, rows: pd.DataFrame, show: Callable[..., Finding], gone:
 
 def _brought_back(facts: Facts) -> pd.DataFrame:
     """Loads of models that had been there before in the same server run, each with the reason `why` it had gone."""
+    if not facts.loads["reload"].any():
+        return facts.loads.head(0).assign(why="", away_s=0.0)
     loads = facts.loads.sort_values("spawned_at")
     threads = _threads(facts)
     loads["threads"] = [threads.get(place, "") for place in zip(loads["source"], loads["line"], strict=True)]

@@ -56,17 +56,26 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
         return
     if facts.loads["outcome"].isin(["abandoned", "timed_out", "unfinished"]).any():
         yield unseen("a load that comes to its end, beside those that were given up: it tells how long the disk takes")
-    loads = _timed(facts, loads.copy())
+    loads = loads.assign(took_s=_took_s(loads))
+    if facts.counts.get("load_progress") or not loads["took_s"].lt(_UNNOTICED_S).all():
+        loads = _timed(facts, loads)
     slow = loads[loads["took_s"] >= _UNNOTICED_S]
     if slow.empty:
         worst = loads.sort_values("took_s", ascending=False)
         yield refutes(f"The longest of {counted(len(loads), 'load')} took {seconds_text(worst['took_s'].iloc[0])} to "
                       "read its weights.", *places(worst, 1))  # fmt: skip
+        return
     first = loads.drop_duplicates(["host", "model"])
     fast = first[first["rate"].ge(_SSD_BYTES_PER_S) & first["weights_bytes"].ge(_TELLING_BYTES)]
     for (host, model), own in loads.groupby(["host", "model"], sort=False):
         if own["took_s"].ge(_UNNOTICED_S).any():
             yield from _judged(facts, own, fast[fast["host"].eq(host) & fast["model"].ne(model)])
+
+
+def _took_s(loads: pd.DataFrame) -> pd.Series:
+    """What each load took; one that had to evict others before it, since its request came."""
+    began_s = (loads["ended_at"] - loads["began_at"]).dt.total_seconds()
+    return loads["load_s"].where(~loads["evicted"].astype(bool), began_s).astype(float)
 
 
 def _timed(facts: Facts, loads: pd.DataFrame) -> pd.DataFrame:
@@ -75,8 +84,6 @@ def _timed(facts: Facts, loads: pd.DataFrame) -> pd.DataFrame:
     `options` are those that make loads comparable; `cramped` loads had less memory free than they took: what they
     waited for may have been swap.
     """
-    began_s = (loads["ended_at"] - loads["began_at"]).dt.total_seconds()
-    loads["took_s"] = loads["load_s"].where(~loads["evicted"].astype(bool), began_s).astype(float)
     loads["weights_bytes"] = _weights(facts, loads)
     placed = _placed(facts, loads)
     # At DEBUG the log tells when the last of the weights was on the GPU; what comes after it is not the disk. Those

@@ -109,6 +109,8 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
 def _waits(facts: Facts) -> pd.DataFrame:
     """The waits that the server warns of, with waited_s: of the lines that belong to one wait, the first."""
     slow = facts.events("vram_slow").copy()
+    if slow.empty:
+        return slow
     told = [each.get("seconds") for each in slow["fields"]]
     slow["waited_s"] = pd.to_numeric(pd.Series(told, slow.index, dtype=object), errors="coerce").astype(float)
     slow["model"] = [str(each.get("model") or each.get("runner.model") or "") for each in slow["fields"]]
@@ -142,6 +144,8 @@ def _unloads(facts: Facts) -> pd.DataFrame:
     columns = ["host", "source", "line", "at", "model", "model_bytes", "stayed_bytes"]
     gpus = facts.table("gpus").dropna(subset=["at", "used_bytes"])
     models = facts.table("resident_models").dropna(subset=["at", "vram_bytes"])
+    if gpus.empty or models.empty:
+        return pd.DataFrame(columns=columns)
     rows = [row for host in sorted(set(gpus["host"]) & set(models["host"])) for row in
             _unloads_of(facts, gpus[gpus["host"] == host], models[models["host"] == host])]  # fmt: skip
     return pd.DataFrame(rows, columns=columns)

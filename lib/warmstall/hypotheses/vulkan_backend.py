@@ -50,12 +50,11 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     """Which backend each start used, what calls took under each, and whether Vulkan would serve where none does."""
     devices = found_devices(facts)
     vulkan, native = devices[devices["library"].eq("vulkan")], devices[devices["library"].isin(list(_NATIVE))]
-    calls = _calls(facts, devices)
     lost = facts.events("device_lost")
     if len(lost):
         yield supports(f"Vulkan lost its device {counted(len(lost), 'time')}.", *places(lost), severity="critical")
     if len(vulkan):
-        yield from _in_use(facts, devices, vulkan, native, calls)
+        yield from _in_use(facts, devices, vulkan, native, _calls(facts, devices))
         return
     if devices.empty:
         if lost.empty:
