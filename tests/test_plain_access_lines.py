@@ -36,7 +36,7 @@ def read(tmp_path_factory, lines):
 
 def test_a_sample_is_plain():
     lines = polars.DataFrame({"line": [1], "wrapper_at": [None], "text": [LINE]})
-    plain, others = plain_requests(lines, polars.Categorical(polars.Categories.random()))
+    plain, others = plain_requests(lines)
     assert len(plain) == 1
     assert others.is_empty()
     assert gin(wall="333.156µs", path="/api/generate") == LINE

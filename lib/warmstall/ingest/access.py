@@ -6,13 +6,14 @@ import numpy as np
 import polars as pl
 
 from .decimals import Decimals
-from .distinct import each_once
+from .distinct import each_once, numbered
 from .moments import local_moment
 
 # An access line as GIN lays it out: every piece at its place. Such a line needs no `text` of its own, because its
 # columns can be written as it was (`sql/stored_requests.sql`). No event's anchor fits into one, as a test holds.
 _HEAD_LENGTH, _WALL_LENGTH = 36, 13
-_HEAD = r"^\[GIN\] (?<stamp>[0-9]{4}/[0-9]{2}/[0-9]{2} - [0-9]{2}:[0-9]{2}:[0-9]{2}) \| (?<status>[1-5][0-9]{2}) \| $"
+_HEAD = r"^\[GIN\] [0-9]{4}/[0-9]{2}/[0-9]{2} - [0-9]{2}:[0-9]{2}:[0-9]{2} \| [1-5][0-9]{2} \| $"
+_STAMP, _STATUS = (6, 21), (30, 3)  # where they begin, and their lengths
 _MINUTES = r"^ *(?<minutes>[1-9]|[1-5][0-9])m(?<seconds>[1-5]?[0-9])s$"
 _TARGET = r'^ \| +(?<client>[0-9a-f.:]{1,15}) \| (?<method>[A-Z]{3,7}) +"(?<path>[a-z0-9/_.:?=&%+,|-]{1,99})"$'
 ACCESS_MARK = "[GIN] 2"
@@ -24,18 +25,15 @@ _AT_ONCE = 16_384
 _UNIT_S, _MOST_WHOLE, _MOST_PLACES = np.array([1e-6, 1e-3, 1.0]), np.array([999, 999, 59]), np.array([3, 6, 9])
 
 
-def plain_requests(lines: pl.DataFrame, recurring: pl.Categorical) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The access lines that are laid out as GIN does, as requests, and the lines that are not.
-
-    Texts among their columns are `recurring` ones, by number.
-    """
+def plain_requests(lines: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The access lines that are laid out as GIN does, as requests with `numbered` texts, and the lines that are not."""
     text = pl.col("text")
     has_mark = text.str.starts_with(ACCESS_MARK)
     is_long = lines.select(has_mark & (text.str.len_bytes() > _HEAD_LENGTH + _WALL_LENGTH)).to_series()
     some, others = lines.filter(is_long), lines.filter(~is_long)
     texts = some["text"]
-    heads = each_once(texts.str.head(_HEAD_LENGTH), lambda heads: _of_head(heads, recurring))
-    targets = each_once(texts.str.slice(_HEAD_LENGTH + _WALL_LENGTH), lambda targets: _of_target(targets, recurring))
+    heads = each_once(texts.str.head(_HEAD_LENGTH), _of_head)
+    targets = each_once(texts.str.slice(_HEAD_LENGTH + _WALL_LENGTH), _of_target)
     wall = _wall_columns(texts)
     begins = range(0, max(1, len(texts)), _AT_ONCE)
     seconds = np.concatenate([_plain_seconds(wall[:, begin : begin + _AT_ONCE]) for begin in begins])
@@ -46,7 +44,8 @@ def plain_requests(lines: pl.DataFrame, recurring: pl.Categorical) -> tuple[pl.D
     parsed = pl.all_horizontal(pl.col("wall_s", "ended_local", "status", "path").is_not_null())
     is_plain = found.select(parsed).to_series()
     others = pl.concat([others, some.filter(~is_plain)])
-    return found.filter(is_plain).with_columns(text=pl.lit(None).cast(recurring)), others
+    no_text = pl.lit(None, dtype=pl.Categorical(pl.Categories.random()))
+    return found.filter(is_plain).with_columns(text=no_text), others
 
 
 def _wall_columns(texts: pl.Series) -> np.ndarray:
@@ -77,17 +76,18 @@ def _minutes_s(texts: pl.Series) -> pl.Series:
     return pieces.select(60 * pl.col("minutes") + pl.col("seconds")).to_series()
 
 
-def _of_head(heads: pl.Series, recurring: pl.Categorical) -> pl.DataFrame:
-    pieces = heads.str.extract_groups(_HEAD).struct.unnest()
-    return pieces.select(_moment(pl.col("stamp")).alias("ended_local"), pl.col("status").cast(recurring))
+def _of_head(heads: pl.Series) -> pl.DataFrame:
+    head = pl.when(pl.col("head").str.contains(_HEAD)).then("head")
+    moment, status = _moment(head.str.slice(*_STAMP)), head.str.slice(*_STATUS)
+    return numbered(heads.to_frame("head").select(ended_local=moment, status=status))
 
 
-def _of_target(targets: pl.Series, recurring: pl.Categorical) -> pl.DataFrame:
+def _of_target(targets: pl.Series) -> pl.DataFrame:
     """Client, method and path, where each stands in its own columns of the line."""
     target = pl.col("target")
     pieces = targets.to_frame("target").select(target, target.str.extract_groups(_TARGET).struct.unnest())
     in_place = (target.str.slice(18, 3) == " | ") & (target.str.slice(28, 3) == '  "')
-    return pieces.select(pl.when(in_place).then(name).cast(recurring) for name in ("client", "method", "path"))
+    return numbered(pieces.select(pl.when(in_place).then(name) for name in ("client", "method", "path")))
 
 
 def other_requests(lines: pl.DataFrame) -> pl.DataFrame:

@@ -13,7 +13,7 @@ from ..schema import STORED, TABLES
 from .access import ACCESS_MARK, other_requests, plain_requests
 from .blocks import Block
 from .counts import Counts, iso
-from .distinct import each_once
+from .distinct import each_once, with_more
 from .events import found_events
 from .families import without_family
 from .lines import read_lines
@@ -33,23 +33,19 @@ def parse_block(block: Block, tables: Path) -> tuple[Counts, list[Path]]:
     Depends on nothing but its arguments, so that threads, processes or other machines can run it.
     """
     lines = read_lines(block)
-    recurring = pl.Categorical(pl.Categories.random())  # of this block, and gone with it
-    requests, others = plain_requests(lines, recurring)
-    marked = others["text"].str.contains(ACCESS_MARK, literal=True)
-    odd, others = others.filter(marked), others.filter(~marked)
-    is_access = odd["text"].str.contains(_ACCESS.pattern)
-    if is_access.any():
-        more = other_requests(odd.filter(is_access)).select(requests.columns).cast(requests.schema)
-        requests = pl.concat([requests, more]).sort("line")
-    # Where an event or a time may stand.
-    searched, slog = cut_times(pl.concat([others.with_columns(is_access=False), odd.with_columns(is_access=is_access)]))
-    found = each_once(searched["rest"], lambda texts: found_events(texts).cast(recurring))
-    events = searched.select("line", "offset_s").hstack(found).filter(pl.col("key").is_not_null()).sort("line")
+    requests, others = plain_requests(lines)
+    searched, slog = cut_times(others)  # where an event or a time may stand
+    searched = searched.hstack(each_once(searched["rest"], _found))
+    accesses = _other_accesses(others, searched.filter("is_marked"))
+    if len(accesses):
+        requests = with_more(requests, other_requests(accesses)).sort("line")
     stamps = _stamps(lines, slog)
-    zones = slog.filter(pl.col("offset_s").is_not_null()).select("line", "offset_s")
-    requests = _between(requests, stamps).join_asof(zones, on="line")
-    events = _between(events, stamps).join(stamps.rename({"stamp_at": "at"}), on="line", how="left")
-    nameless = without_family(searched.filter(pl.col("offset_s").is_null() & ~pl.col("is_access"))["rest"])
+    zones = slog.lazy().filter(pl.col("offset_s").is_not_null()).select("line", "offset_s")
+    requests = _between(requests, stamps).join_asof(zones, on="line").collect()
+    events = searched.filter(pl.col("key").is_not_null()).sort("line")
+    events = _between(events, stamps).join(stamps.lazy().rename({"stamp_at": "at"}), on="line", how="left").collect()
+    others = searched.filter(pl.col("offset_s").is_null()).join(accesses, on="line", how="anti")
+    nameless = without_family(others["rest"])
     undecodable = int(nameless.str.contains("\ufffd", literal=True).sum())
     first_at, last_at = stamps.select(pl.min("stamp_at").alias("first"), pl.max("stamp_at").alias("last")).row(0)
     counts = {
@@ -62,39 +58,50 @@ def parse_block(block: Block, tables: Path) -> tuple[Counts, list[Path]]:
         "offsets_s": sorted(slog["offset_s"].drop_nulls().unique()),
     }
     rows = {"requests": requests, "events": events}
-    return counts, [
-        write_part(tables, table, block.part, _rows(table, rows[table], block, recurring)) for table in rows
-    ]
+    return counts, [write_part(tables, table, block.part, _rows(table, rows[table], block)) for table in rows]
+
+
+def _found(texts: pl.Series) -> pl.DataFrame:
+    """The event of each text, and whether an access line may stand in it."""
+    found = found_events(texts).cast(pl.Categorical(pl.Categories.random()))  # of this block, and gone with it
+    return found.with_columns(is_marked=texts.str.contains(ACCESS_MARK, literal=True))
+
+
+def _other_accesses(lines: pl.DataFrame, marked: pl.DataFrame) -> pl.DataFrame:
+    """Those of the marked lines that are access lines."""
+    if marked.is_empty():
+        return lines.clear()
+    lines = lines.join(marked, on="line", how="semi")
+    return lines.filter(lines["text"].str.contains(_ACCESS.pattern))
 
 
 def _stamps(lines: pl.DataFrame, slog: pl.DataFrame) -> pl.DataFrame:
     """The clock of the block: `line` and `stamp_at` of every line with an absolute time, the record's own first."""
     if lines["wrapper_at"].null_count() == len(lines):
-        stamps = slog.select("line", stamp_at="slog_at")
+        stamps = slog.lazy().select("line", stamp_at="slog_at")
     else:
-        stamps = lines.join(slog, on="line", how="left", maintain_order="left").select(
-            "line", stamp_at=pl.coalesce("slog_at", "wrapper_at")
+        stamps = (
+            lines.lazy()
+            .join(slog.lazy(), on="line", how="left", maintain_order="left")
+            .select("line", stamp_at=pl.coalesce("slog_at", "wrapper_at"))
         )
-    return stamps.filter(pl.col("stamp_at").is_not_null()).set_sorted("line")
+    return stamps.filter(pl.col("stamp_at").is_not_null()).collect().set_sorted("line")
 
 
-def _between(rows: pl.DataFrame, stamps: pl.DataFrame) -> pl.DataFrame:
+def _between(rows: pl.DataFrame, stamps: pl.DataFrame) -> pl.LazyFrame:
     """Rows with the nearest times before (or at) and after their lines."""
-    rows = rows.set_sorted("line").join_asof(stamps.rename({"stamp_at": "before_at"}), on="line")
-    after = stamps.rename({"stamp_at": "after_at"})
-    return rows.join_asof(after, on="line", strategy="forward", allow_exact_matches=False)
+    before, after = (stamps.lazy().rename({"stamp_at": name}) for name in ("before_at", "after_at"))
+    known = rows.lazy().set_sorted("line").join_asof(before, on="line")
+    return known.join_asof(after, on="line", strategy="forward", allow_exact_matches=False)
 
 
-def _rows(table: str, rows: pl.DataFrame, block: Block, recurring: pl.Categorical) -> pl.DataFrame:
-    """Rows with the columns and types of their table."""
+def _rows(table: str, rows: pl.DataFrame, block: Block) -> pl.DataFrame:
+    """Rows with the columns and types of their table, where recurring texts may be told by number."""
     named = {"host": block.evidence.host, "source": block.evidence.name}
-    constants = {name: pl.lit(value).cast(recurring).alias(name) for name, value in named.items()}
-    schema = rows.schema
-    kept = {name: pl.col(name) for name, kind in _types(table).items() if schema.get(name) in (kind, recurring)}
-    cast = {
-        name: pl.col(name).cast(kind) for name, kind in _types(table).items() if name in schema and name not in kept
-    }
-    return rows.select((_unknown(table) | kept | cast | constants).values())
+    constants = {name: pl.lit(value, dtype=pl.Enum([value])).alias(name) for name, value in named.items()}
+    kinds = {name: kind for name, kind in _types(table).items() if name in rows.columns}
+    kept = {name: pl.col(name) if kind == pl.String else pl.col(name).cast(kind) for name, kind in kinds.items()}
+    return rows.select((_unknown(table) | kept | constants).values())
 
 
 @cache

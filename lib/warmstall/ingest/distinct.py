@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import polars as pl
 
+_FEW = 1000
+
 
 def each_once(texts: pl.Series, parse: Callable[[pl.Series], pl.DataFrame]) -> pl.DataFrame:
     """What `parse` makes of texts, a row each, called with each of them once. Of no text nothing is made.
@@ -17,3 +19,32 @@ def each_once(texts: pl.Series, parse: Callable[[pl.Series], pl.DataFrame]) -> p
     categories = pl.Categories.random()
     numbered = texts.cast(pl.Categorical(categories))
     return parse(categories.to_series())[numbered.to_physical()]
+
+
+def numbered(frame: pl.DataFrame) -> pl.DataFrame:
+    """Texts as numbers of those that occur in their column.
+
+    Where these are few, Polars writes the numbers to Parquet as they are: in half the time of categories, and in a
+    quarter of that of texts. (It also writes the few once more, with the schema.)
+    """
+    return pl.DataFrame([each.cast(_numbers_of(each)) if each.dtype == pl.String else each for each in frame])
+
+
+def with_more(rows: pl.DataFrame, more: pl.DataFrame) -> pl.DataFrame:
+    """Rows whose texts are `numbered`, and behind them some with other texts.
+
+    >>> with_more(numbered(pl.DataFrame({"text": ["a", "b"]})), pl.DataFrame({"text": ["c"]}))["text"].to_list()
+    ['a', 'b', 'c']
+    """
+    for name, kind in rows.schema.items():
+        if isinstance(kind, pl.Enum):
+            rows = rows.with_columns(pl.col(name).cast(_numbers_of(pl.concat([kind.categories, more[name]]))))
+    return pl.concat([rows, more.select(rows.columns).cast(rows.schema)])
+
+
+def _numbers_of(texts: pl.Series) -> pl.DataType:
+    """A type of these texts."""
+    categories = pl.Categories.random()
+    numbers = texts.cast(pl.Categorical(categories))  # which keeps the categories
+    distinct = categories.to_series()
+    return pl.Enum(distinct) if len(distinct) <= _FEW else numbers.dtype

@@ -61,15 +61,20 @@ def _may_hold_escapes(data: bytes) -> bool:
 
 def wrappers_of(texts: pl.Series) -> list[Wrapper]:
     """The wrappers of a log, outermost first, judged by a sample of its lines."""
-    sample = texts.gather_every(max(1, len(texts) // _SAMPLED_LINES)).str.head(_SAMPLED_CHARACTERS)
-    sample = sample.str.replace_all(ANSI, "")  # compose paints its prefix
-    bare = sample.str.starts_with("[GIN] ") | sample.str.starts_with("time=")
-    if bare.any():  # only what stands in front of other lines is left to tell
-        return prefixes_in(sample.filter(~bare & sample.str.contains(_ANY_WRAPPER)).to_list())
-    known = prefixes_in(sample.to_list())
+    text = pl.col("text")
+    bare = text.str.starts_with("[GIN] ") | text.str.starts_with("time=")
+    painted = text.str.head(_SAMPLED_CHARACTERS).str.replace_all(ANSI, "")  # compose paints its prefix
+    every = max(1, len(texts) // _SAMPLED_LINES)
+    sample = texts.gather_every(every).to_frame("text")
+    others = sample.lazy().filter(~bare).select(painted).filter(~bare)
+    dressed = others.select(text, known=text.str.contains(_ANY_WRAPPER)).collect()
+    if len(dressed) < len(sample):  # then nothing of an unknown form stands in front of every line
+        return prefixes_in(dressed["text"].filter(dressed["known"]).to_list())
+    rest = dressed["text"]
+    known = prefixes_in(rest.to_list())
     for wrapper in known:
-        sample = sample.str.replace(wrapper.pattern, "")
-    return known + learned_prefix(sample.to_list())
+        rest = rest.str.replace(wrapper.pattern, "")
+    return known + learned_prefix(rest.to_list())
 
 
 def _without(wrapper: Wrapper, lines: pl.DataFrame) -> pl.DataFrame:

@@ -10,7 +10,7 @@ import polars as pl
 from .distinct import each_once
 
 _ZONE = re.compile(r"([+-])(\d\d):?(\d\d)")
-_SECONDS = 19  # characters of 2026-11-20T20:49:03
+SECONDS = 19  # characters of 2026-11-20T20:49:03
 _YEARS = datetime(1, 1, 1), datetime(9999, 12, 31)  # Python knows no others
 _FARTHEST_S = 16 * 3600  # no zone is so far from Greenwich
 
@@ -24,12 +24,23 @@ def moments(texts: pl.Series) -> pl.DataFrame:
     [(datetime.datetime(2026, 11, 20, 12, 49, 3, 79999), 28800), (datetime.datetime(2026, 11, 20, 20, 49, 3), 0), \
 (None, None), (None, None)]
     """
-    pieces = texts.to_frame("text").select(_LOCAL, pl.col("text").str.slice(_SECONDS).alias("rest"))
-    return pieces.select("local").hstack(each_once(pieces["rest"], _behind_seconds)).select(_AT, _OFFSET)
+    return in_utc(
+        each_once(texts.str.head(SECONDS), local_seconds), each_once(texts.str.slice(SECONDS), behind_seconds)
+    )
 
 
-def _behind_seconds(rests: pl.Series) -> pl.DataFrame:
-    """Fractions and zones: what they add to a local time, and the zone."""
+def local_seconds(texts: pl.Series) -> pl.DataFrame:
+    """Times without fraction and zone, for `in_utc`."""
+    return texts.to_frame("text").select(local_moment(pl.col("text"), "%Y-%m-%dT%H:%M:%S").alias("local"))
+
+
+def in_utc(local: pl.DataFrame, behind: pl.DataFrame) -> pl.DataFrame:
+    """Moments as `at` and `offset_s`, of `local_seconds` and `behind_seconds`."""
+    return local.hstack(behind).select(_AT, _OFFSET)
+
+
+def behind_seconds(rests: pl.Series) -> pl.DataFrame:
+    """Fractions and zones: what they add to a local time, and the zone; for `in_utc`."""
     zone = pl.col("zone")
     pieces = rests.to_frame("rest").with_columns(pl.col("rest").str.strip_chars_start(".0123456789").alias("zone"))
     offsets = {zone: _offset_s(zone) for zone in pieces["zone"].unique()}
@@ -56,7 +67,6 @@ def _offset_s(zone: str | None) -> int | None:
     return offset_s if abs(offset_s) < _FARTHEST_S else None
 
 
-_LOCAL = local_moment(pl.col("text").str.head(_SECONDS), "%Y-%m-%dT%H:%M:%S").alias("local")
 _IS_KNOWN = (pl.col("local") + pl.col("more")).is_between(*_YEARS)
 _AT = pl.when(_IS_KNOWN).then(pl.col("local") + pl.col("more")).alias("at")
 _OFFSET = pl.when(_IS_KNOWN).then("offset_s")
