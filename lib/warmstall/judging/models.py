@@ -11,7 +11,7 @@ import numpy as np
 from ..records import Residency
 from .loads import LoadPairs, Loads
 from .requests import Requests
-from .words import Numbers, Rows, Vocabulary, chunks, epochs, rows_among
+from .words import Numbers, Rows, Vocabulary, chunks, epochs, ranks, rows_among
 
 
 def attribute_models(
@@ -49,8 +49,8 @@ def _only_ones(requests: Requests, rows: Rows, presence: tuple[Numbers, Numbers,
     changes = np.concatenate([[0], np.cumsum(np.diff(alone[single]) != 0)])
     for some in chunks(rows, len(requests)):
         ran = rows_among(some, requests.ran[some])
-        first = np.maximum(0, np.searchsorted(times, requests.started_from(ran), "right") - 1)
-        beyond = np.searchsorted(times, requests.ended_to(ran), "right")
+        first = np.maximum(0, ranks(times, requests.started_from(ran), "right") - 1)
+        beyond = ranks(times, requests.ended_to(ran), "right")
         one, last = singles[first], singles[beyond] - 1
         sure = (last >= one) & (several[beyond] == several[first])
         one, last, ran = one[sure], last[sure], ran[sure]

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..matching import AT_ONCE_S
 from .requests import Requests
-from .words import Mask, Numbers, Rows, by_chunks
+from .words import Mask, Numbers, Rows, by_chunks, ranks
 
 
 @dataclass
@@ -47,11 +47,12 @@ def queue_by_overlap(requests: Requests, rows: Numbers, slots: int, ready: Numbe
     served (another runner, a remote model): nothing is said of either. `ready` is when the last load of the
     model that a request met was done (-inf: it met none). Without it, only who was there is counted.
     """
-    _count(requests.started_to(rows), requests.ended_from(rows), rows, found)
+    started_to, ended_from = requests.started_to(rows), requests.ended_from(rows)
+    _count(started_to, ended_from, rows, found)
     found.slots[rows] = min(slots, np.iinfo(np.int16).max)
     if ready is None:
         return
-    times = _Times(requests, rows)
+    times = _Times(requests.started_from(rows), started_to, ended_from, requests.ended_to(rows))
     started, ended = (times.started_from + times.started_to) / 2, (times.ended_from + times.ended_to) / 2
     arrived = np.maximum(started, np.minimum(np.where(ready > -np.inf, ready, started), ended))
     if slots == 1:
@@ -66,12 +67,14 @@ def queue_by_overlap(requests: Requests, rows: Numbers, slots: int, ready: Numbe
         found.queue_s[rows[_overtaken(times)]] = 0.0
 
 
+@dataclass(frozen=True)
 class _Times:
-    """When some requests were there, each worked out once."""
+    """When some requests were there."""
 
-    def __init__(self, requests: Requests, rows: Numbers) -> None:
-        self.started_from, self.started_to = requests.started_from(rows), requests.started_to(rows)
-        self.ended_from, self.ended_to = requests.ended_from(rows), requests.ended_to(rows)
+    started_from: Numbers
+    started_to: Numbers
+    ended_from: Numbers
+    ended_to: Numbers
 
 
 def _count(started_to: Numbers, ended_from: Numbers, rows: Numbers, found: Queues) -> None:
@@ -80,10 +83,10 @@ def _count(started_to: Numbers, ended_from: Numbers, rows: Numbers, found: Queue
 
     def counted(some: Rows) -> tuple[Numbers, Numbers]:
         arrives, ends = started_to[some], ended_from[some]
-        here = np.searchsorted(arrived_by, arrives + AT_ONCE_S, "right")
-        gone = np.searchsorted(ended_by, arrives, "right")
+        here = ranks(arrived_by, arrives + AT_ONCE_S, "right")
+        gone = ranks(ended_by, arrives, "right")
         in_flight = np.maximum(1, here - gone + (ends <= arrives))
-        return in_flight, np.maximum(0, np.searchsorted(arrived_by, ends, "left") - gone - 1)
+        return in_flight, np.maximum(0, ranks(arrived_by, ends) - gone - 1)
 
     for some, (in_flight, beside) in by_chunks(counted, len(rows)):
         found.count(rows[some], in_flight, beside)
@@ -142,10 +145,10 @@ def _overtaken(times: _Times) -> Mask:
     """Which requests surely came before one that ended first, or after one that ended later."""
     by_start = np.argsort(times.started_from)
     earliest = np.concatenate([np.minimum.accumulate(times.ended_to[by_start][::-1])[::-1], [np.inf]])
-    later = np.searchsorted(times.started_from[by_start], times.started_to + AT_ONCE_S, "right")
+    later = ranks(times.started_from[by_start], times.started_to + AT_ONCE_S, "right")
     overtaken: Mask = earliest[later] < times.ended_from
     del earliest, later
     by_start = np.argsort(times.started_to)
     latest = np.concatenate([[-np.inf], np.maximum.accumulate(times.ended_from[by_start])])
-    earlier = np.searchsorted(times.started_to[by_start] + AT_ONCE_S, times.started_from, "left")
+    earlier = ranks(times.started_to[by_start] + AT_ONCE_S, times.started_from)
     return overtaken | (latest[earlier] > times.ended_to)

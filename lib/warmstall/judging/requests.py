@@ -17,7 +17,7 @@ import numpy as np
 from ..case import INFERENCE_PATHS, Case
 from ..matching import Request
 from .access_lines import access_lines
-from .words import Mask, Numbers, Rows, Words, stretches
+from .words import Mask, Numbers, Rows, Words, ranks, stretches
 
 NOT_A_TIME = np.iinfo(np.int64).min
 _NOT_A_TIME_S = NOT_A_TIME / 1e6
@@ -34,6 +34,7 @@ class Requests:
     def __init__(self, numbers: Mapping[str, Numbers], texts: Mapping[str, Words], without_wall: Numbers) -> None:
         self.line, self.wall_s = numbers["line"], numbers["wall_s"]
         self.ended_from_us = numbers["ended_from"]
+        self._some_untimed = self.ended_from_us.min(initial=0) == NOT_A_TIME
         self._ended_after_us = _narrowest(numbers["ended_to"] - numbers["ended_from"])
         self.host, self.source, self.status = texts["host"], texts["source"], texts["status"]
         self.client, self.method, self.path = texts["client"], texts["method"], texts["path"]
@@ -126,7 +127,8 @@ class Requests:
 
     def _started(self, name: str, ended_us: Numbers, wall_s: Numbers, rows: Rows) -> Numbers:
         started_us = ended_us - np.rint(wall_s * 1e6).astype(np.int64)
-        started_us[ended_us == NOT_A_TIME] = NOT_A_TIME
+        if self._some_untimed:
+            started_us[ended_us == NOT_A_TIME] = NOT_A_TIME
         if name == "started_from" and len(self.without_wall):
             started_us[places(self.without_wall, rows, len(self))[0]] = NOT_A_TIME
         return self._with_finer(name, started_us / 1e6, rows)
@@ -152,10 +154,10 @@ def places(known: Numbers, rows: Rows, total: int) -> tuple[Numbers, Numbers]:
     """
     if isinstance(rows, slice):
         begin, end, _ = rows.indices(total)
-        first, beyond = np.searchsorted(known, [begin, end])
+        first, beyond = known.searchsorted(np.array([begin, end], dtype=known.dtype))  # else all of them were converted
         return known[first:beyond] - begin, np.arange(first, beyond)
     wanted = np.flatnonzero(rows) if rows.dtype == bool else rows
-    which = np.searchsorted(known, wanted)
+    which = ranks(known, wanted.astype(known.dtype, copy=False))
     which[which == len(known)] = 0
     found = known[which] == wanted if len(known) else np.zeros(len(wanted), dtype=bool)
     return np.flatnonzero(found), which[found]

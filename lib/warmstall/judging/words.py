@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
 Numbers: TypeAlias = npt.NDArray[Any]
@@ -16,6 +17,7 @@ Rows: TypeAlias = slice | Numbers
 _FEW = 6
 # So many numbers stay in the cache of a processor.
 _CHUNK_ROWS = 100_000
+_KEYS_AT_ONCE = 16_384
 T = TypeVar("T")
 
 
@@ -103,9 +105,26 @@ def spread(first: Numbers, beyond: Numbers) -> tuple[Numbers, Numbers]:
     return which, np.arange(len(which)) + np.repeat(first - np.cumsum(lengths) + lengths, lengths)
 
 
+def ranks(ordered: Numbers, keys: Numbers, side: Literal["left", "right"] = "left") -> Numbers:
+    """What `np.searchsorted` gives, for keys that are nearly in order: a search goes no further than its neighbours'.
+
+    No key may be NaN.
+
+    >>> ranks(np.array([1, 3, 3, 5]), np.array([2, 3, 4]), "right")
+    array([1, 3, 3])
+    """
+    ordered = ordered.astype(np.result_type(ordered, keys), copy=False)
+    found = np.empty(len(keys), dtype=np.intp)
+    for begin in range(0, len(keys), _KEYS_AT_ONCE):
+        some = keys[begin : begin + _KEYS_AT_ONCE]
+        first, beyond = ordered.searchsorted((some.min(), some.max()), side)
+        np.add(ordered[first:beyond].searchsorted(some, side), first, out=found[begin : begin + _KEYS_AT_ONCE])
+    return found
+
+
 def epochs(times: Sequence[datetime | None]) -> Numbers:
     """Seconds since the epoch of naive UTC times; NaN where there is none."""
-    moments = np.array(times, dtype="datetime64[us]")
+    moments = pd.DatetimeIndex(times, dtype="datetime64[us]").to_numpy()  # numpy would take ten times as long
     seconds: Numbers = np.where(np.isnat(moments), np.nan, moments.view(np.int64) / 1e6)
     return seconds
 
