@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import random
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +13,9 @@ import pytest
 from conftest import INCIDENTS
 from warmstall.analysis import Analysis, analyze
 from warmstall.judging import words
+from warmstall.judging.facts import Facts
 from warmstall.judging.requests import places
+from warmstall.judging.rules import EVERY_RULE, rules_that_hold
 
 CASES = ("warm-stall-runner-stopped", "queue-one-slot", "silent-hangs-memlock")
 
@@ -73,6 +79,26 @@ def test_gists_are_the_sentences_without_their_numbers(name: str) -> None:
     assert sentences.groupby(gists).nunique().eq(1).all()
 
 
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in INCIDENTS.glob("*/case.json")))
+def test_of_lone_requests_each_rule_holds_as_it_would_with_all_facts_looked_up(name: str, tmp_path: Path) -> None:
+    """Of damaged logs, in which loads lack their ends and requests their loads."""
+    chance = random.Random(name)
+    shutil.copytree(INCIDENTS / name, tmp_path / name)
+    for log in (tmp_path / name).rglob("*.log"):
+        lines = [line for line in log.read_text().splitlines(keepends=True) if chance.random() > 0.1]
+        log.write_text("".join(line.replace("| 200 |", chance.choice(["| 200 |"] * 9 + ["| 500 |"])) for line in lines))
+    judged = analyze(tmp_path / name)._judged
+    lone = np.setdiff1d(np.arange(len(judged)), judged._around.not_lone)
+
+    every, quick = judged.facts(slice(None)), Facts(judged.matched, judged._around, slice(None), lone=True)
+
+    assert len(lone)
+    for rule in EVERY_RULE:
+        held = np.broadcast_to(rule.when(quick), len(judged))
+        assert held[lone].tolist() == rule.when(every)[lone].tolist(), rule.because
+    assert judged.rule().tolist() == rules_that_hold(every).tolist()
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_a_part_of_the_rows_at_a_time_gives_the_same_answers(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What bounds the memory must not show: neither at the seams nor in what is usual."""
@@ -85,6 +111,7 @@ def test_a_part_of_the_rows_at_a_time_gives_the_same_answers(name: str, monkeypa
 
     whole = answers()
     monkeypatch.setattr(words, "_CHUNK_ROWS", 7)
+    monkeypatch.setattr(words, "_KEYS_AT_ONCE", 3)
 
     pd.testing.assert_frame_equal(answers(), whole)
 

@@ -11,7 +11,7 @@ from .endings import cut_by_stops, ended_by, shared_timeouts
 from .matched import Matched
 from .parts import Parts
 from .usual import LEAST_FACTOR, Usuals
-from .words import Mask, Numbers, Rows, by_chunks, rows_among
+from .words import Mask, Numbers, chunks, rows_among
 
 # Rates of very short runs say more about start-up costs than about speed.
 _RATE_MIN_TOKENS = 5
@@ -57,10 +57,14 @@ class Around:
         # Of ten million requests, their walls are a good part of all that is held: no copies of them.
         nobodys = 2 * matched.runners
         kinds = np.empty(len(requests), dtype=np.min_scalar_type(-nobodys - 1))
+        for chunk in chunks(slice(None), len(requests)):
+            kinds[chunk] = _kinds(matched, Parts(matched, chunk, lone=True), nobodys)
         speeds = []
-        for chunk, (kind, *found) in by_chunks(lambda rows: _looked_at(matched, rows, nobodys), len(requests)):
-            kinds[chunk] = kind
-            speeds.append(found)
+        told = _any_of(len(requests), matched.task_rows, matched.trial_rows)
+        for some in chunks(told, len(requests)):
+            parts = Parts(matched, some)
+            kinds[some] = _kinds(matched, parts, nobodys)
+            speeds.append(_speeds(matched, parts))
         self.crashes, self.aborts = ended_by(matched, crashes, "crash"), ended_by(matched, aborts, "abort")
         self.stops = cut_by_stops(matched.requests, stops)
         # What was cut short does not tell how long such a request takes.
@@ -75,18 +79,35 @@ class Around:
                           prefill_rates / self.prefill.usual.middle[runner])  # fmt: skip
         self.alone = _alone(measured, runner, requests.ended(measured), slowest)
         self.shared_timeouts = shared_timeouts(matched, self.crashes.rows)
+        waits = matched.waits
+        own_loads = waits.row[waits.triggered | waits.waited]
+        ended = (self.crashes.rows, self.aborts.rows, self.shared_timeouts[0])
+        # Requests of which more is known than their access lines and how many loads they met.
+        self.not_lone = _any_of(len(requests), own_loads, told, *ended)
 
 
-def _looked_at(matched: Matched, rows: Rows, nobodys: int) -> tuple[Numbers, Numbers, Numbers, Numbers]:
-    """The kind of each of the rows, `nobodys` of those whose wall tells nothing of it, and which were measured, with
-    their speeds."""
-    parts, requests = Parts(matched, rows), matched.requests
+def _kinds(matched: Matched, parts: Parts, nobodys: int) -> Numbers:
+    """The kind of each of the requests, `nobodys` of those whose wall tells nothing of it."""
+    rows, requests = parts.rows, matched.requests
     unhindered = (parts.loads_seen == 0) & (parts.queue_s < 0.1 * parts.wall_s)
-    kind = np.where(unhindered & requests.ran[rows] & (requests.status[rows] == "200"), matched.kind(rows), nobodys)
+    return np.where(unhindered & requests.ran[rows] & (requests.status[rows] == "200"), matched.kind(rows), nobodys)
+
+
+def _speeds(matched: Matched, parts: Parts) -> tuple[Numbers, Numbers, Numbers]:
+    """Which of the requests were measured, with their speeds."""
     # Several models: their speeds are not one speed.
-    of_one = parts.measured & (matched.model[rows] != matched.models.code(""))
+    of_one = parts.measured & (matched.model[parts.rows] != matched.models.code(""))
     decode_rates = rate(parts.decode_s[of_one], parts.decode_tokens[of_one])
-    return kind, rows_among(rows, of_one), decode_rates, rate(parts.prefill_s[of_one], parts.prompt_tokens[of_one])
+    prefill_rates = rate(parts.prefill_s[of_one], parts.prompt_tokens[of_one])
+    return rows_among(parts.rows, of_one), decode_rates, prefill_rates
+
+
+def _any_of(total: int, *rows: Numbers) -> Numbers:
+    """The rows that are among any of these, in order."""
+    among = np.zeros(total, dtype=bool)
+    for some in rows:
+        among[some] = True
+    return np.flatnonzero(among)
 
 
 def _joined(parts: Sequence[Numbers]) -> Numbers:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from .parts import Parts
 from .requests import places
 from .words import Mask, Numbers, Rows, Words
 
+T = TypeVar("T")
 # Of these bits is made which sources a budget has: each has its own word.
 _SOURCES = tuple(
     " ".join(word for word in (
@@ -25,15 +27,19 @@ _SOURCES = tuple(
 
 
 class Facts:
-    """Facts of some requests by name, each worked out when it is first asked for. NaN is what is not known."""
+    """Facts of some requests by name, each worked out when it is first asked for. NaN is what is not known.
 
-    def __init__(self, matched: Matched, around: Around, rows: Rows) -> None:
-        self._matched, self._around, self._rows = matched, around, rows
+    `lone` are requests of which no load that they caused or waited for is known, no task, no trial and no event that
+    ended them: what those would tell is the same of all of them, and may be a column of one entry.
+    """
+
+    def __init__(self, matched: Matched, around: Around, rows: Rows, lone: bool = False) -> None:
+        self._matched, self._around, self._rows, self._lone = matched, around, rows, lone
         self._requests = matched.requests
-        self._parts = Parts(matched, rows)
+        self._parts = Parts(matched, rows, lone)
 
     def __len__(self) -> int:
-        return self._parts.count
+        return len(self.wall_s)
 
     def __getitem__(self, name: str) -> Any:
         return getattr(self, name)
@@ -190,7 +196,9 @@ class Facts:
     def _speed(self, phase: Literal["decode", "prefill"], asked: str, otherwise: float) -> Numbers:
         """What `Speeds` says of a phase of those requests of which it was measured."""
         some, speeds = np.flatnonzero(self.measured), getattr(self._around, phase)
-        found = np.full(len(self), otherwise)
+        found = np.full(len(self.measured), otherwise)
+        if not len(some):
+            return found
         seconds = getattr(self._parts, f"{phase}_s")[some]
         tokens = self.decode_tokens if phase == "decode" else self.prompt_tokens
         found[some] = getattr(speeds, asked)(seconds, tokens[some], self._kind[some] // 2)
@@ -337,11 +345,11 @@ class Facts:
 
     @cached_property
     def crash_line(self) -> Numbers:
-        return self._around.crashes.line(self._rows, len(self._requests), len(self))
+        return self._ended(self._around.crashes.line)
 
     @cached_property
     def crash_text(self) -> Words:
-        return self._around.crashes.text(self._rows, len(self._requests), len(self))
+        return self._ended(self._around.crashes.text)
 
     @cached_property
     def stop_line(self) -> Numbers:
@@ -349,7 +357,7 @@ class Facts:
 
     @cached_property
     def abort_line(self) -> Numbers:
-        return self._around.aborts.line(self._rows, len(self._requests), len(self))
+        return self._ended(self._around.aborts.line)
 
     @cached_property
     def abort_alone(self) -> Mask:
@@ -357,7 +365,11 @@ class Facts:
 
     @cached_property
     def abort_text(self) -> Words:
-        return self._around.aborts.text(self._rows, len(self._requests), len(self))
+        return self._ended(self._around.aborts.text)
+
+    def _ended(self, told: Callable[[Rows, int, int], T]) -> T:
+        """What is told of the events that ended some of the rows."""
+        return told(slice(0), 0, 1) if self._lone else told(self._rows, len(self._requests), len(self))
 
     @cached_property
     def shared_timeout_s(self) -> Numbers:

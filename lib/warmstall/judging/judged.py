@@ -13,7 +13,7 @@ from .around import Around
 from .facts import Facts
 from .matched import Matched
 from .rules import EVERY_RULE, Shown, rules_that_hold
-from .words import Mask, Numbers, Rows, Words, by_chunks
+from .words import Mask, Numbers, Rows, Words, chunks
 
 _FLAGS = ("reload", "truncated", "retried")
 _FLAGGED = tuple(" ".join(flag for bit, flag in enumerate(_FLAGS) if number >> bit & 1) for number in range(8))
@@ -29,8 +29,11 @@ class Judged:
         self.matched = matched
         self._around = Around(matched, crashes, aborts, stops)
         self._rule = np.empty(len(matched.requests), dtype=np.int8)
-        for chunk, rules in by_chunks(lambda chunk: rules_that_hold(self.facts(chunk)), len(self._rule)):
-            self._rule[chunk] = rules
+        # Of most requests nothing is known but their access lines: as of those all are judged first, then the others.
+        for chunk in chunks(slice(None), len(self._rule)):
+            self._rule[chunk] = rules_that_hold(Facts(matched, self._around, chunk, lone=True))
+        for some in chunks(self._around.not_lone, len(self._rule)):
+            self._rule[some] = rules_that_hold(self.facts(some))
         # What is to be said beside a rule's own sentence, by row.
         self.reworded: dict[int, str] = {}
 

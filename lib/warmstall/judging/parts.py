@@ -10,6 +10,8 @@ stays unexplained.
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 
 from .matched import Matched
@@ -18,24 +20,36 @@ from .words import Mask, Numbers, Rows
 
 
 class Parts:
-    """The time budgets of some requests, before anything is known of what is usual. NaN is what nothing tells."""
+    """The time budgets of some requests, before anything is known of what is usual. NaN is what nothing tells.
 
-    def __init__(self, matched: Matched, rows: Rows) -> None:
+    Of `lone` requests (`Facts`) nothing is known but their access lines, and how many loads they met: what a wait, a
+    task or a trial would tell is the same of all of them, and its columns have one entry.
+    """
+
+    def __init__(self, matched: Matched, rows: Rows, lone: bool = False) -> None:
         self.matched, self.rows, self.requests = matched, rows, matched.requests
-        total = len(self.requests)
         self.wall_s = self.requests.wall_s[rows]
-        self.count = len(self.wall_s)
+        self.count = 1 if lone else len(self.wall_s)
         # For each of the rows: which entry of the waits, tasks and trials is its own; the last one is nobody's.
-        self.wait = self._entries(matched.waits.row, total)
-        self.task = self._entries(matched.task_rows, total, matched.task_numbers, len(matched.tasks))
-        self.trial = self._entries(matched.trial_rows, total)
+        self.wait = self._entries(matched.waits.row, lone)
+        self.task = self._entries(matched.task_rows, lone, matched.task_numbers, len(matched.tasks))
+        self.trial = self._entries(matched.trial_rows, lone)
         self._fill()
 
-    def _entries(self, known: Numbers, total: int, numbers: Numbers | None = None, none: int | None = None) -> Numbers:
+    def _entries(self, known: Numbers, lone: bool, numbers: Numbers | None = None, none: int | None = None) -> Numbers:
         entries = np.full(self.count, len(known) if none is None else none, dtype=np.int32)
-        at, which = places(known, self.rows, total)
-        entries[at] = which if numbers is None else numbers[which]
+        if not lone:
+            at, which = places(known, self.rows, len(self.requests))
+            entries[at] = which if numbers is None else numbers[which]
         return entries
+
+    @cached_property
+    def loads_seen(self) -> Numbers:
+        waits = self.matched.waits
+        found = np.zeros(len(self.wall_s), dtype=waits.count.dtype)
+        at, which = places(waits.row, self.rows, len(self.requests))
+        found[at] = waits.count[which]
+        return found
 
     def of_wait(self, name: str, none: object) -> Numbers:
         """What a column of `Waits` says of each of the rows."""
@@ -63,7 +77,6 @@ class Parts:
         self.in_flight, self.beside = queues.in_flight[rows], queues.beside[rows]
         self.load_s = self.of_wait("overlap_s", 0.0)
         self.waited, self.triggered = self.of_wait("waited", False), self.of_wait("triggered", False)
-        self.loads_seen = self.of_wait("count", 0)
         self.prefill_s, self.decode_s = np.full(self.count, np.nan), np.full(self.count, np.nan)
         self.prompt_tokens, self.decode_tokens = np.full(self.count, np.nan), np.full(self.count, np.nan)
         self.by_slot = self.by_api = np.zeros(self.count, dtype=bool)

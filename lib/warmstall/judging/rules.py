@@ -79,6 +79,11 @@ class Rule:
     because: str
 
 
+def _if_any(mask: Mask, more: Callable[[], Mask]) -> Mask:
+    """Where both hold; the second is worked out only if the first holds anywhere."""
+    return mask & more() if mask.any() else mask
+
+
 def _first(f: Columns, letter: str) -> Mask:
     """Whether the status is of this hundred."""
     mask: Mask = f["status"].where(lambda status: status[:1] == letter)
@@ -127,8 +132,8 @@ def _hardly_a_load(f: Columns) -> Mask:
 
 
 def _stood_still(f: Columns, still_s: str = "stopped_s") -> Mask:
-    still: Mask = f[still_s] >= np.maximum(NOTHING_TO_EXPLAIN_S, _MOSTLY * (f["wall_s"] - f["load_s"]))
-    return still
+    enough: Mask = f[still_s] >= NOTHING_TO_EXPLAIN_S
+    return _if_any(enough, lambda: f[still_s] >= _MOSTLY * (f["wall_s"] - f["load_s"]))
 
 
 def _gave_up(f: Columns) -> Mask:
@@ -163,7 +168,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "warm_stall",
-        lambda f: _gave_up(f) & _stood_still(f, "idle_s") & ~f["waited"] & ~f["triggered"],
+        lambda f: _if_any(_gave_up(f) & ~f["waited"] & ~f["triggered"], lambda: _stood_still(f, "idle_s")),
         "for {idle_s:.0f} of its {wall_s:.1f} s the runner did nothing (process samples), with the model in memory, "
         "until the client left: {trial_error}",
     ),
@@ -236,38 +241,40 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "queue_wait",
-        lambda f: (
-            (f["status"] == "200")
-            & f["waited"]
-            & (f["queue_s"] > np.maximum(np.maximum(f["load_s"], f["uncertainty_s"]), NOTHING_TO_EXPLAIN_S))
-            & ~_mostly_something_else(f)
+        lambda f: _if_any(
+            (f["status"] == "200") & f["waited"],
+            lambda: (
+                (f["queue_s"] > np.maximum(np.maximum(f["load_s"], f["uncertainty_s"]), NOTHING_TO_EXPLAIN_S))
+                & ~_mostly_something_else(f)
+            ),
         ),
         "waited {queue_s:.1f} s, {wait_when}; the load itself took {load_s:.2f} s (line {load_line})",
     ),
     Rule(
         "cold_start",
-        lambda f: (f["status"] == "200") & f["triggered"] & ~_mostly_something_else(f) & ~_hardly_a_load(f),
+        lambda f: _if_any(
+            (f["status"] == "200") & f["triggered"], lambda: ~_mostly_something_else(f) & ~_hardly_a_load(f)
+        ),
         "its model was not in memory: {load_text} (line {load_line}){beside_the_load}",
     ),
     Rule(
         "cold_start",
-        lambda f: (
-            (f["status"] == "200")
-            & f["waited"]
-            & ~f["triggered"]
-            & (f["load_s"] >= np.maximum(f["uncertainty_s"], 0.05))
-            & ~_mostly_something_else(f)
-            & ~_hardly_a_load(f)
+        lambda f: _if_any(
+            (f["status"] == "200") & f["waited"] & ~f["triggered"],
+            lambda: (
+                (f["load_s"] >= np.maximum(f["uncertainty_s"], 0.05)) & ~_mostly_something_else(f) & ~_hardly_a_load(f)
+            ),
         ),
         "came while its model was being loaded (line {load_line}) and waited {load_s:.2f} s for it{beside_the_load}",
     ),
     Rule(
         "queue_wait",
-        lambda f: (
-            (f["status"] == "200")
-            & f["measured"]
-            & (f["in_flight"] > 1)
-            & (f["queue_s"] >= np.maximum(_HALF_AS_LONG_AGAIN * (f["wall_s"] - f["queue_s"]), _NOTICEABLE_S))
+        lambda f: _if_any(
+            (f["status"] == "200") & f["measured"],
+            lambda: (
+                (f["in_flight"] > 1)
+                & (f["queue_s"] >= np.maximum(_HALF_AS_LONG_AGAIN * (f["wall_s"] - f["queue_s"]), _NOTICEABLE_S))
+            ),
         ),
         "waited {queue_s:.2f} of {wall_s:.2f} s for a free slot; {in_flight} requests were there when it came",
     ),
@@ -296,13 +303,14 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "warm_ok",
-        lambda f: (
-            (f["status"] == "200")
-            & f["measured"]
-            & ~((f["loads_seen"] > 0) & ~f["waited"] & (f["unexplained_s"] >= _NOTICEABLE_S))
-            & ~(_excess(f, "prefill") & ~f["prefill_sure"])
-            & (f["unexplained_s"] < np.maximum(NOTHING_TO_EXPLAIN_S, _MOSTLY * f["wall_s"]))
-            & (f["queue_s"] < np.maximum(NOTHING_TO_EXPLAIN_S, _MOSTLY * f["wall_s"]))
+        lambda f: _if_any(
+            (f["status"] == "200") & f["measured"],
+            lambda: (
+                ~((f["loads_seen"] > 0) & ~f["waited"] & (f["unexplained_s"] >= _NOTICEABLE_S))
+                & ~(_excess(f, "prefill") & ~f["prefill_sure"])
+                & (f["unexplained_s"] < np.maximum(NOTHING_TO_EXPLAIN_S, _MOSTLY * f["wall_s"]))
+                & (f["queue_s"] < np.maximum(NOTHING_TO_EXPLAIN_S, _MOSTLY * f["wall_s"]))
+            ),
         ),
         "the model was in memory and worked at its usual speed: prompt {prefill_s:.2f} s, answer {decode_s:.2f} s",
     ),
@@ -357,14 +365,14 @@ UNKNOWN: tuple[Rule, ...] = (
     ),
     Rule(
         "unknown",
-        lambda f: (f["triggered"] | f["waited"]) & _mostly_something_else(f),
+        lambda f: _if_any(f["triggered"] | f["waited"], lambda: _mostly_something_else(f)),
         "its model was loaded first ({load_text}, line {load_line}), but the other {rest_s:.1f} s are far beyond the "
         "{usual_s:.1f} s that are usual: the cold start is not why it was slow. Collect: eval_count and eval_duration "
         "of the final chunk, or samples of the runner's CPU",
     ),
     Rule(
         "unknown",
-        lambda f: (f["triggered"] | f["waited"]) & _hardly_a_load(f),
+        lambda f: _if_any(f["triggered"] | f["waited"], lambda: _hardly_a_load(f)),
         "its model was loaded first (line {load_line}), but that explains only {load_s:.1f} of its {wall_s:.0f} s, and "
         "too few requests like it tell whether the other {rest_s:.0f} s are usual. Collect: eval_count and "
         "eval_duration of the final chunk, or samples of the runner's CPU",
@@ -434,10 +442,14 @@ EVERY_RULE = RULES + UNKNOWN
 def rules_that_hold(f: Columns) -> Numbers:
     """The number in EVERY_RULE of the first rule that holds for each of the requests."""
     found = np.full(len(f), -1, dtype=np.int8)
+    left = np.ones(len(f), dtype=bool)
     for number, rule in enumerate(EVERY_RULE):
-        found[rule.when(f) & (found < 0)] = number
-        if (found >= 0).all():
-            break
+        held = rule.when(f)
+        if held.any():
+            np.copyto(found, np.int8(number), where=held & left)
+            left &= ~held
+            if not left.any():
+                break
     return found
 
 
