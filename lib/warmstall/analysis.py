@@ -32,7 +32,7 @@ from .judging.judged import Judged
 from .judging.matched import Matched
 from .judging.matching import match
 from .judging.requests import NOT_A_TIME, Requests, requests_of
-from .judging.words import Numbers, Rows, Words, chunks, in_parts
+from .judging.words import Numbers, Rows, Words, chunks, in_parts, stretches
 from .matching import Request, epoch, match_trials, wall_of
 from .mitigations import acts_of, explain_requests
 from .parse.go_values import duration_s, size_bytes
@@ -173,10 +173,12 @@ class Analysis:
     def logs_of_access_lines(self) -> frozenset[str]:
         """The logs that hold nothing but access lines, as somebody filtered them: of a load they show nothing."""
         source = self._requests.source
-        lines = dict(zip(source.names, np.bincount(source.codes, minlength=len(source.names)).tolist(), strict=True))
+        lines: Counter[str] = Counter()
+        for begin, end in pairwise(stretches(source.codes)):
+            lines[source.at(begin)] += end - begin
         return frozenset(
             account["path"] for account in self.case.accounts
-            if account["kind"] == "server-log" and 0 < account["recognized"] <= lines.get(account["path"], 0)
+            if account["kind"] == "server-log" and 0 < account["recognized"] <= lines[account["path"]]
         )  # fmt: skip
 
     @cached_property

@@ -180,31 +180,26 @@ def shared_timeouts(matched: Matched, crashed: Numbers) -> tuple[Numbers, Number
     wall_s = requests.wall_s[failed]
     # Above a minute the log keeps whole seconds only, so the number must be rounder to mean something.
     nearest = np.where(wall_s < _WHOLE_FROM_S, np.rint(wall_s), 30 * np.rint(wall_s / 30))
-    lost = _reloaded_soon(matched, failed)
-    lost[places(crashed, failed, len(requests))[0]] = True
-    near: dict[tuple[int, float], list[tuple[float, int]]] = defaultdict(list)
-    source = requests.source.codes[failed].tolist()
-    for file, number, late_s, row in zip(
-        source, nearest.tolist(), (wall_s - nearest).tolist(), failed.tolist(), strict=True
-    ):
-        near[file, number].append((late_s, row))
-    for key in {(source[at], float(nearest[at])) for at in np.flatnonzero(lost).tolist()}:
-        del near[key]
-    found: dict[int, float] = {}
-    for (_, seconds), together in near.items():
-        agreeing = [row for late_s, row in together if 0 <= late_s <= _TIMEOUT_LATE_S]
-        a_second_short = [row for late_s, row in together if seconds > _WHOLE_FROM_S and late_s == -1]
-        agreeing += a_second_short
-        needed = 3 if a_second_short else 2
-        if len(agreeing) >= max(needed, _MOST_OF_THEM * len(together)):
-            found |= dict.fromkeys(agreeing, seconds)
-    rows = sorted(found)
-    return np.array(rows, dtype=np.int64), np.array([found[row] for row in rows])
+    late_s = wall_s - nearest
+    numbers = requests.source.codes[failed] * (nearest.max() + 1) + nearest  # one of each file and number of seconds
+    near = np.unique(numbers, return_inverse=True)[1]
+    a_second_short = (nearest > _WHOLE_FROM_S) & (late_s == -1)
+    agreeing = ((late_s >= 0) & (late_s <= _TIMEOUT_LATE_S)) | a_second_short
+    needed = np.where(np.bincount(near, a_second_short), 3, 2)
+    agreed = np.bincount(near, agreeing) >= np.maximum(needed, _MOST_OF_THEM * np.bincount(near))
+    some = np.flatnonzero(agreed[near])
+    lost = _reloaded_soon(matched, failed[some])
+    lost[places(crashed, failed[some], len(requests))[0]] = True
+    agreed[near[some[lost]]] = False
+    agreeing &= agreed[near]
+    return failed[agreeing], nearest[agreeing]
 
 
 def _reloaded_soon(matched: Matched, failed: Numbers) -> Numbers:
     """Whether the next request of the same model after each of these met a load, too soon for a keep_alive to end."""
     requests = matched.requests
+    if not len(failed):
+        return np.zeros(0, dtype=bool)
     ended = requests.ended(failed)
     from_at = ended - requests.uncertainty_s(failed)
     order, starts = _coming_next(requests, from_at)

@@ -60,7 +60,8 @@ class LoadPairs:
         row = np.concatenate([nothing, *(part.row for part in parts)])
         load = np.concatenate([nothing, *(part.load for part in parts)])
         trigger = np.concatenate([nothing.astype(bool), *(part.trigger for part in parts)])
-        order = np.lexsort((load, row))
+        # A request and a load are one pair at most.
+        order = np.argsort(row.astype(np.int64) * (int(load.max(initial=0)) + 1) + load)
         return cls(row[order], load[order], trigger[order])
 
 
@@ -152,11 +153,14 @@ def _causes(
 ) -> list[int]:  # fmt: skip
     """Which of the pairs `inside` are those of the request that caused the load: at most one of each load."""
     row, load = row[inside], load[inside]
+    one_file = not np.diff(requests.source.codes[row]).any()
     told_s = np.array([api_load_s.get(one, np.inf) for one in row.tolist()]) if api_load_s else np.inf
     denied = told_s < 0.8 * (loads.load_s[load] - SPAWN_SLACK_S)
     unlike = (requests.embedding(row) != loads.embedding[load]) & loads.embedding[load]
     gap_s = np.maximum(0.0, loads.spawned[load] - requests.started_to(row) - SPAWN_SLACK_S)
-    order = np.lexsort((row, requests.ended_to(row), requests.line[row], gap_s, unlike, denied, load))
+    # Within a file, rows are in the order of their lines.
+    lines = () if one_file else (requests.ended_to(row), requests.line[row])
+    order = np.lexsort((row, *lines, gap_s, 4 * load.astype(np.int64) + 2 * denied + unlike))
     row, load, denied, unlike, gap_s = row[order], load[order], denied[order], unlike[order], gap_s[order]
     begins = np.flatnonzero(np.diff(load, prepend=-1))
     begins = begins[~denied[begins]]
