@@ -9,6 +9,7 @@ from typing import Any
 
 import psutil
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Programs that tests start, not modules to look for doctests in.
 collect_ignore_glob = ["*_programs/*"]
@@ -16,6 +17,9 @@ ROOT = Path(__file__).resolve().parents[1]
 INCIDENTS = ROOT / "data" / "incidents"
 # The incidents that were recorded for the project; the others are reconstructions.
 RECORDED = ("queue-one-slot", "reloads-two-models", "warm-stall-runner-stopped")
+# How long it takes to make up an example says how busy the machine is, and nothing about what is tested.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 # Tests of real servers and processes under real deadlines: a machine that stands still for seconds can fail one.

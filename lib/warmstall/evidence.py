@@ -107,13 +107,13 @@ def kind_of(head: bytes, trial_columns: Mapping[str, str] | None = None) -> str:
     if is_trial_file(head):
         return "trial-file"
     text = decode(head, detect_encoding(head))
-    if is_one_json_document(text):
-        return ""
     whole = [re.sub(ANSI, "", line) for line in text.split("\n")[:4000]]
     if is_mitigation_journal(whole):  # its sentences may quote lines of a log
         return JOURNAL_KIND
     if is_traces(whole):  # its errors may quote some as well
         return "traces"
+    if is_one_json_document(text):
+        return ""
     return "server-log" if _is_server_log(whole) else kinds_in([line.rstrip("\r") for line in whole], trial_columns)
 
 

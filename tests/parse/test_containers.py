@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from datetime import datetime
@@ -203,7 +204,7 @@ def test_no_value_is_too_strange(data: st.DataObject, whole: dict[str, Any]) -> 
         try:
             for key in path[:-1]:
                 place = place[key]
-            place[path[-1]] = data.draw(WRONG)
+            place[path[-1]] = copy.deepcopy(data.draw(WRONG))  # one that is changed would be wrong otherwise next time
         except (TypeError, KeyError, IndexError):
             continue
     text = json.dumps([document])

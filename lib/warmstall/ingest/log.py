@@ -37,9 +37,9 @@ def ingest_log(item: Evidence, before: dict[str, Any] | None, pool: Executor, st
         account["size"] = account["stat"][0]
     with open_bytes(item.path) as handle:
         head = b""
-        if before:
+        if offset:
             handle.seek(offset)
-        else:
+        else:  # of a file that held no whole line nothing was known
             head = handle.read(HEAD_BYTES)
             if item.is_stdin and checked_kind(head, "standard input") != "server-log":
                 raise InputError("standard input: only a server log is read from it; give the file's name.")
