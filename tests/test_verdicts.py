@@ -56,6 +56,7 @@ SLOW_DECODE = MEASURED | {
         ({"status": "400", "abort_line": 7}, "client_abort"),
         ({"status": "400", "crash_line": 7, "crash_text": "SIGSEGV"}, "runner_crash"),
         ({"status": "500"}, "unknown"),
+        ({"status": "500", "wall_s": 25832.0}, "unknown"),
         ({"trial_error": "client timeout: closed connection after 2.0s"}, "client_abort"),
         ({"trial_error": "an error was encountered while running the model: unexpected EOF"}, "runner_crash"),
         ({"trial_error": "model requires more system memory (9 GiB)"}, "load_failure"),

@@ -39,7 +39,8 @@ _ROTATION = re.compile(
     r"^(?P<stem>.*?[^\d]??)(?:[-.]?(?<!\d)(?P<age>\d{1,3}))?\.log(?:\.(?P<age_after>\d{1,3}))?(?:\.(?:gz|zst|xz|bz2))?$"
 )
 _TELLING = re.compile("|".join(f"(?:{f.pattern})" for f in FAMILIES if f.name in ("access", "slog", "go_log")))
-_RUNNER_TEXT = re.compile("|".join(f"(?:{f.pattern})" for f in FAMILIES if f.name in ("slot", "srv", "cpp", "runner")))
+_OF_RUNNERS = ("slot", "srv", "cpp", "cpp_json", "runner")
+_RUNNER_TEXT = re.compile("|".join(f"(?:{f.pattern})" for f in FAMILIES if f.name in _OF_RUNNERS))
 
 
 @dataclass(frozen=True)

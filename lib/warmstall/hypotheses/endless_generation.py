@@ -8,12 +8,13 @@ and a model that is to be unloaded stands at Stopping….
 Shown by:
     - the context shifted several times during one answer, which logs before 0.30 tell with OLLAMA_DEBUG=1 alone
     - answers that the server ended for repeating one token
+    - an answer of more tokens than anybody reads, by the progress that llama-server logs
 Ruled out by:
     - a log that tells of each shift, and tells of none
 Mistaken for it:
     - a stall: the runner stands still there, while here it computes all the time
     - a prompt beyond the context, which 0.4.2 read by shifting
-    - a long answer in a small context
+    - a long answer in a small context, or a model that reasons at length
 Severity: warning
 Runbook: none
 Mitigation: Set num_predict to the longest answer that is of use, and a repeat_penalty or another model if it recurs.
@@ -37,6 +38,13 @@ from .findings import Finding, proves, refutes, supports, unseen
 _SEVERAL, _FOR_SURE = 3, 8
 # A small context is overrun by ordinary answers.
 _LONG_TOKENS = 1_500
+# Twenty thousand tokens are some forty pages.
+_UNREAD_TOKENS = 20_000
+_LONGEST_PROGRESS = """
+    SELECT host, source, line, regexp_extract(text, 'n_[a-z]+ = +([0-9]+)', 1)::BIGINT AS tokens,
+        regexp_extract(text, 'tg = +([0-9.]+)', 1)::DOUBLE AS tokens_per_s
+    FROM events WHERE key = 'ls_gen_progress' AND regexp_matches(text, 'n_[a-z]+ = +[0-9]{5,9},')
+    ORDER BY tokens DESC, source, line LIMIT 1"""
 _SHIFTS = ("ctx_shift", "ctx_shift_ls")
 # What logs that would tell of a shift hold besides.
 _TELL_OF_SHIFTS = ("cache_slot", "ls_task_start")
@@ -55,11 +63,16 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
                    f"{len(longest)} times{took}: {_tokens(longest):,} tokens or more, "
                    f"{_tokens(longest) / longest['context'].iloc[0]:.1f} times its context.",
                    *places(longest), span=span(longest, "at", "at"))  # fmt: skip
+    unread = _longest_progress(facts)
+    if len(unread):
+        tokens, tokens_per_s = int(unread["tokens"].iloc[0]), float(unread["tokens_per_s"].iloc[0])
+        yield supports(f"An answer came to {tokens:,} tokens or more, at {tokens_per_s:.1f} a second: "
+                       f"{seconds_text(tokens / tokens_per_s)}.", *places(unread))  # fmt: skip
     repeated = facts.events("repeat_stop")
     if len(repeated):
         yield proves(f"The server ended {counted(len(repeated), 'answer')} for repeating one token.",
                      *places(repeated), span=span(repeated, "at", "at"))  # fmt: skip
-    if overran or len(repeated):
+    if overran or len(unread) or len(repeated):
         return
     if len(facts.requests) and any(facts.counts.get(key) for key in _TELL_OF_SHIFTS):
         shifted = sum(facts.counts.get(key, 0) for key in _SHIFTS)
@@ -70,11 +83,19 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
         yield unseen(_COLLECT)
 
 
+def _longest_progress(facts: Facts) -> pd.DataFrame:
+    """The line of progress of the longest answer, where it is longer than any should be."""
+    if not facts.counts.get("ls_gen_progress"):
+        return facts.events()
+    found = facts.case.sql(_LONGEST_PROGRESS)
+    return found[found["tokens"].ge(_UNREAD_TOKENS) & found["tokens_per_s"].gt(0)]
+
+
 def _answers(facts: Facts) -> Iterator[pd.DataFrame]:
     """The shifts of each answer, with the size of their context and what each dropped of it."""
-    rows = facts.events(*_SHIFTS, "cache_slot")
-    if not rows["key"].isin(_SHIFTS).any():
+    if not any(facts.counts.get(key) for key in _SHIFTS):
         return
+    rows = facts.events(*_SHIFTS, "cache_slot")
     names = ("id", "slot", "task", "limit", "discard", "n_discard", "numDiscard", "n_keep", "n_left", "prompt")
     told = pd.DataFrame({name: [fields.get(name) for fields in rows["fields"]] for name in names}, rows.index)
     told = told.apply(pd.to_numeric, errors="coerce")

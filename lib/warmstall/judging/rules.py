@@ -48,6 +48,8 @@ _BOTH_SLOW_FACTOR = 3.0
 # whether its model was cold made no difference to it.
 _LONG_S = 60.0
 _HARDLY_ANY = 0.02
+# What took so long was a long answer or a long pause, whatever its end.
+_VERY_LONG_S = 600.0
 
 _CLIENT_LEFT = re.compile(
     r"client timeout|closed connection|timed? ?out waiting for (?:the )?response|cancell?ed|ReadTimeout", re.I
@@ -350,6 +352,13 @@ UNKNOWN: tuple[Rule, ...] = (
         lambda f: f["status"].where(_OF_ANOTHER_SERVER.__contains__) & f["ran"],
         "failed with {status} after {wall_s:.1f} s: its model runs on another server (a cloud model), which failed or "
         "was out of reach. Collect: the error text of the answer",
+    ),
+    Rule(
+        "unknown",
+        lambda f: _first(f, "5") & f["ran"] & (f["wall_s"] >= _VERY_LONG_S),
+        "failed with {status} after {wall_s:.0f} s{beyond_usual} and the log gives no reason; a client that gave up on "
+        "an answer without end, or on a runner that stood still, looks like this. Collect: the client's own error and "
+        "timeout, and before 0.30 a log with OLLAMA_DEBUG=1, which tells of answers that overrun their context",
     ),
     Rule(
         "unknown",

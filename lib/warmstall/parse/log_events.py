@@ -132,7 +132,7 @@ FAMILIES: tuple[Family, ...] = (
         r"^\.*(?:loading library [^ ]|image_tokens->n[xy] = |batch_f32 size = |--- (?:vision|audio|projector) "
         r"hparams ---|"
         r"version: [^ ]+ \((?:build )?[0-9]|version: [0-9]+ \([0-9a-f]{7,}\)|built with [^ ]+ .* for |"
-        r"\[mlx\] |llama-server |rocBLAS error|offload(?:ing|ed) [0-9])",
+        r"\[mlx\] |llama-server |update: applying K-shift|statistics +draft-|rocBLAS error|offload(?:ing|ed) [0-9])",
         "built with GNU 12.2.0 for Linux x86_64",
     ),
     Family(

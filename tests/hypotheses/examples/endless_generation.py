@@ -39,6 +39,11 @@ def llama_server(shifts: int) -> str:
     return ServerLog().start(version="0.30.9").load(2, 2.0).request(2, 3.0).text() + "\n".join(lines) + "\n"
 
 
+def progress(*tokens: int) -> str:
+    lines = [f"slot print_timing: id  0 | task 0 | n_decoded = {count:6}, tg =   4.00 t/s" for count in tokens]
+    return ServerLog().start(version="0.30.9").load(2, 2.0).request(2, 3.0).text() + "\n".join(lines) + "\n"
+
+
 REPEATED = slog(
     NOON + timedelta(seconds=50), "DEBUG", "server.go:1600", "prediction aborted, token repeat limit reached"
 )
@@ -54,6 +59,13 @@ EXAMPLES = [
     Example("an answer twice as long as its context", "supported", {"server.log": log(4)}, ("shifted it 4 times",)),
     Example("the old engine", "supported", {"server.log": old_engine(3)}, ("shifted it 3 times",)),
     Example("llama-server", "supported", {"server.log": llama_server(3)}, ("1 answer", "3 times: 4,090 tokens")),
+    Example(
+        "an answer of forty pages",
+        "supported",
+        {"server.log": progress(900, 37_936, 37_800)},
+        ("An answer came to 37,936 tokens or more, at 4.0 a second: 2.6 h.",),
+    ),
+    Example("long answers", "not_observable", {"server.log": progress(900, 12_000)}),
     Example("an answer that repeats one token", "confirmed", {"server.log": log(0) + REPEATED + "\n"}, ("1 answer",)),
     Example("several answers that overran once", "ruled_out", {"server.log": log(1, answers=5)}, ("5 times",)),
     Example("a context of fifty", "ruled_out", {"server.log": log(4, limit=50, prompt=40)}),
