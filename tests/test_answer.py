@@ -164,6 +164,17 @@ def test_parts_of_a_download_that_stall_are_told(tmp_path: Path) -> None:
     assert "parts of downloads stalled 3 times" in answer(analyze(log))
 
 
+def test_a_cloud_model_whose_answer_broke_off_is_told(tmp_path: Path) -> None:
+    log = tmp_path / "server.log"
+    log.write_text(
+        'time=2026-01-01T00:00:45.000Z level=WARN source=cloud_proxy.go:258 msg="cloud proxy response copy failed" '
+        'path=/api/chat upstream_path=/api/chat status=200 error="stream error: stream ID 7; INTERNAL_ERROR"\n'
+        '[GIN] 2026/01/01 - 00:00:45 | 200 |  45.1s |  127.0.0.1 | POST     "/api/chat"\n'
+    )
+
+    assert "an answer of a cloud model broke off" in answer(analyze(log))
+
+
 def test_local_times_without_a_zone_are_said_to_be_assumed(tmp_path: Path) -> None:
     log = tmp_path / "server.log"
     log.write_text('[GIN] 2026/11/20 - 20:49:03 | 200 |  1.5s |  127.0.0.1 | POST     "/api/chat"\n')

@@ -58,6 +58,7 @@ _WORTH_A_WORD: tuple[tuple[tuple[str, ...], str, str], ...] = (
         "the GPU's memory could not be read once",
         "the GPU's memory could not be read {n:,} times",
     ),
+    (("cloud_broken",), "an answer of a cloud model broke off", "{n:,} answers of cloud models broke off"),
     (("pull_retry",), "a part of a download stalled once", "parts of downloads stalled {n:,} times"),
     (("rocm_missing", "rocm_unsupported", "rocm_denied"), "ROCm was refused for a GPU", "ROCm was refused for GPUs"),
 )

@@ -357,8 +357,8 @@ UNKNOWN: tuple[Rule, ...] = (
         "unknown",
         lambda f: _first(f, "5") & f["ran"] & (f["wall_s"] >= _VERY_LONG_S),
         "failed with {status} after {wall_s:.0f} s{beyond_usual} and the log gives no reason; a client that gave up on "
-        "an answer without end, or on a runner that stood still, looks like this. Collect: the client's own error and "
-        "timeout, and before 0.30 a log with OLLAMA_DEBUG=1, which tells of answers that overrun their context",
+        "a slow or endless answer, or on a runner that stood still, looks like this. Collect: the client's own error "
+        "and timeout, and before 0.30 a log with OLLAMA_DEBUG=1, which tells of answers that overrun their context",
     ),
     Rule(
         "unknown",

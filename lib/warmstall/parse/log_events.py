@@ -1456,6 +1456,13 @@ EVENTS: tuple[LogEvent, ...] = (
         "INFO images.go:600",
         'msg="remote model" remotes=[ollama.com] remoteURL=https://ollama.com',
     ),
+    _slog(
+        "cloud_broken",
+        "v0.18.0 →",
+        "WARN cloud_proxy.go:258",
+        'msg="cloud proxy response copy failed" path=/api/chat upstream_path=/api/chat status=200 '
+        'request_context_canceled=false request_context_err=<nil> error="unexpected EOF"',
+    ),
     LogEvent(
         "vision_compat",
         " by CLIP (",
