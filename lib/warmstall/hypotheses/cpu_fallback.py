@@ -30,8 +30,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pandas as pd
 
+from ..judging.words import Mask
 from ..parse.plain_text import printable
 from ..proportions import rate_text
 from .facts import Facts, counted, places, size_text
@@ -46,6 +48,7 @@ _PS = "`ollama ps` (or /api/ps) while a model is loaded: its PROCESSOR column te
 # What a partial offload can be blamed for. Loads and queues are slow for reasons of their own.
 _SLOW = ("slow_prefill", "slow_decode", "warm_stall", "client_abort", "load_failure", "runner_crash")
 _SEARCH_FAILED = ("discovery_failed", "discovery_timeout")
+_LONG_S = 60.0
 # What is free is asked for right before a load.
 _PLANNED = pd.Timedelta(seconds=30)
 # From a second GPU on, one that was left out matters less than that one serves.
@@ -144,7 +147,7 @@ def _by_loads(facts: Facts, loads: pd.DataFrame, gpu_there: pd.DataFrame) -> Ite
     if len(part):
         worst = part.assign(share=part["layers_gpu"] / part["layers_total"]).sort_values("share")
         first = worst.iloc[0]
-        slow = facts.with_verdict(*_SLOW)
+        slow = facts.requests[facts.is_verdict(*_SLOW) | _long_beside_loads(facts)]
         many = len(slow) + len(facts.lost_trials)
         rate = f" Slow, failed or lost: {counted(many, 'request')}." if many else ""
         stale = _planned_blind(facts, part)
@@ -157,6 +160,13 @@ def _by_loads(facts: Facts, loads: pd.DataFrame, gpu_there: pd.DataFrame) -> Ite
     if not (len(asked) or len(none) or len(part)):
         yield refutes(f"Of {counted(len(known), 'load')}, each put every layer on a GPU "
                       f"(at least {known['layers_total'].min():.0f} layers each).", *places(known))  # fmt: skip
+
+
+def _long_beside_loads(facts: Facts) -> Mask:
+    """Requests of a minute and more that neither their load nor a queue accounts for: long answers, or slow ones."""
+    of_own, wall_s = (facts.requests[name].to_numpy() for name in ("unexplained_s", "wall_s"))
+    long: Mask = facts.is_verdict("cold_start", "unknown") & (of_own >= np.maximum(_LONG_S, wall_s / 2))
+    return long
 
 
 def _planned_blind(facts: Facts, loads: pd.DataFrame) -> pd.DataFrame:

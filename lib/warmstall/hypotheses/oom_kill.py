@@ -35,7 +35,10 @@ from .facts import Facts, clock_text, counted, places, size_text, span
 from .findings import Finding, hints, proves, refutes, unseen
 
 _KILLS = ("kernel_oom_kill", "kernel_oom", "service_oom")
-_KERNEL_LOG = "the kernel's log over that time: journalctl -k -o short-iso, or dmesg --time-format iso"
+_KERNEL_LOG = (
+    "the kernel's log over that time: journalctl -k -o short-iso, or dmesg --time-format iso; and of a container "
+    "docker inspect, or kubectl describe pod"
+)
 # A process is killed moments before its requests are seen to fail, and a log's last line stands before its capture.
 _SLACK = pd.Timedelta(seconds=60)
 _FAILURES = ("runner_crash", "load_failure", "client_abort", "warm_stall")

@@ -57,6 +57,8 @@ _ABORTS_ON = re.compile(r"^\.*(?:CUDA|ROCm) error: ")
 _FOLDERS, _SHOWN = re.compile(r"\S*[/\\](?=[^\s/\\]+:[0-9]+:)"), 80
 # Lines of one death come within this of each other; loading anew takes longer.
 _ONE_DEATH_S = 2.0
+# A debugger that may not attach says so between a device's complaint and the abort.
+_COMPLAINT_LINES = 8
 _DIED_SAID = r"unexpectedly stopped|error was encountered while running the model|process has terminated: signal: [^t]"
 
 
@@ -111,7 +113,7 @@ def _by_the_log(facts: Facts) -> Iterator[Finding]:
         deaths = _deaths(crashes)
         every = counted(len(facts.requests), "request")
         yield proves(f"A runner crashed {len(deaths):,}×, first at {clock_text(deaths['at'].iloc[0])}: "
-                     f"{_words(deaths.iloc[0])}; {len(broken):,} of {every} failed with it.",
+                     f"{_words(_told_by_device(facts, deaths.iloc[0]))}; {len(broken):,} of {every} failed with it.",
                      *places(deaths), span=span(deaths, "at", "at"))  # fmt: skip
     asked = _deaths(ends[ends["text"].str.contains(_ASKED)])
     if len(asked):
@@ -165,6 +167,15 @@ def _failed_with(facts: Facts, deaths: pd.DataFrame) -> int:
     within = pd.Timedelta(seconds=_ONE_DEATH_S)
     near = pd.merge_asof(ends, times, left_on="ended_at", right_on="at", direction="nearest", tolerance=within)
     return int(near["at"].notna().sum())
+
+
+def _told_by_device(facts: Facts, death: pd.Series) -> pd.Series:
+    """What the device complained of right before an abort, which itself says only SIGABRT; else the death."""
+    rows = facts.events("device_oom", "device_error")
+    before = death["line"] - rows["line"]
+    rows = rows[rows["source"].eq(death["source"]) & before.gt(0) & before.le(_COMPLAINT_LINES)]
+    memory = rows[rows["key"].eq("device_oom")]
+    return (memory if len(memory) else rows).iloc[-1] if len(rows) else death
 
 
 def _words(row: pd.Series) -> str:

@@ -10,9 +10,9 @@ TABLE = "NAME  ID            SIZE   PROCESSOR        UNTIL\nbig   a418f5838eaf  
 GPU = "==> /proc/bus/pci/devices <==\nvendors: 1002 1022\nnodes:\n/dev/kfd\n/dev/dri/renderD128\n"
 
 
-def log(layers: int, device: str = "CUDA", status: int = 200) -> ServerLog:
+def log(layers: int, device: str = "CUDA", status: int = 200, wall_s: float = 30.0) -> ServerLog:
     """One load of a model of 33 layers, and a request that may fail."""
-    found = ServerLog().start(device=device).load(5, 2.0).request(10, 30.0, status)
+    found = ServerLog().start(device=device).load(5, 2.0).request(4, wall_s, status)
     name = "CPU" if device == "cpu" else "CUDA0"
     found.add(NOON + timedelta(seconds=6), f"load_tensors: offloaded {layers}/33 layers to GPU",
               f"load_tensors:        {name} model buffer size =  5000.00 MiB")  # fmt: skip
@@ -124,6 +124,13 @@ EXAMPLES = [
         "confirmed",
         {"server.log": log(20).text() + CUT.text()},
         ("Slow, failed or lost: 8 requests",),
+        "warning",
+    ),
+    Example(
+        "a split, and a first answer that takes minutes after its load",
+        "confirmed",
+        {"server.log": log(11, wall_s=300.0).text()},
+        ("11 of 33 layers", "Slow, failed or lost: 1 request"),
         "warning",
     ),
     Example(

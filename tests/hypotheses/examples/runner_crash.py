@@ -36,6 +36,7 @@ def died(error: str) -> str:
 GONE = "llama runner process no longer running"
 DIED = "llama runner process has terminated: signal: terminated"
 FAILED, ENDED = "error loading llama server", "llama runner process has terminated: {}"
+METAL_MEMORY = "error: Insufficient Memory (00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)"
 SEGFAULT = (
     "2026-03-14T12:00:25,000000+00:00 {name}[4242]: segfault at 0 ip 00007f3a1c2b9d41 sp 00007ffd8a1e2f10 error 4 in "
     "libc.so.6[7f3a1c200000+1a3000]\n"
@@ -74,6 +75,23 @@ EXAMPLES = [
         },
         ("A runner crashed 1×", "seq_id < n_tokens; 1 of 2 requests failed"),
         "critical",
+    ),
+    Example(
+        "Apple's GPU has no memory left, and the runner aborts",
+        "confirmed",
+        {
+            "server.log": warm()
+            .prints(
+                25,
+                "ggml_metal_synchronize: error: command buffer 0 failed with status 5",
+                METAL_MEMORY,
+                "ggml-metal-context.m:246: fatal error",
+                "SIGABRT: abort",
+            )
+            .request(20, 5.0, 500)
+            .text()
+        },
+        ("A runner crashed 1×", "error: Insufficient Memory"),
     ),
     Example(
         "an exit status of Windows",
