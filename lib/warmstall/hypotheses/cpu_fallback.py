@@ -10,11 +10,12 @@ Shown by:
     - /api/ps: size_vram below size; `ollama ps`: a share of CPU
     - a GPU whose driver cannot be started ("failed to initialize CUDA"), as after a sleep of the machine, or in a
       container that has lost its devices; a search for GPUs that fails or takes too long
+    - no device but the processor while a setting names the GPUs to use (CUDA_VISIBLE_DEVICES)
 Ruled out by:
     - every load put all its layers on a GPU
 Mistaken for it:
     - flash attention that falls back to the processor: /api/ps says 100 % GPU there
-    - a processor that is asked for (num_gpu 0, OLLAMA_LLM_LIBRARY=cpu)
+    - a processor that is asked for (num_gpu 0, OLLAMA_LLM_LIBRARY=cpu, CUDA_VISIBLE_DEVICES=-1)
     - the sizes of /api/ps from 0.30.0 on where the runner printed no buffer sizes: they say 100 % GPU of anything
 Severity: warning
 Runbook: switch-gpu-backend
@@ -48,6 +49,8 @@ _PS = "`ollama ps` (or /api/ps) while a model is loaded: its PROCESSOR column te
 # What a partial offload can be blamed for. Loads and queues are slow for reasons of their own.
 _SLOW = ("slow_prefill", "slow_decode", "warm_stall", "client_abort", "load_failure", "runner_crash")
 _SEARCH_FAILED = ("discovery_failed", "discovery_timeout")
+_CHOICES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL",
+            "GGML_VK_VISIBLE_DEVICES")  # fmt: skip
 _LONG_S = 60.0
 # What is free is asked for right before a load.
 _PLANNED = pd.Timedelta(seconds=30)
@@ -103,8 +106,19 @@ def _by_devices(facts: Facts, devices: pd.DataFrame, gpu_there: pd.DataFrame) ->
         sentence += f", and the search for GPUs failed {counted(len(failed), 'time')} ({error})"
         yield unseen(_GPU)
         gpu_there = failed
+    elif len(chosen := _chosen(facts)):
+        name, value = chosen[["name", "value"]].iloc[-1]
+        sentence += f", while {name} is {printable(str(value))[:40]}, which hides every GPU but those"
+        yield unseen(_GPU)
+        gpu_there = chosen
     yield proves(f"{sentence}.", *places(began), *places(gpu_there, 2), span=(_first(began), None),
                  severity=_severity(gpu_there))  # fmt: skip
+
+
+def _chosen(facts: Facts) -> pd.DataFrame:
+    """Settings that name the GPUs to use; -1 names none, which is a wish for the processor."""
+    rows = facts.printed_settings
+    return rows[rows["name"].isin(_CHOICES) & ~rows["value"].fillna("").isin(["", "-1"])]
 
 
 def _why(facts: Facts) -> str:
@@ -127,7 +141,8 @@ def _by_driver(facts: Facts, devices: pd.DataFrame, loads: pd.DataFrame) -> Iter
         else:
             yield supports(f"{sentence}: what is loaded then runs on the processor.", *places(rows),
                            span=(_first(rows), None))  # fmt: skip
-        yield unseen(_GPU)
+        if loads.empty:
+            yield unseen(_GPU)
 
 
 def _by_loads(facts: Facts, loads: pd.DataFrame, gpu_there: pd.DataFrame) -> Iterator[Finding]:

@@ -89,6 +89,20 @@ EXAMPLES = [
         ("failed 1 time (failed to finish discovery before timeout)", "nvidia-smi"),
         "warning",
     ),
+    Example(
+        "a setting hides the GPU",
+        "confirmed",
+        {"server.log": ServerLog().start(device="cpu", CUDA_VISIBLE_DEVICES="1").text()},
+        ("while CUDA_VISIBLE_DEVICES is 1", "nvidia-smi"),
+        "warning",
+    ),
+    Example(
+        "the processor is wished for",
+        "confirmed",
+        {"server.log": ServerLog().start(device="cpu", CUDA_VISIBLE_DEVICES="-1").text()},
+        (),
+        "info",
+    ),
     Example("a search failed, and a GPU serves", "not_observable", {"server.log": searched("CUDA")}),
     Example(
         "the driver fails at the start",
@@ -103,6 +117,12 @@ EXAMPLES = [
         {"server.log": NO_DEVICE + log(0, "cpu").text()},
         ("whole model on the processor",),
         "info",
+    ),
+    Example(
+        "a driver that does not tell its memory, and serves",
+        "ruled_out",
+        {"server.log": slog(NOON, "WARN", "gpu.go:434", "error looking up nvidia GPU memory") + "\n" + log(33).text()},
+        ("did not tell its memory", "every layer on a GPU"),
     ),
     Example(
         "the lines of a driver alone",
