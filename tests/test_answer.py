@@ -175,6 +175,23 @@ def test_a_cloud_model_whose_answer_broke_off_is_told(tmp_path: Path) -> None:
     assert "an answer of a cloud model broke off" in answer(analyze(log))
 
 
+def test_a_log_of_the_standard_error_alone_lacks_the_access_lines(tmp_path: Path) -> None:
+    log = tmp_path / "ollama.err.log"
+    task = "slot {}: id  0 | task {} | {}\n"
+    lines = [
+        task.format("launch_slot_", number, "processing task, is_child = 0")
+        + task.format("print_timing", number, "      total time =    2100.00 ms /   120 tokens")
+        + task.format("     release", number, "stop processing: n_tokens = 120, truncated = 0")
+        for number in range(2)
+    ]
+    started = "time=2026-01-01T00:00:00.000Z level=INFO source=routes.go:1607 "
+    log.write_text(f'{started}msg="Listening on 127.0.0.1:11434 (version 0.30.10)"\n' + "".join(lines))
+    told = answer(analyze(log))
+
+    assert "no access line ([GIN]) stands here" in told
+    assert "collect the server's standard output too" in told
+
+
 def test_local_times_without_a_zone_are_said_to_be_assumed(tmp_path: Path) -> None:
     log = tmp_path / "server.log"
     log.write_text('[GIN] 2026/11/20 - 20:49:03 | 200 |  1.5s |  127.0.0.1 | POST     "/api/chat"\n')

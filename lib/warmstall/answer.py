@@ -63,6 +63,8 @@ _WORTH_A_WORD: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (("rocm_missing", "rocm_unsupported", "rocm_denied"), "ROCm was refused for a GPU", "ROCm was refused for GPUs"),
 )
 
+# So many models may have been loaded for requests that hang.
+_LOADS_WITHOUT_END = 3
 # Causes that say why a runner ended.
 _ENDS_RUNNERS = ("runner_crash", "oom_kill", "load_timeout", "context_too_large")
 # Requests of which sentences and texts are held at once, to write requests.csv.
@@ -158,6 +160,11 @@ def _what_it_was(found: Analysis, inference: pd.DataFrame) -> list[str]:
         )
     elif inference.empty and _of_the_app(found):
         lines.append("This is the log of Ollama's desktop app, which holds no requests to models.")
+    elif found.untexted().empty and _holds_work(found):
+        lines.append(
+            "Models were loaded and answered, but no access line ([GIN]) stands here: the server writes those to its "
+            "standard output, all else to its standard error."
+        )
     elif inference.empty:
         lines.append(
             "No request to a model has ended in this evidence. A request that hangs leaves no line until it ends."
@@ -290,6 +297,8 @@ def cannot_tell(found: Analysis) -> list[str]:
         return [*items, "Why requests were slow: collect the server's log (warmstall collect, or --log PATH)."]
     if _of_the_app(found):
         items.append("Why requests were slow: collect the server's own log, server.log beside the app's.")
+    if requests.empty and _holds_work(found):
+        items.append("How long requests took: collect the server's standard output too, in one file with this (2>&1).")
     for what, n in _advice(found, inference[inference["verdict"] == "unknown"]).most_common():
         stays = "stays" if n == 1 else "stay"
         items.append(f"{n:,} of {len(inference):,} requests {stays} unexplained; collect {what}.")
@@ -331,6 +340,12 @@ def _advice(found: Analysis, unknown: pd.DataFrame) -> Counter[str]:
 
 def _has_log(found: Analysis) -> bool:
     return any(account["kind"] == "server-log" for account in found.case.accounts)
+
+
+def _holds_work(found: Analysis) -> bool:
+    """Whether the log shows requests that ended, without their lines: tasks that finished, or model upon model."""
+    finished = sum(task.finished_line > 0 for timeline in found.timelines.values() for task in timeline.tasks)
+    return finished > 1 or bool(found.loads()["outcome"].eq("completed").sum() > _LOADS_WITHOUT_END)
 
 
 def _of_the_app(found: Analysis) -> bool:
