@@ -245,3 +245,15 @@ def test_a_runner_that_died_for_no_told_reason_is_asked_about(end: str, asks: st
         '[GIN] 2026/03/14 - 12:00:05 | 500 |  2.5s |       127.0.0.1 | POST     "/api/chat"\n'
     )
     assert any(asks in line for line in answer(analyze(log)).splitlines())
+
+
+@pytest.mark.parametrize("name", ["warm-stall-apple-silicon", "hangs-over-many-models"])
+def test_layers_are_of_the_load_in_whose_lines_they_stand(name: str) -> None:
+    found = analyze(INCIDENTS / name)
+    loads = [load for timeline in found.timelines.values() for load in timeline.loads]
+    offload = found.offload()
+
+    assert len(offload)
+    for row in offload.itertuples():
+        before = max((load for load in loads if load.line <= row.line), key=lambda load: load.line)
+        assert row.model == found.names.get(before.model, before.model)

@@ -36,3 +36,11 @@ def test_the_sample_has_samples_of_processes() -> None:
     case = open_case(sample_incident())
 
     assert is_captured(case, "processes") == bool(len(captured_table(case, "processes")))
+
+
+def test_who_changes_a_captured_table_changes_no_one_elses() -> None:
+    case = open_case(sample_incident())
+    own = captured_table(case, "processes")
+    own["own"] = 1
+
+    assert "own" not in captured_table(case, "processes")

@@ -14,6 +14,7 @@ from warmstall.analysis import Analysis, analyze
 from warmstall.answer import answer
 from warmstall.case import open_case
 from warmstall.observed import facts, lanes
+from warmstall.observed.live_processes import LiveProcesses, of_host
 
 LIMITS = (
     "==> /proc/22134/limits <==\nLimit                     Soft Limit           Hard Limit           Units\n"
@@ -212,3 +213,23 @@ def test_samples_fill_only_the_tables_of_a_watch(tmp_path):
     case = open_case(case_with(tmp_path, samples__jsonl=text))
     assert case.sql("SELECT count(*) AS n FROM events").n[0] == 0
     assert case.sql("SELECT count(*) AS n FROM processes WHERE pid IS NULL").n[0] == 1
+
+
+@pytest.mark.parametrize("name", ["silent-hangs-memlock", "warm-stall-runner-stopped"])
+def test_a_process_is_compared_as_it_was_seen_last(name: str) -> None:
+    case = open_case(INCIDENTS / name)
+    every, last = case.sql("FROM processes ORDER BY ALL"), facts._processes(case)
+
+    assert 0 < len(last) < len(every)
+    for host in every["host"].unique():
+        one, other = (LiveProcesses([], of_host(rows, host)) for rows in (every, last))
+        assert (one.roles, one.parents) == (other.roles, other.parents)
+
+
+def test_a_case_without_events_of_others_has_the_columns_of_one_with_some(tmp_path):
+    none = facts.other_events(open_case(INCIDENTS / "queue-one-slot"))
+    some = facts.other_events(open_case(case_with(tmp_path, embedder__log=GUNICORN)))
+
+    assert (len(none), len(some)) == (0, 1)
+    assert none[["at", "line"]].dtypes.equals(some[["at", "line"]].dtypes)
+    assert list(none) == list(some)
