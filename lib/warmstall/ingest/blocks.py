@@ -20,6 +20,8 @@ from .manifest import part_name
 from .parts import Staging
 
 BLOCK_BYTES = 12 * 1024 * 1024
+_LEAST_BYTES = 4 * 1024 * 1024
+_MARGIN_BYTES = 64 * 1024  # for the line that a block begins and the next one holds
 LONGEST_LINE_BYTES = 32 * 1024 * 1024
 MOST_LINES = 1_000_000
 _AHEAD = 2
@@ -65,9 +67,10 @@ def blocks_of(
         return Block(item, name, lines + 1, data, account["encoding"], account["wrappers"], line_count)
 
     buffers: deque[BytesIO] = deque()
+    block_bytes = _block_bytes(account["size"] - offset) if offset else BLOCK_BYTES
     carry, at_end = b"", False
     while not at_end:
-        buffer = _free_buffer(buffers, len(carry))
+        buffer = _free_buffer(buffers, block_bytes, len(carry))
         with buffer.getbuffer() as view:
             size = len(view)
             view[: len(carry)] = carry
@@ -88,11 +91,16 @@ def blocks_of(
         yield block("tail", carry), offset + len(carry), False
 
 
-def _free_buffer(buffers: deque[BytesIO], carried: int) -> BytesIO:
+def _block_bytes(appended: int) -> int:
+    """What was appended makes two blocks at least, even if it is little: they are parsed side by side."""
+    return min(BLOCK_BYTES, max(_LEAST_BYTES, appended // 2 + _MARGIN_BYTES))
+
+
+def _free_buffer(buffers: deque[BytesIO], size: int, carried: int) -> BytesIO:
     """Memory that is used again, in turn, as new one costs more than to fill it; new one for a line that is longer."""
-    if carried >= BLOCK_BYTES:
-        return BytesIO(bytes(carried + BLOCK_BYTES))
-    buffers.append(BytesIO(bytes(BLOCK_BYTES)) if len(buffers) < _AHEAD + 2 else buffers.popleft())
+    if carried >= size:
+        return BytesIO(bytes(carried + size))
+    buffers.append(BytesIO(bytes(size)) if len(buffers) < _AHEAD + 2 else buffers.popleft())
     return buffers[-1]
 
 
@@ -128,8 +136,6 @@ def in_order(
     pool: Executor, blocks: Iterator[tuple[Block, int, bool]], staging: Staging
 ) -> Iterator[tuple[Block, int, bool, Counts]]:
     """Parse blocks side by side, a few at a time, and give them back in the order of the file."""
-    from .block import parse_block
-
     waiting: deque[tuple[Block, int, bool, Future[tuple[Counts, list[Path]]]]] = deque()
 
     def first() -> tuple[Block, int, bool, Counts]:
@@ -141,7 +147,7 @@ def in_order(
 
     try:
         for block, end, complete in blocks:
-            waiting.append((block, end, complete, pool.submit(parse_block, block, staging.tables)))
+            waiting.append((block, end, complete, pool.submit(_parsed, block, staging.tables)))
             # A line of many megabytes makes a block that is parsed with nothing beside it.
             while len(waiting) > (_AHEAD if len(block.data) <= 2 * BLOCK_BYTES else 0):
                 yield first()
@@ -149,3 +155,10 @@ def in_order(
             yield first()
     finally:  # nothing may still be written when the run is given up
         wait([future for *_, future in waiting if not future.cancel()])
+
+
+def _parsed(block: Block, tables: Path) -> tuple[Counts, list[Path]]:
+    """What parses is imported where it runs, while the next block is read: a run that finds nothing new needs none."""
+    from .block import parse_block
+
+    return parse_block(block, tables)
