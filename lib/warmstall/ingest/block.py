@@ -32,6 +32,11 @@ def parse_block(block: Block, tables: Path) -> tuple[Counts, list[Path]]:
 
     Depends on nothing but its arguments, so that threads, processes or other machines can run it.
     """
+    counts, rows = _rows_of(block)  # the lines are gone before the parts are made
+    return counts, [write_part(tables, table, block.part, rows[table]) for table in rows]
+
+
+def _rows_of(block: Block) -> tuple[Counts, dict[str, pl.DataFrame]]:
     lines = read_lines(block)
     requests, others = plain_requests(lines)
     searched, slog = cut_times(others)  # where an event or a time may stand
@@ -57,8 +62,7 @@ def parse_block(block: Block, tables: Path) -> tuple[Counts, list[Path]]:
         "last_at": iso(last_at),
         "offsets_s": sorted(slog["offset_s"].drop_nulls().unique()),
     }
-    rows = {"requests": requests, "events": events}
-    return counts, [write_part(tables, table, block.part, _rows(table, rows[table], block)) for table in rows]
+    return counts, {table: _typed(table, rows, block) for table, rows in (("requests", requests), ("events", events))}
 
 
 def _found(texts: pl.Series) -> pl.DataFrame:
@@ -95,7 +99,7 @@ def _between(rows: pl.DataFrame, stamps: pl.DataFrame) -> pl.LazyFrame:
     return known.join_asof(after, on="line", strategy="forward", allow_exact_matches=False)
 
 
-def _rows(table: str, rows: pl.DataFrame, block: Block) -> pl.DataFrame:
+def _typed(table: str, rows: pl.DataFrame, block: Block) -> pl.DataFrame:
     """Rows with the columns and types of their table, where recurring texts may be told by number."""
     named = {"host": block.evidence.host, "source": block.evidence.name}
     constants = {name: pl.lit(value, dtype=pl.Enum([value])).alias(name) for name, value in named.items()}
