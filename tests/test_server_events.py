@@ -11,7 +11,7 @@ import pytest
 
 from warmstall.case import Case, Period, open_case
 from warmstall.server_events import events_of, server_events
-from warmstall.timeline import KEPT_KEYS, USED_KEYS, Event
+from warmstall.timeline import KEPT_KEYS, USED_KEYS, Event, build_timeline
 
 START = datetime(2026, 1, 1)
 SPAWN = 'time={at}Z level=INFO source=a.go:1 msg="starting runner" cmd="/usr/bin/ollama runner --model {blob}"'
@@ -51,6 +51,19 @@ def test_fields_are_read_from_the_line_but_for_a_line_that_is_cut() -> None:
     assert [event.fields["count"] for event in found] == ["2", "2", "5", "8", "9"]
 
 
+def test_of_lines_that_name_one_runner_alike_the_first_and_the_last_tell() -> None:
+    """What was said between them is followed by the last; where no file is named, the order of all of them counts."""
+    line = 'level=DEBUG msg="context for request finished" runner.name={name}'
+    names = [line.format(name=f"{name} runner.model=/m/{name[0]}") for name in ("a", "a", "b", "a2", "a", "a", "b")]
+    rows = [{"key": "req_ctx_done", "text": text, "at": START, "offset_s": 0, "tells": True}
+            for text in [*names, line.format(name="c"), line.format(name="c"), line.format(name="c")]]  # fmt: skip
+
+    found = list(events_of([batch([row | {"line": number} for number, row in enumerate(rows, 1)])]))
+
+    assert [event.line for event in found] == [1, 3, 4, 6, 7, 8, 9, 10]
+    assert build_timeline(found).names == {"a": "a", "b": "b", "": "c"}
+
+
 @pytest.mark.parametrize("rotated", [False, True])
 def test_events_are_those_of_the_view(tmp_path: Path, rotated: bool) -> None:
     """What DuckDB tells by writing each line again: fields, and the text of those that are kept."""
@@ -67,6 +80,7 @@ def test_events_are_those_of_the_view(tmp_path: Path, rotated: bool) -> None:
     found = events(case)
 
     view = case.rows("events", f"key IN {tuple(USED_KEYS)}")
+    assert view
     assert [(event.source, event.line, event.key, event.at) for event in found] == [
         (row["source"], row["line"], row["key"], row["at"] or row["before_at"]) for row in view
     ]
@@ -98,9 +112,10 @@ def events(case: Case) -> list[Event]:
 
 def batch(rows: list[dict[str, object]]) -> pa.RecordBatch:
     """Rows as `server_events` gives them."""
-    kinds = {"line": pa.int64(), "offset_s": pa.int32(), "named": pa.bool_(),
+    kinds = {"line": pa.int64(), "offset_s": pa.int32(), "tells": pa.bool_(),
              **dict.fromkeys(("at", "before_at", "after_at"), pa.timestamp("us")),
              **dict.fromkeys(("host", "source", "key", "text", "anchor", "whole_text", "fields"),
                              pa.dictionary(pa.int32(), pa.string()))}  # fmt: skip
-    row = dict.fromkeys(kinds) | {"host": "box", "source": "server.log", "named": False}
-    return pa.RecordBatch.from_pylist([row | one for one in rows], pa.schema(list(kinds.items())))
+    row = dict.fromkeys(kinds) | {"host": "box", "source": "server.log"}
+    told = [row | {"tells": one["key"] in USED_KEYS} | one for one in rows]
+    return pa.RecordBatch.from_pylist(told, pa.schema(list(kinds.items())))

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
-from itertools import pairwise
+from itertools import pairwise, repeat
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -19,7 +19,7 @@ import numpy.typing as npt
 from .case import Case, Period
 from .parse.log_events import event_in, fields_of
 from .schema import TEXT_CHARACTERS
-from .timeline import KEPT_KEYS, USED_KEYS, Event
+from .timeline import KEPT_KEYS, USED_KEYS, Event, telling_keys
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,8 +36,8 @@ _NAMES_A_RUNNER = "runner.name"
 def server_events(case: Case, sources: Sequence[str]) -> Iterator[tuple[str, pa.RecordBatch]]:
     """Rows of the events that tell of servers with their source, in the order of `sources` and of their lines.
 
-    Columns are those of the files, texts as dictionaries; `at` is on the case's clock, and `named` is whether the line
-    names a runner.
+    Columns are those of the files, texts as dictionaries; `at` is on the case's clock, and `tells` is whether the line
+    tells more than a time.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -59,7 +59,8 @@ def server_events(case: Case, sources: Sequence[str]) -> Iterator[tuple[str, pa.
     if not ((place[1:] > place[:-1]) | ((place[1:] == place[:-1]) & (line[1:] >= line[:-1]))).all():
         table = pa.Table.from_batches(batches).unify_dictionaries().combine_chunks()
         batches = table.take(np.lexsort((line, place))).to_batches()
-    for batch in batches:
+    telling = telling_keys({key for batch in batches for key in batch.column("key").dictionary.to_pylist()})
+    for batch in map(_with_tells, batches, repeat(telling)):
         codes = batch.column("source").indices.to_numpy()
         edges = [0, *(np.flatnonzero(codes[1:] != codes[:-1]) + 1).tolist(), len(codes)]
         for begin, end in pairwise(edges):
@@ -86,6 +87,15 @@ def _of_servers(batch: pa.RecordBatch, zones: Mapping[str, int], period: Period 
     columns |= {name: pa.array(values) for name, values in zip(_TIMES, (at, before, after), strict=True)}
     batch = pa.RecordBatch.from_pydict(columns | {"named": pa.array(named)})
     return batch.filter(pa.array(_within(batch, period))) if period else batch
+
+
+def _with_tells(batch: pa.RecordBatch, telling: frozenset[str]) -> pa.RecordBatch:
+    """The rows with `tells` instead of `named`."""
+    import pyarrow as pa
+
+    tells = _looked_up(batch.column("key"), telling.__contains__, bool)
+    tells |= batch.column("named").to_numpy(zero_copy_only=False)
+    return batch.drop_columns(["named"]).append_column("tells", pa.array(tells))
 
 
 def _compact(column: Any) -> pa.DictionaryArray:
@@ -162,19 +172,34 @@ def _times(batch: pa.RecordBatch, clock: np.datetime64) -> tuple[Column, Column]
 
 def _told(batch: pa.RecordBatch, at: Column, latest: Column) -> Iterator[Event]:
     """The lines that tell something."""
-    used = _looked_up(batch.column("key"), USED_KEYS.__contains__, bool)
-    rows = np.flatnonzero(used | batch.column("named").to_numpy(zero_copy_only=False))
+    rows = np.flatnonzero(batch.column("tells").to_numpy(zero_copy_only=False))
     if not len(rows):
         return
     batch = batch.take(rows)
     fields, text = _fields_and_texts(batch)
+    if len(some := _news(batch, fields)) < len(rows):
+        batch, rows, fields, text = batch.take(some), rows[some], fields[some], text[some]
     host, source, key = (_looked_up(batch.column(name), str, object).tolist() for name in ("host", "source", "key"))
     line = batch.column("line").to_pylist()
-    yield from map(Event._make, zip(host, source, line, key, at[rows].tolist(), latest[rows].tolist(), fields, text,
-                                    strict=True))  # fmt: skip
+    yield from map(Event._make, zip(host, source, line, key, at[rows].tolist(), latest[rows].tolist(), fields.tolist(),
+                                    text.tolist(), strict=True))  # fmt: skip
 
 
-def _fields_and_texts(batch: pa.RecordBatch) -> tuple[list[Mapping[str, str]], list[str]]:
+def _news(batch: pa.RecordBatch, fields: Column) -> Column:
+    """The rows but for those that name the runner of a model file and do nothing else, just as an earlier and a later
+    one do."""
+    news = _looked_up(batch.column("key"), USED_KEYS.__contains__, bool)
+    naming = np.flatnonzero(~news)
+    if len(naming):
+        # Lines that are alike have the same fields, not only equal ones.
+        alike = np.array(list(map(id, fields[naming])))
+        first, last = (np.unique(numbers, return_index=True)[1] for numbers in (alike, alike[::-1]))
+        news[naming[first]] = news[naming[::-1][last]] = True
+        news[naming] |= [not one.get("runner.model") for one in fields[naming]]
+    return np.flatnonzero(news)
+
+
+def _fields_and_texts(batch: pa.RecordBatch) -> tuple[Column, Column]:
     """The fields of each line, and the line itself of those that are kept."""
     import pyarrow.compute as pc
 
@@ -194,7 +219,7 @@ def _fields_and_texts(batch: pa.RecordBatch) -> tuple[list[Mapping[str, str]], l
     rows = np.flatnonzero(alone)
     for row, one in zip(rows.tolist(), batch.take(rows).to_pylist(), strict=True):
         fields[row], lines[row] = _alone(one)
-    return fields.tolist(), lines.tolist()
+    return fields, lines
 
 
 def _alone(row: Mapping[str, Any]) -> tuple[Mapping[str, str], str]:

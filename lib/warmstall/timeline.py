@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -74,6 +74,8 @@ _STEPS = {
     "ls_task_end": "_task_end",
 }
 USED_KEYS = frozenset(_STEPS)
+# These change nothing but what another of the same log began.
+_COMES_AFTER = {"model_file": "engine1_load", "loading_model": "evict_reason_mem"}
 # These are kept as they are, or told in their own words.
 KEPT_KEYS = frozenset(("model_load_error", "predict_conn_err", *_LOAD_ENDS,
              *(key for key, step in _STEPS.items() if step in ("_crash", "_abort"))))  # fmt: skip
@@ -112,6 +114,11 @@ class Timeline:
     crashes: list[Event] = field(default_factory=list)
     aborts: list[Event] = field(default_factory=list)
     stops: list[Stop] = field(default_factory=list)
+
+
+def telling_keys(keys: Collection[str]) -> frozenset[str]:
+    """Of the keys of a log (or of several), those whose lines tell something in it."""
+    return frozenset(key for key in USED_KEYS.intersection(keys) if _COMES_AFTER.get(key, key) in keys)
 
 
 @lru_cache(maxsize=1024)
@@ -271,7 +278,7 @@ class _Builder:
         load_s = float(seconds)
         began_at = event.at - timedelta(seconds=load_s)
         earliest, latest = began_at - SAME_LOAD, began_at + SAME_LOAD
-        if any(earliest <= other <= latest for other in self.beginnings):
+        if any(earliest <= other <= latest for other in reversed(self.beginnings)):
             return
         self.beginnings.append(began_at)
         if self.open_loads:
