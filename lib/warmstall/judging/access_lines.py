@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,9 +44,11 @@ class AccessLines:
 
 def access_lines(case: Case, twins: Mapping[str, int]) -> AccessLines:
     """Read them. `twins`: by source, the zone of the log in which the same server wrote its events."""
-    of_sources, of_hosts = _zones_of_sources(case, twins), case.zones()
+    import pyarrow as pa
+
     rank = {account["path"]: number for number, account in enumerate(case.accounts)}
-    parts, total = _in_order(case.parts("requests"), rank)
+    parts, total, first_offsets = _in_order(case.parts("requests"), rank)
+    of_sources, of_hosts = _zones_of_sources(case, twins, first_offsets), case.zones()
     numbers = {name: np.empty(total, dtype=kind) for name, kind in _NUMBERS.items()}
     codes = {name: np.empty(total, dtype=np.int8) for name in _TEXTS}
     known: dict[str, dict[str, int]] = {name: {} for name in _TEXTS}
@@ -68,23 +71,34 @@ def access_lines(case: Case, twins: Mapping[str, int]) -> AccessLines:
         numbers["line"][lines], numbers["wall_s"][lines] = line, batch.column("wall_s").to_numpy(zero_copy_only=False)
         begin = lines.stop
     texts = {name: Words(codes[name], list(known[name])) for name in _TEXTS}
+    pa.default_memory_pool().release_unused()  # it would keep it all for the next who reads so much
     _sort(rank, numbers, texts)
     return AccessLines(numbers, texts, {source: told for source, (_, told) in of_sources.items()})
 
 
-def _in_order(parts: Sequence[Path], rank: Mapping[str, int]) -> tuple[list[Path], int]:
-    """The files in the order of the logs, and of the lines with which they begin; and how many lines they hold."""
+def _in_order(parts: Sequence[Path], rank: Mapping[str, int]) -> tuple[list[Path], int, dict[str, int | None]]:
+    """The files in the order of the logs, and of the lines with which they begin; how many lines they hold; and the
+    offset of the first record of each source before which one stood (None: there is none)."""
     import pyarrow.parquet as pq
 
     total, ranked = 0, []
+    firsts: dict[str, tuple[float, int | None]] = {}
     for part in parts:
-        file = pq.ParquetFile(part)
-        total += file.metadata.num_rows
-        for first in file.iter_batches(1, columns=["source", "line"]):
-            source, line = (first.column(name)[0].as_py() for name in ("source", "line"))
-            ranked.append((rank.get(source, len(rank)), source, line, part))
-            break
-    return [part for *_, part in sorted(ranked)], total
+        table = pq.ParquetFile(part, read_dictionary=["source"]).read(columns=["source", "line", "offset_s"])
+        if not len(table):
+            continue
+        total += len(table)
+        source, line, offset_s = (column.combine_chunks() for column in table.columns)
+        ranked.append((rank.get(source[0].as_py(), len(rank)), source[0].as_py(), line[0].as_py(), part))
+        codes, lines = source.indices.to_numpy(), line.to_numpy()
+        told = offset_s.is_valid().to_numpy(zero_copy_only=False)
+        for code in np.flatnonzero(np.bincount(codes)).tolist():
+            rows = np.flatnonzero((codes == code) & told)
+            first = rows[np.argmin(lines[rows])] if len(rows) else None
+            found = (float("inf"), None) if first is None else (lines[first], offset_s[first].as_py())
+            name = source.dictionary[code].as_py()
+            firsts[name] = min(firsts.get(name, found), found, key=itemgetter(0))
+    return [part for *_, part in sorted(ranked)], total, {name: offset for name, (_, offset) in firsts.items()}
 
 
 def _batches(parts: Sequence[Path]) -> Iterator[pa.RecordBatch]:
@@ -105,15 +119,17 @@ def _codes(column: Any, known: dict[str, int]) -> Numbers:
     return of_column
 
 
-def _zones_of_sources(case: Case, twins: Mapping[str, int]) -> dict[str, tuple[int, str]]:
+def _zones_of_sources(
+    case: Case, twins: Mapping[str, int], first_offsets: Mapping[str, int | None]
+) -> dict[str, tuple[int, str]]:
     """The zone of the lines before which no record of their log tells one, and what tells it, by source."""
     found = {source: (zone_s, "twin") for source, zone_s in twins.items()}
-    query = (files("warmstall") / "sql" / "zones_of_sources.sql").read_text()
-    for source, from_slog, from_wrapper in case.connection.sql(query).fetchall():
-        if from_slog is not None:
-            found[source] = (from_slog, "slog")
-        elif from_wrapper is not None:
-            found[source] = (from_wrapper, "wrapper")
+    found |= {source: (offset_s, "slog") for source, offset_s in first_offsets.items() if offset_s is not None}
+    if None in first_offsets.values():
+        query = (files("warmstall") / "sql" / "zones_of_wrappers.sql").read_text()
+        told = dict(case.connection.sql(query).fetchall())
+        found |= {source: (told[source], "wrapper") for source, offset_s in first_offsets.items()
+                  if offset_s is None and told.get(source) is not None}  # fmt: skip
     return found
 
 
@@ -130,18 +146,21 @@ def _zone_s(batch: pa.RecordBatch, source: Numbers, host: Numbers, by_source: Nu
 
 def _ended(batch: pa.RecordBatch, zone_s: Numbers) -> tuple[Numbers, Numbers]:
     """When each request ended, at the earliest and at the latest."""
-    local, wrapper, before, after = (
-        batch.column(name).to_numpy(zero_copy_only=False).astype("datetime64[us]")
-        for name in ("ended_local", "wrapper_at", "before_at", "after_at")
-    )
+    local, before, after = (_moments(batch.column(name)) for name in ("ended_local", "before_at", "after_at"))
     second = _in_summer_time(local - zone_s.astype("timedelta64[s]"), before, after)
     beyond = second + _SECOND
     ended_from = np.where((before > second) & (before <= beyond), before, second)
     ended_to = np.where((after >= second) & (after < beyond), after, beyond)
-    stamped = (wrapper >= second - _SECOND) & (wrapper <= beyond + _SECOND)
-    if stamped.any():
+    if batch.column("wrapper_at").null_count < len(batch):
+        wrapper = _moments(batch.column("wrapper_at"))
+        stamped = (wrapper >= second - _SECOND) & (wrapper <= beyond + _SECOND)
         ended_from, ended_to = np.where(stamped, wrapper, ended_from), np.where(stamped, wrapper, ended_to)
     return ended_from.view(np.int64), ended_to.view(np.int64)
+
+
+def _moments(column: Any) -> Numbers:
+    moments: Numbers = column.to_numpy(zero_copy_only=False).astype("datetime64[us]", copy=False)
+    return moments
 
 
 def _in_summer_time(second: Numbers, before: Numbers, after: Numbers) -> Numbers:
