@@ -329,6 +329,21 @@ def test_a_block_without_a_telling_line_is_unwrapped_like_the_head_of_its_file(l
 # --- only new bytes -----------------------------------------------------------------------------------------
 
 
+def test_what_was_appended_makes_two_blocks(log, tables, tmp_path, monkeypatch, blocks_read):
+    monkeypatch.setattr(blocks, "_LEAST_BYTES", 1024)
+    monkeypatch.setattr(blocks, "_MARGIN_BYTES", 200)
+    text = sample() * 2
+    log.write_text(text, encoding="utf-8")
+    ingest(discover([log]), tables)
+    assert len(blocks_read) == 1
+    blocks_read.clear()
+    with log.open("a", encoding="utf-8") as handle:
+        handle.write(text)
+    told = result(ingest(discover([log]), tables), tables)
+    assert len(blocks_read) == 2
+    assert told == fresh([log], tmp_path / "fresh")
+
+
 def test_only_appended_bytes_are_read(log, tables, tmp_path, blocks_read):
     text = sample()
     half = text.index("\n", len(text) // 2) + 1
