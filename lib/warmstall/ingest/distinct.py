@@ -17,8 +17,8 @@ def each_once(texts: pl.Series, parse: Callable[[pl.Series], pl.DataFrame]) -> p
     [2, 1, None, 2]
     """
     categories = pl.Categories.random()
-    numbered = texts.cast(pl.Categorical(categories))
-    return parse(categories.to_series())[numbered.to_physical()]
+    numbers = texts.cast(pl.Categorical(categories))
+    return parse(categories.to_series())[numbers.to_physical()]
 
 
 def numbered(frame: pl.DataFrame) -> pl.DataFrame:
