@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from warmstall.parse.log_events import event_in
-from warmstall.timeline import Event, Timeline, build_timeline, model_key
+from warmstall.timeline import Event, Timeline, build_timeline, model_key, telling_keys
 
 START = datetime(2026, 1, 1)
 BLOB_A = "/m/blobs/sha256-" + "a" * 64
@@ -32,6 +32,21 @@ def spawn(blob: str, port: int = 1) -> str:
 
 def started(seconds: float) -> str:
     return f'msg="llama runner started in {seconds:.2f} seconds"'
+
+
+def test_lines_that_tell_nothing_without_another_change_nothing_without_it() -> None:
+    """A model's file is named for engines inside the server, a load begins anew where others had to leave for it."""
+    loading = 'msg="loading model" "model layers"=9 requested=-1'
+    file = (
+        f"llama_model_loader: loaded meta data with 23 key-value pairs and 75 tensors from {BLOB_B} (version GGUF V3)"
+    )
+    ready = (9, started(9))
+
+    assert telling_keys({"runner_spawn", "loading_model", "model_file", "load_done", "no_key"}) == {
+        "runner_spawn", "load_done"}  # fmt: skip
+    assert lines((0, spawn(BLOB_A)), ready, (1, loading), (2, file)) == lines((0, spawn(BLOB_A)), ready)
+    for key, began in (("model_file", "engine1_load"), ("loading_model", "evict_reason_mem")):
+        assert telling_keys({key, began}) == {key, began}
 
 
 def test_gpu_discovery_is_not_a_load() -> None:

@@ -29,6 +29,8 @@ SAME_LOAD = timedelta(seconds=0.15)
 _DIGEST = re.compile(r"sha256[-:]([0-9a-f]{12})[0-9a-f]*")
 _DIGEST_PATH = re.compile(r"[^\s\"';,]*sha256[-:][0-9a-f]{12,}")
 _OPTION = re.compile(r"(?:^|\s)--?(np|parallel|c|ctx-size|embedding)(?![\w-])(?:[ =]([^\s-]\S*))?")
+# Two runners of one model are started by the same command, but for this.
+_PORT = re.compile(r"(?<=--port )[0-9]+")
 _LOAD_ENDS: dict[str, LoadOutcome] = {
     "load_client_gone": "abandoned",
     "load_timeout": "timed_out",
@@ -134,6 +136,12 @@ def model_key(path: str) -> str:
 
 
 @lru_cache(maxsize=1024)
+def _options(command: str) -> Mapping[str, str]:
+    """The options of a runner that tell of its requests."""
+    return dict(_OPTION.findall(command))
+
+
+@lru_cache(maxsize=1024)
 def _short(name: str) -> str:
     """What a user calls a model: registry.ollama.ai/library/mid:latest is mid."""
     return re.sub(r"^registry\.ollama\.ai/(library/)?", "", name).removesuffix(":latest")
@@ -216,7 +224,7 @@ class _Builder:
             self.open_loads.remove(earlier)
             self._close(earlier, event.at, "unfinished", "the same model was started again before this load ended")
         self.causes.clear()
-        options = dict(_OPTION.findall(event.fields.get("cmd", "")))
+        options = _options(_PORT.sub("0", event.fields.get("cmd", "")))
         parallel = options.get("np") or options.get("parallel") or ""
         context = options.get("c") or options.get("ctx-size") or ""
         self.open_loads.append(
@@ -278,12 +286,16 @@ class _Builder:
         load_s = float(seconds)
         began_at = event.at - timedelta(seconds=load_s)
         earliest, latest = began_at - SAME_LOAD, began_at + SAME_LOAD
-        if any(earliest <= other <= latest for other in reversed(self.beginnings)):
-            return
+        for other in reversed(self.beginnings):
+            if earliest <= other <= latest:
+                return
         self.beginnings.append(began_at)
         if self.open_loads:
-            load = min(self.open_loads, key=lambda o: abs((o["spawned_at"] - began_at).total_seconds()))
-            self.open_loads.remove(load)
+            nearest = 0
+            if len(self.open_loads) > 1:
+                apart = [abs(load["spawned_at"] - began_at) for load in self.open_loads]
+                nearest = apart.index(min(apart))
+            load = self.open_loads.pop(nearest)
         else:  # the log begins in the middle of a load, or its spawn line is missing
             load = {
                 "host": event.host, "source": event.source, "line": event.line, "model": "", "spawned_at": began_at,
