@@ -86,8 +86,11 @@ def test_counts_beyond_what_a_column_holds_make_it_wider() -> None:
     """Columns are as narrow as their numbers; none of them is ever cut."""
     found = Queues.empty(3)
 
-    found.count(np.array([0]), np.array([2]), np.array([1]))
-    found.count(np.array([1, 2]), np.array([70_000, 3]), np.array([5, 3_000_000_000]))
+    for greatest in (127, 128, 70_000, 3_000_000_000):
+        found.put("in_flight", np.array([0, 2]), np.array([greatest, 3]))
+        found.put("beside", np.array([greatest % 3]), np.array([greatest]))
+        assert found.in_flight.tolist() == [greatest, 1, 3]
+    found.put("slots", np.array([1, 2]), 300)
 
-    assert found.in_flight.tolist() == [2, 70_000, 3]
-    assert found.beside.tolist() == [1, 5, 3_000_000_000]
+    assert found.beside.tolist() == [3_000_000_000, 70_000, 128]
+    assert found.slots.tolist() == [1, 300, 300]

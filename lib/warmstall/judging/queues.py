@@ -24,17 +24,16 @@ class Queues:
 
     @classmethod
     def empty(cls, count: int) -> Queues:
-        slots, in_flight = np.ones(count, dtype=np.int16), np.ones(count, dtype=np.int16)
-        return cls(np.zeros(count), slots, in_flight, np.zeros(count, dtype=np.int16))
+        slots, in_flight = np.ones(count, dtype=np.int8), np.ones(count, dtype=np.int8)
+        return cls(np.zeros(count), slots, in_flight, np.zeros(count, dtype=np.int8))
 
-    def count(self, rows: Numbers, in_flight: Numbers, beside: Numbers) -> None:
-        """Put these numbers of some rows into their columns, which become wider where they are too great."""
-        for name, values in (("in_flight", in_flight), ("beside", beside)):
-            column = getattr(self, name)
-            if values.max(initial=0) > np.iinfo(column.dtype).max:
-                column = column.astype(np.int64)
-                setattr(self, name, column)
-            column[rows] = values
+    def put(self, name: str, rows: Numbers, values: Numbers | int) -> None:
+        """Put counts of some rows into a column, which becomes wider where they are too great."""
+        column, greatest = getattr(self, name), int(np.max(values, initial=0))
+        if greatest > np.iinfo(column.dtype).max:
+            column = column.astype(np.min_scalar_type(-greatest - 1))
+            setattr(self, name, column)
+        column[rows] = values
 
 
 def queue_by_overlap(requests: Requests, rows: Numbers, slots: int, ready: Numbers | None, found: Queues) -> None:
@@ -49,7 +48,7 @@ def queue_by_overlap(requests: Requests, rows: Numbers, slots: int, ready: Numbe
     """
     started_to, ended_from = requests.started_to(rows), requests.ended_from(rows)
     _count(started_to, ended_from, rows, found)
-    found.slots[rows] = min(slots, np.iinfo(np.int16).max)
+    found.put("slots", rows, min(slots, np.iinfo(np.int16).max))
     if ready is None:
         return
     times = _Times(requests.started_from(rows), started_to, ended_from, requests.ended_to(rows))
@@ -89,11 +88,14 @@ def _count(started_to: Numbers, ended_from: Numbers, rows: Numbers, found: Queue
         return in_flight, np.maximum(0, ranks(arrived_by, ends) - gone - 1)
 
     for some, (in_flight, beside) in by_chunks(counted, len(rows)):
-        found.count(rows[some], in_flight, beside)
+        found.put("in_flight", rows[some], in_flight)
+        found.put("beside", rows[some], beside)
 
 
-def _in_order(times: Numbers, line: Numbers) -> Rows:
-    """Which comes when, by time and then by line: as they are, most often."""
+def _in_order(times: Numbers, line: Numbers | None = None) -> Rows:
+    """Which comes when, by time and then, if it is told, by line: as they are, most often."""
+    if line is None:
+        return slice(None) if (times[1:] >= times[:-1]).all() else np.argsort(times)
     later = (times[1:] > times[:-1]) | ((times[1:] == times[:-1]) & (line[1:] >= line[:-1]))
     return slice(None) if later.all() else np.lexsort((line, times))
 
@@ -143,12 +145,13 @@ def _behind_several(started: Numbers, arrived: Numbers, ended: Numbers, slots: i
 
 def _overtaken(times: _Times) -> Mask:
     """Which requests surely came before one that ended first, or after one that ended later."""
-    by_start = np.argsort(times.started_from)
-    earliest = np.concatenate([np.minimum.accumulate(times.ended_to[by_start][::-1])[::-1], [np.inf]])
-    later = ranks(times.started_from[by_start], times.started_to + AT_ONCE_S, "right")
-    overtaken: Mask = earliest[later] < times.ended_from
-    del earliest, later
-    by_start = np.argsort(times.started_to)
-    latest = np.concatenate([[-np.inf], np.maximum.accumulate(times.ended_from[by_start])])
-    earlier = ranks(times.started_to[by_start] + AT_ONCE_S, times.started_from)
-    return overtaken | (latest[earlier] > times.ended_to)
+    by_end = _in_order(times.ended_to)
+    latest = np.maximum.accumulate(np.concatenate([[-np.inf], times.started_from[by_end]]))
+    ended_first = ranks(times.ended_to[by_end], times.ended_from)
+    overtaken: Mask = latest[ended_first] > times.started_to + AT_ONCE_S
+    del latest, ended_first
+    by_end = _in_order(times.ended_from)
+    came_by = times.started_to[by_end] + AT_ONCE_S
+    earliest = np.concatenate([np.minimum.accumulate(came_by[::-1])[::-1], [np.inf]])
+    ended_by = ranks(times.ended_from[by_end], times.ended_to, "right")
+    return overtaken | (earliest[ended_by] < times.started_from)

@@ -16,7 +16,7 @@ Numbers: TypeAlias = npt.NDArray[Any]
 Rows: TypeAlias = slice | Numbers
 _FEW = 6
 # So many numbers stay in the cache of a processor.
-_CHUNK_ROWS = 100_000
+_CHUNK_ROWS = 65_536
 _KEYS_AT_ONCE = 16_384
 T = TypeVar("T")
 
