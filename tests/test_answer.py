@@ -225,6 +225,15 @@ def test_lines_after_the_clocks_changed_stay_between_their_neighbours(tmp_path: 
     assert analyze(log).requests()["ended_at"].dt.strftime("%H:%M").tolist() == ["06:10"]
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("cpu-by-rocm-mismatch", "2 cold starts, 1 of them a reload of a model"),
+     ("silent-hangs-memlock", "3 cold starts, 2 of them reloads of a model")],
+)  # fmt: skip
+def test_reloads_are_counted_in_words(name: str, told: str) -> None:
+    assert told in answer(analyze(INCIDENTS / name))
+
+
 def test_a_call_that_needed_no_model_is_not_said_to_have_had_one(tmp_path: Path) -> None:
     log = tmp_path / "server.log"
     log.write_text('[GIN] 2026/11/20 - 20:49:03 | 200 | 12.1ms |  127.0.0.1 | POST     "/api/generate"\n')

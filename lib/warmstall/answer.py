@@ -427,7 +427,10 @@ def _headline(inference: pd.DataFrame, stalled: Judgement | None, silent: Collec
 def _cold(inference: pd.DataFrame, cold: int) -> str:
     again = int((inference["verdict"].eq("cold_start") & inference["flags"].str.contains("reload")).sum())
     text = f"{cold:,} {_named('cold_start', cold)}"
-    return f"{text}, {again:,} of them reloads of a model that had been in memory before" if again else text
+    if not again:
+        return text
+    which = "" if cold == 1 else "all of them " if again == cold else f"{again:,} of them "
+    return f"{text}, {which}{'a reload' if again == 1 else 'reloads'} of a model that had been in memory before"
 
 
 def _named(verdict: str, count: int) -> str:
