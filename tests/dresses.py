@@ -154,6 +154,7 @@ DRESSES: dict[str, Callable[[str], bytes]] = {
     "quoted": _prefixed(lambda at: "> "),
     "Loki's JSON": _json("line", "timestamp"),
     "a collector's JSON": _json("message", "@timestamp"),
+    "a desktop app's JSON": _json("msg", "time"),
     "a cloud's JSON": _json("textPayload", "timestamp"),
     "JSON over several lines": lambda text: json.dumps([{"line": one} for one in text.split("\n")], indent=1).encode(),
     "a cloud's CSV": _csv,

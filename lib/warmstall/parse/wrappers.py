@@ -144,7 +144,7 @@ def named(names: Iterable[str]) -> list[Wrapper]:
 
 
 # Which member of an object is the line, and which is its time: docker, journald, Loki, collectors, clouds.
-_TEXTS = ("log", "MESSAGE", "line", "message", "textPayload", "body")
+_TEXTS = ("log", "MESSAGE", "line", "message", "textPayload", "body", "msg")
 _TIMES = ("time", "timestamp", "@timestamp", "__REALTIME_TIMESTAMP", "_SOURCE_REALTIME_TIMESTAMP")
 _FAR_FUTURE_S = 1e11
 _ISO_DAY = re.compile(r"\d{4}-\d\d-\d\d")
