@@ -66,8 +66,7 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     stayed = unloads[unloads["stayed_bytes"] >= _MOST * unloads["model_bytes"]] if len(unloads) else unloads
     slow = _waits(facts)
     unread = facts.events("gpu_memory_unread")
-    blind = pd.Series([unread["at"].between(*span).any() for span in zip(slow["began_at"], slow["at"], strict=True)],
-                      slow.index, dtype=bool)  # fmt: skip
+    blind = _while_unread(slow, unread)
     if blind.any():
         yield weakens(f"In {counted(int(blind.sum()), 'wait')} the GPU's driver did not tell its memory: whether it "
                       "came back is not known.", *places(slow[blind], 1), *places(unread, 1))  # fmt: skip
@@ -119,6 +118,14 @@ def _waits(facts: Facts) -> pd.DataFrame:
     since_s = slow.groupby(["host", "source", "model"], sort=False)["began_at"].diff().dt.total_seconds()
     slow["wait"] = (~since_s.lt(_ONE_WAIT_S)).cumsum()
     return slow.sort_values(["at", "line"]).drop_duplicates("wait")
+
+
+def _while_unread(slow: pd.DataFrame, unread: pd.DataFrame) -> pd.Series:
+    """Whether the memory of a GPU could not be read during each of the waits."""
+    if slow.empty or unread.empty:
+        return pd.Series(False, slow.index)
+    spans = zip(slow["began_at"], slow["at"], strict=True)
+    return pd.Series([unread["at"].between(*span).any() for span in spans], slow.index)
 
 
 def _warned(facts: Facts, slow: pd.DataFrame) -> Iterator[Finding]:
