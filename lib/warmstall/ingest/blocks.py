@@ -19,7 +19,7 @@ from .counts import Counts
 from .manifest import part_name
 from .parts import Staging
 
-BLOCK_BYTES = 12 * 1024 * 1024
+BLOCK_BYTES = 11 * 1024 * 1024
 _LEAST_BYTES = 4 * 1024 * 1024
 _MARGIN_BYTES = 64 * 1024  # for the line that a block begins and the next one holds
 LONGEST_LINE_BYTES = 32 * 1024 * 1024
