@@ -107,9 +107,18 @@ def test_names_that_would_lead_elsewhere_stay_below_the_folder(pack, tmp_path):
 def test_nothing_of_anybody_else_is_removed(tmp_path):
     (tmp_path / "unpacked").mkdir()
     archive = put(tmp_path / "unpacked" / "mine.zip", a_zip({"server.log": b"a"}))
-    with pytest.raises(InputError, match="there is something else"):
+    with pytest.raises(InputError, match="where one that is given lies"):
         unpacked([archive], tmp_path / "unpacked")
+    with pytest.raises(InputError, match="there is something else"):
+        unpacked([put(tmp_path / "other.zip", a_zip({"server.log": b"a"}))], tmp_path / "unpacked")
     assert archive.exists()
+
+
+def test_an_archive_within_an_archive_is_unpacked_elsewhere(tmp_path):
+    [folder] = unpacked([put(tmp_path / "x.zip", a_zip({"y.zip": a_zip({"server.log": b"a"})}))], tmp_path / "into")
+    with pytest.raises(InputError, match="choose another --out"):
+        unpacked([folder / "y.zip"], tmp_path / "into")
+    assert contents(unpacked([folder / "y.zip"], tmp_path / "elsewhere")[0]) == {"server.log": b"a"}
 
 
 def test_links_and_devices_stay_out(tmp_path):

@@ -31,7 +31,7 @@ def unpacked(paths: list[Path], into: Path) -> list[Path]:
     """
     kinds = [_kind_of(path) for path in paths]
     if any(kinds):
-        _empty(into)
+        _empty(into, paths)
     return [_unpacked(path, kind, into / str(number)) if kind else path
             for number, (path, kind) in enumerate(zip(paths, kinds, strict=True), start=1)]  # fmt: skip
 
@@ -41,8 +41,10 @@ def _kind_of(path: Path) -> str:
         return archive_of(read_head(path)) if path.is_file() else ""
 
 
-def _empty(into: Path) -> None:
+def _empty(into: Path, paths: list[Path]) -> None:
     """A folder with nothing in it; what stands there is removed only where an earlier call has put it there."""
+    if any(into.resolve() in path.resolve().parents for path in paths):
+        raise InputError(f"{into}: archives are unpacked there, where one that is given lies; choose another --out.")
     if (into / _MARK).exists():
         shutil.rmtree(into)
     elif into.exists():
