@@ -62,8 +62,6 @@ WRAPPERS: tuple[Wrapper, ...] = (
         rf"^ *\S+(?: \d{{1,2}})? +\d{{1,2}} {_CLOCK} \S+ [\w.@:()\\-]+(?:\[\d+\])?: ",
         "Aug 21 18:48:22 box ollama[123]: [GIN] 2026/08/21 - 18:48:22",
     ),
-    # As Docker Desktop copies a container's log: local time, and no zone.
-    Wrapper("docker-desktop", r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ", "2026-11-20 20:49:02 [GIN] 2026/11/20 - 20:49:02"),
 )
 _COMPILED = [(wrapper, re.compile(wrapper.pattern)) for wrapper in WRAPPERS]
 # A prefix counts as a wrapper where a record of Ollama follows it. Only where there is none do other lines decide: with
