@@ -45,11 +45,13 @@ def _rows_of(block: Block) -> tuple[Counts, dict[str, pl.DataFrame]]:
     if len(accesses):
         requests = with_more(requests, other_requests(accesses)).sort("line")
     stamps = _stamps(lines, slog)
-    zones = slog.lazy().filter(pl.col("offset_s").is_not_null()).select("line", "offset_s")
-    requests = _between(requests, stamps).join_asof(zones, on="line").collect()
+    requests = _between(requests, stamps).collect()
     events = searched.filter(pl.col("key").is_not_null()).sort("line")
-    events = _between(events, stamps).join(stamps.lazy().rename({"stamp_at": "at"}), on="line", how="left").collect()
-    others = searched.filter(pl.col("offset_s").is_null()).join(accesses, on="line", how="anti")
+    own = pl.when(pl.col("line") == pl.col("before_line")).then("before_at")
+    events = _between(events, stamps.drop("offset_s")).with_columns(at=own).collect()
+    others = searched.filter(pl.col("offset_s").is_null())
+    if len(accesses):
+        others = others.join(accesses, on="line", how="anti")
     nameless = without_family(others["rest"])
     undecodable = int(nameless.str.contains("\ufffd", literal=True).sum())
     first_at, last_at = stamps.select(pl.min("stamp_at").alias("first"), pl.max("stamp_at").alias("last")).row(0)
@@ -80,21 +82,23 @@ def _other_accesses(lines: pl.DataFrame, marked: pl.DataFrame) -> pl.DataFrame:
 
 
 def _stamps(lines: pl.DataFrame, slog: pl.DataFrame) -> pl.DataFrame:
-    """The clock of the block: `line` and `stamp_at` of every line with an absolute time, the record's own first."""
+    """The clock of the block: `line` and `stamp_at` of every line with an absolute time, the record's own first, and
+    `offset_s`, the last zone that was told until then."""
     if lines["wrapper_at"].null_count() == len(lines):
-        stamps = slog.lazy().select("line", stamp_at="slog_at")
+        stamps = slog.lazy().select("line", "offset_s", stamp_at="slog_at")
     else:
         stamps = (
             lines.lazy()
             .join(slog.lazy(), on="line", how="left", maintain_order="left")
-            .select("line", stamp_at=pl.coalesce("slog_at", "wrapper_at"))
+            .select("line", pl.col("offset_s").forward_fill(), stamp_at=pl.coalesce("slog_at", "wrapper_at"))
         )
     return stamps.filter(pl.col("stamp_at").is_not_null()).collect().set_sorted("line")
 
 
 def _between(rows: pl.DataFrame, stamps: pl.DataFrame) -> pl.LazyFrame:
-    """Rows with the nearest times before (or at) and after their lines."""
-    before, after = (stamps.lazy().rename({"stamp_at": name}) for name in ("before_at", "after_at"))
+    """Rows with the nearest times before (or at) and after their lines, and what else is known of the time before."""
+    before = stamps.lazy().rename({"stamp_at": "before_at"}).with_columns(before_line="line")
+    after = stamps.lazy().select("line", after_at="stamp_at")
     known = rows.lazy().set_sorted("line").join_asof(before, on="line")
     return known.join_asof(after, on="line", strategy="forward", allow_exact_matches=False)
 

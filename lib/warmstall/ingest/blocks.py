@@ -25,14 +25,15 @@ _MARGIN_BYTES = 64 * 1024  # for the line that a block begins and the next one h
 LONGEST_LINE_BYTES = 32 * 1024 * 1024
 MOST_LINES = 1_000_000
 _AHEAD = 2
-_COUNTED_BYTES = 1024 * 1024
+_LOOKED_AT_BYTES = 256 * 1024  # so many stay in the cache
 
 
 @dataclass(frozen=True)
 class Block:
     """Lines of one file: their bytes, the number of the first, and the wrappers at the head of the file.
 
-    Where `line_count` is told, what is behind so many lines is none of this block.
+    Where `line_count` is told, what is behind so many lines is none of this block. `has_controls` is whether the lines
+    may hold control characters.
     """
 
     evidence: Evidence
@@ -42,6 +43,7 @@ class Block:
     encoding: str
     wrappers: list[str]
     line_count: int | None = None
+    has_controls: bool = True
 
 
 def one_block(
@@ -62,9 +64,9 @@ def blocks_of(
     """Blocks with the offset where each ends and whether it ends with a complete line."""
     offset, lines = account["whole"]["offset"], account["whole"]["lines"]
 
-    def block(part: str, data: bytes, line_count: int | None = None) -> Block:
+    def block(part: str, data: bytes, line_count: int | None = None, has_controls: bool = True) -> Block:
         name = part_name(item, part)
-        return Block(item, name, lines + 1, data, account["encoding"], account["wrappers"], line_count)
+        return Block(item, name, lines + 1, data, account["encoding"], account["wrappers"], line_count, has_controls)
 
     buffers: deque[BytesIO] = deque()
     block_bytes = _block_bytes(account["size"] - offset) if offset else BLOCK_BYTES
@@ -81,8 +83,8 @@ def blocks_of(
         cut = end_of_whole_lines(data, "cri" in account["wrappers"])
         if not cut and used >= LONGEST_LINE_BYTES:
             cut = data.rfind(b"\n") + 1 or used
-        for whole, length, count in _of_few_lines(data, cut):
-            yield block(str(offset), whole, count), offset + length, True
+        for whole, length, count, has_controls in _of_few_lines(data, cut):
+            yield block(str(offset), whole, count, has_controls), offset + length, True
             offset += length
             lines += count or 1
         carry = data[cut:]
@@ -113,23 +115,28 @@ def _filled(view: memoryview, head: bytes, handle: IO[bytes]) -> int:
     return used
 
 
-def _of_few_lines(data: bytes, end: int) -> Iterator[tuple[bytes, int, int | None]]:
-    """The lines before `end` in pieces of not too many, with their bytes and number: what is known of a line takes more
-    memory than an empty one."""
-    count = _count_newlines(data, end)
+def _of_few_lines(data: bytes, end: int) -> Iterator[tuple[bytes, int, int | None, bool]]:
+    """The lines before `end` in pieces of not too many, with their bytes and number, and whether they hold control
+    characters: what is known of a line takes more memory than an empty one."""
+    count, others = _count_controls(data, end)
     middle = data.rfind(b"\n", 0, end // 2) + 1
     if count > MOST_LINES and middle:
         yield from _of_few_lines(data[:middle], middle)
         yield from _of_few_lines(data[middle:end], end - middle)
     elif end:
-        yield data, end, count or None
+        yield data, end, count or None, others > 0
 
 
-def _count_newlines(data: bytes, end: int) -> int:
-    """`bytes.count` takes four times as long where it finds many."""
+def _count_controls(data: bytes, end: int) -> tuple[int, int]:
+    """How many newlines, and how many other control characters. (`bytes.count` takes four times as long where it finds
+    many, and to look for one character after the other takes longer as well.)"""
     numbers = np.frombuffer(data, np.uint8, end)
-    starts = range(0, end, _COUNTED_BYTES)
-    return sum(int(np.count_nonzero(numbers[start : start + _COUNTED_BYTES] == ord("\n"))) for start in starts)
+    newlines = controls = 0
+    for start in range(0, end, _LOOKED_AT_BYTES):
+        some = numbers[start : start + _LOOKED_AT_BYTES]
+        newlines += int(np.count_nonzero(some == ord("\n")))
+        controls += int(np.count_nonzero(some < ord(" ")))
+    return newlines, controls - newlines
 
 
 def in_order(

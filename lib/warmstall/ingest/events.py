@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import polars as pl
 
 from ..parse.log_events import ANCHORS, rows_of
@@ -16,7 +18,7 @@ _SURE = pl.DataFrame(
     schema={"anchor": pl.String, "key": pl.String}, orient="row",
 )  # fmt: skip
 # Polars compiles a pattern anew for every block; so few texts are looked at by Python before it is done.
-_FEW = 500
+_FEW, _VERY_FEW = 800, 20
 
 
 def found_events(texts: pl.Series) -> pl.DataFrame:
@@ -30,8 +32,7 @@ def found_events(texts: pl.Series) -> pl.DataFrame:
     if len(unsure := _unsure(found)):
         found = _with_events(found, _with_keys(unsure))
     if len(rest := _unsure(found)):
-        held = text.str.extract_many(list(ANCHORS), overlapping=True)
-        later = [_first_event(*row) for row in rest.select("text", held.alias("held")).iter_rows()]
+        later = [_first_event(*row) for row in zip(rest["text"], _held(rest["text"]), strict=True)]
         events = pl.DataFrame(later, schema={"anchor": pl.String, "key": pl.String}, orient="row")
         found = _with_events(found, rest.with_columns(events))
     is_event = pl.col("key").is_not_null()
@@ -71,6 +72,13 @@ def _keys_of(anchor: str, texts: pl.Series) -> pl.Series:
 
 def _key_of(anchor: str, text: str) -> str | None:
     return next((row.key for row in rows_of(anchor) if row.regex.search(text)), None)
+
+
+def _held(texts: pl.Series) -> Iterable[list[str]]:
+    """All anchors in each text. Polars makes one automaton of them, which takes as long as to look through a few."""
+    if len(texts) <= _VERY_FEW:
+        return [[anchor for anchor in ANCHORS if anchor in text] for text in texts]
+    return texts.to_frame("text").select(pl.col("text").str.extract_many(list(ANCHORS), overlapping=True)).to_series()
 
 
 def _first_event(text: str, anchors: list[str]) -> tuple[str | None, str | None]:

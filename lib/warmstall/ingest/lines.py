@@ -42,7 +42,7 @@ def read_lines(block: Block) -> pl.DataFrame:
     if len(block.data) > 2 * BLOCK_BYTES:
         texts = texts.str.head(_SEEN)
     lines = pl.DataFrame({"text": texts}).with_columns(wrapper_at=at)
-    if _may_hold_escapes(block.data) or times is not None:
+    if _may_hold_escapes(block) or times is not None:
         # Colours come off first: compose paints its prefix.
         lines = lines.with_columns(pl.col("text").str.replace_all(ANSI, ""))
     # A block may hold no line whose content is known; it is then wrapped as the head of its file.
@@ -54,9 +54,10 @@ def read_lines(block: Block) -> pl.DataFrame:
     return lines.select(pl.int_range(block.first_line, block.first_line + pl.len()).alias("line"), "text", "wrapper_at")
 
 
-def _may_hold_escapes(data: bytes) -> bool:
+def _may_hold_escapes(block: Block) -> bool:
     """As they are, or as `less` shows them. (What is looked for byte by byte is found in a tenth of the time.)"""
-    return b"\x1b" in data or (b"^" in data and b"^[[" in data)
+    data = block.data
+    return (block.has_controls and b"\x1b" in data) or (b"^" in data and b"^[[" in data)
 
 
 def wrappers_of(texts: pl.Series) -> list[Wrapper]:
@@ -97,7 +98,7 @@ def _texts(block: Block) -> tuple[pl.Series, pl.Series | None]:
         return pl.Series(unwrapped_texts, dtype=pl.String).str.strip_chars_end("\r"), pl.Series(times, dtype=pl.String)
     if is_csv_wrapped(head):
         return pl.Series(unwrap_csv_lines(texts.str.strip_chars_end("\r").to_list()), dtype=pl.String), None
-    if b"\r" in block.data:
+    if block.has_controls and b"\r" in block.data:
         texts = texts.str.strip_chars_end("\r")
     return texts, None
 
@@ -121,7 +122,7 @@ def _split(block: Block) -> pl.Series:
     # Before the zeros go: a line of nothing else is empty then.
     if block.line_count is None and not data.endswith(b"\n"):
         data += b"\n"
-    if b"\0" in data:
+    if block.has_controls and b"\0" in data:
         data = data.replace(b"\0", b"")
     try:
         texts = _between_newlines(data)
