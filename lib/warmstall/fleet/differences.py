@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from statistics import median
+
+import numpy as np
+from numpy.typing import ArrayLike
 
 from ..proportions import fisher, wilson
 
@@ -216,7 +219,7 @@ def odd_values(figures: Mapping[str, Mapping[str, str]]) -> list[OddValue]:
     return found
 
 
-def quantile_measured(values: Sequence[float], bounds: Sequence[float], share: float) -> Measured | None:
+def quantile_measured(values: ArrayLike, bounds: ArrayLike, share: float) -> Measured | None:
     """A quantile with the interval of its order statistics (no distribution assumed).
 
     `bounds` are of measurements that were cut off: at least so much each. None of nothing, and where they leave the
@@ -227,10 +230,15 @@ def quantile_measured(values: Sequence[float], bounds: Sequence[float], share: f
     >>> quantile_measured([1.0, 2.0, 3.0], [2.5], 0.95) is None
     True
     """
-    least, most = sorted([*values, *bounds]), sorted([*values, *(math.inf for _ in bounds)])
-    count = len(least)
-    place = max(0, math.ceil(share * count - 1e-9) - 1)
-    if not count or least[place] != most[place]:
+    known, cut = np.asarray(values, dtype=float), np.asarray(bounds, dtype=float)
+    count = len(known) + len(cut)
+    if not count:
         return None
-    low, high = wilson(round(share * count), count, _Z)
-    return Measured(least[place], least[math.floor(low * count)], most[min(math.ceil(high * count), count) - 1], count)
+    place = max(0, math.ceil(share * count - 1e-9) - 1)
+    below, above = wilson(round(share * count), count, _Z)
+    low, high = math.floor(below * count), min(math.ceil(above * count), count) - 1
+    least, most = (np.partition(np.concatenate([known, rest]), sorted({low, place, high}))
+                   for rest in (cut, np.full(len(cut), np.inf)))  # fmt: skip
+    if least[place] != most[place]:
+        return None
+    return Measured(float(least[place]), float(least[low]), float(most[high]), count)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import OutputError, WarmstallError
 from ..parse.plain_text import printable
+from .columns import ORDER
 from .inputs import Host, files_of
 from .landing import land, note_of, signature
 
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from .summaries import Summary
 
 ANALYZED, AS_BEFORE, FAILED = "analyzed", "as before", "failed"
-_ROWS_OF_A_PIECE = 250_000
+# So many are a group of rows in Parquet.
+_ROWS_OF_A_PIECE = 122_880
 
 
 @dataclass(frozen=True)
@@ -104,21 +106,24 @@ def _results(host: str, found: Analysis) -> tuple[dict[str, Any], Summary, dict[
     from .summaries import hosts_of
 
     servers = list(hosts_of(found))
-    requests, loads = found.verdicts(), found.loads()
+    loads = found.loads()
     starts = [{"server": run.host, "source": run.source, "line": run.line, "at": run.started_at,
                "version": run.version} for timeline in found.timelines.values() for run in timeline.runs]  # fmt: skip
     versions = pd.DataFrame(starts, columns=["server", "source", "line", "at", "version"])
     versions["at"] = pd.to_datetime(versions["at"], utc=True)
-    tables: dict[str, Iterable[pd.DataFrame]] = {
-        "requests": _in_pieces(found, requests),
-        "loads": [loads.rename(columns={"host": "server"})],
-        "findings": [pd.DataFrame(list(_findings(servers, found)))],
-        "settings": [found.settings().rename(columns={"host": "server"})],
-        "versions": [versions],
+    whole = {
+        "loads": loads.rename(columns={"host": "server"}),
+        "findings": pd.DataFrame(list(_findings(servers, found))),
+        "settings": found.settings().rename(columns={"host": "server"}),
+        "versions": versions,
     }
-    asked = requests[requests["inference"]]
+    tables: dict[str, Iterable[pd.DataFrame]] = {
+        "requests": _in_pieces(found),
+        **{name: [frame.sort_values(list(ORDER[name]), kind="stable")] for name, frame in whole.items()},
+    }
+    asked = found.inferences()["verdict"]
     failures = [server["rates"]["failed"][0] for server in servers if "failed" in server["rates"]]
-    by_verdict = {verdict: int(count) for verdict, count in asked["verdict"].value_counts().items() if count}
+    by_verdict = {verdict: int(count) for verdict, count in asked.value_counts().items() if count}
     row = {
         "host": host, "error": "", "servers": len(servers), "requests": len(asked), "failed": sum(failures),
         "loads": len(loads), "verdicts": dict(sorted(by_verdict.items())), "versions": found.versions(),
@@ -128,14 +133,16 @@ def _results(host: str, found: Analysis) -> tuple[dict[str, Any], Summary, dict[
     return row, {"path": host, "error": "", "hosts": servers}, tables
 
 
-def _in_pieces(found: Analysis, requests: pd.DataFrame) -> Iterator[pd.DataFrame]:
+def _in_pieces(found: Analysis) -> Iterator[pd.DataFrame]:
     """The requests with their sentences, in the order of their table: those of a gigabyte of log at once are many."""
     import numpy as np
 
     def rank(column: pd.Series) -> Any:
         return column.cat.categories.argsort().argsort()[column.cat.codes]
 
+    requests = found.verdicts()
     rows = np.lexsort((requests["line"], rank(requests["source"]), rank(requests["host"])))
+    del requests
     for begin in range(0, max(1, len(rows)), _ROWS_OF_A_PIECE):
         yield found.details(rows[begin : begin + _ROWS_OF_A_PIECE]).rename(columns={"host": "server"})
 

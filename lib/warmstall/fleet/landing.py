@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from ..errors import OutputError
-from .columns import DAY, ORDER, TABLES, schema
+from .columns import DAY, TABLES, schema
 from .inputs import File
 from .names import encoded
 
@@ -61,8 +61,8 @@ def land(out: Path, host: str, tables: Mapping[str, Iterable[pd.DataFrame]], row
          summary: dict[str, Any], depends_on: dict[str, Any]) -> dict[str, Any]:  # fmt: skip
     """Put the results of a host in the place of its earlier ones; return its row, which then counts its parts.
 
-    The frames of a table follow each other in its order, and one at a time is held. Raises OutputError where they
-    cannot be written; what was there before then still is.
+    The rows of a table come in its order, and one frame of them at a time is held. Raises OutputError where they cannot
+    be written; what was there before then still is.
     """
     # A duplicate of this task may be landing the same parts.
     aside = out / ASIDE / uuid4().hex
@@ -142,7 +142,8 @@ def _by_day(table: str, frame: pd.DataFrame) -> Iterator[tuple[str, pyarrow.Tabl
     naive = {name: frame[name].dt.tz_convert("UTC").dt.tz_localize(None) for name, kind in TABLES[table].items()
              if kind == "TIMESTAMP" and getattr(frame[name].dtype, "tz", None)}  # fmt: skip
     rows = pyarrow.Table.from_pandas(frame.assign(**naive)[[*TABLES[table]]], schema(table), preserve_index=False)
-    rows = rows.replace_schema_metadata(None).sort_by([(name, "ascending") for name in ORDER[table]])
-    days = pc.fill_null(pc.strftime(rows[DAY[table]], "%Y-%m-%d"), _NO_DATE)
-    for day in sorted(pc.unique(days).to_pylist()):
-        yield day, rows.filter(pc.equal(days, day))
+    rows = rows.replace_schema_metadata(None)
+    days = rows[DAY[table]].cast(pyarrow.date32(), safe=False)
+    for day in pc.unique(days):
+        own = pc.equal(days, day) if day.is_valid else pc.is_null(days)
+        yield str(day.as_py()) if day.is_valid else _NO_DATE, rows.filter(own)

@@ -32,6 +32,7 @@ _PROSE = (".md", ".txt", ".html", ".ipynb")
 # What the service level indicators do not count already. `unknown` tells of the evidence and not of the host.
 _VERDICTS = ("queue_wait", "slow_prefill", "slow_decode", "load_failure", "runner_crash", "client_abort", "rejected")
 _FLAGS = ("reload", "retried")
+_OF_A_REQUEST = ["started_at", "ended_at", "verdict", "flags"]
 _SLI_RATES = {"warm_stall": "warm_stall_rate", "cold_start": "cold_start_rate", "truncated": "truncation_rate"}
 _SLI_NUMBERS = ("wall_p50_s", "wall_p95_s", "ttft_p50_s", "queue_wait_p95_s", "decode_tokens_per_s")
 # Evidence that a client has; a host with nothing else is no server.
@@ -109,7 +110,7 @@ def hosts_of(found: Analysis) -> Iterator[Summary]:
     lost = [trial for trial in found.unmatched_trials if trial["host"] not in servers and len(servers) > 1]
     note = f"{len(lost):,} calls got no answer, and to which of {len(servers)} servers they went cannot be told."
     for host in servers:
-        own, own_loads = requests[requests["host"] == host], loads[loads["host"] == host]
+        own, own_loads = requests.loc[requests["host"] == host, _OF_A_REQUEST], loads[loads["host"] == host]
         # Calls that were never answered are those of the one server, wherever they came from.
         measured = {name: samples for (name, where), samples in slis.items()
                     if where == ("" if len(servers) == 1 else host)}  # fmt: skip
@@ -153,19 +154,20 @@ def _rates(requests: pd.DataFrame, slis: Mapping[str, Samples]) -> dict[str, lis
     for name, sli in _SLI_RATES.items():
         if sli in slis:
             rates[name] = [int(slis[sli].values.sum()), len(slis[sli].values)]
-    total, flags = len(requests), requests["flags"].fillna("").str.split()
-    rates |= {name: [int((requests["verdict"] == name).sum()), total] for name in _VERDICTS}
-    return rates | {name: [sum(name in own for own in flags), total] for name in _FLAGS}
+    for column, names in (("verdict", _VERDICTS), ("flags", _FLAGS)):
+        counts = requests[column].value_counts()
+        rates |= {name: [int(counts[[name in text.split() for text in counts.index]].sum()), len(requests)]
+                  for name in names}  # fmt: skip
+    return rates
 
 
 def _numbers(slis: Mapping[str, Samples], loads: pd.DataFrame) -> dict[str, dict[str, float]]:
     from ..health.slis import SLIS
 
-    measured = {"load_p50_s": quantile_measured(list(loads["load_s"].dropna().astype(float)), [], 0.5)}
+    measured = {"load_p50_s": quantile_measured(loads["load_s"].dropna(), [], 0.5)}
     for name in _SLI_NUMBERS:
         if name in slis:
-            values, bounds = slis[name].values.tolist(), slis[name].bounds.tolist()
-            measured[name] = quantile_measured(values, bounds, SLIS[name].quantile or 0.5)
+            measured[name] = quantile_measured(slis[name].values, slis[name].bounds, SLIS[name].quantile or 0.5)
     return {name: vars(one) for name, one in measured.items() if one}
 
 

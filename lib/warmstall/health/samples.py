@@ -7,7 +7,7 @@ a time out after 60 s counts against a target of 30 s, and says nothing of one o
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +16,8 @@ import pandas as pd
 from ..analysis import Analysis
 from ..attempts import distinct_trials
 from ..hypotheses.facts import Facts
+from ..hypotheses.facts.facts import holds
+from ..judging.words import Mask
 from ..schema import TABLES
 from .energy import generations, tokens_per_joule
 
@@ -30,6 +32,8 @@ _FEWEST = 5
 # From this version on each truncated prompt is told at WARN (hypotheses/context_truncation.py).
 _TRUNCATION_TOLD_FROM = (0, 4, 3)
 _ON_CHAT = r"chat|messages|responses"
+_OF_A_CALL = ["host", "status", "path", "started_at", "ended_at", "wall_s", "verdict", "flags", "queue_s", "sources",
+              "model"]  # fmt: skip
 
 NO_CALLS = "no inference request ended in the period"
 CLIENTS_TIMES = (
@@ -111,17 +115,17 @@ def _calls(found: Analysis) -> pd.DataFrame:
     answered; failed (the server's error, or no answer at all); left (its client gave up before an answer began);
     stopped (its client left an answer that had begun); refused (the call itself was wrong); unknown.
     """
-    requests = found.inferences()
-    status, verdict = requests["status"].astype(str), requests["verdict"].astype(str)
-    begun, left = status.str.startswith("2"), verdict.eq("client_abort")
+    requests = found.inferences()[_OF_A_CALL]
+    status, verdict = requests["status"], requests["verdict"]
+    begun, left = holds(status, lambda text: text.startswith("2")), holds(verdict, "client_abort".__eq__)
     ends = [
-        (status.str.fullmatch(_CLIENTS_FAULT), "refused"),
+        (holds(status, _CLIENTS_FAULT.fullmatch), "refused"),
         (begun & left, "stopped"),
-        (begun & ~verdict.isin(_CAME_TO_NOTHING), "answered"),
-        (left | verdict.eq("warm_stall"), "left"),
+        (begun & ~holds(verdict, _CAME_TO_NOTHING.__contains__), "answered"),
+        (left | holds(verdict, "warm_stall".__eq__), "left"),
     ]
-    how = np.select([when.to_numpy(bool) for when, _ in ends], [end for _, end in ends], "failed")
-    requests = requests.assign(end=how)
+    how = np.select([when for when, _ in ends], list(np.arange(len(ends), dtype=np.int8)), np.int8(len(ends)))
+    requests = requests.assign(end=pd.Categorical.from_codes(how, [*(end for _, end in ends), "failed"]))
     lost = pd.DataFrame([_lost(trial) for trial in found.unmatched_trials], columns=requests.columns)
     calls = pd.concat([requests, lost], ignore_index=True) if len(lost) else requests.reset_index(drop=True)
     return calls.assign(alone=_alone(calls))
@@ -148,14 +152,19 @@ def _lost(trial: Mapping[str, object]) -> dict[str, object]:
 
 def _alone(calls: pd.DataFrame) -> pd.Series:
     """Whether no other call of its host was there at the same time."""
-    alone = pd.Series(False, calls.index)
-    for _, own in calls.groupby("host"):
-        own = own.sort_values("started_at", kind="stable")
-        before = own["ended_at"].cummax().shift()
-        after = own["started_at"].shift(-1)
-        free = ~(before > own["started_at"]) & ~(after < own["ended_at"])
-        alone[own.index] = free
-    return alone
+    alone = np.zeros(len(calls), dtype=bool)
+    every_started, every_ended = (pd.DatetimeIndex(calls[name]).tz_localize(None).to_numpy()
+                                  for name in ("started_at", "ended_at"))  # fmt: skip
+    for own in calls.groupby("host").indices.values():
+        own = own[np.argsort(every_started[own], kind="stable")]
+        started, ended = every_started[own], every_ended[own]
+        # A time that is not known is neither before nor after another one.
+        last_ended = np.where(np.isnat(ended), ended, np.fmax.accumulate(ended))
+        free = np.ones(len(own), dtype=bool)
+        free[1:] &= ~(last_ended[:-1] > started[1:])
+        free[:-1] &= ~(started[1:] < ended[:-1])
+        alone[own] = free
+    return pd.Series(alone, calls.index)
 
 
 def _of_calls(calls: pd.DataFrame) -> dict[str, Samples]:
@@ -196,7 +205,7 @@ def _gave_up(calls: pd.DataFrame) -> pd.Series:
 
 def _queued(ran: pd.DataFrame) -> Samples:
     """Waits for a slot: measured, by what else was in flight for the same model, or none as nothing was."""
-    measured = ran["sources"].astype(str).str.contains("decode=(?:api|slot)")
+    measured = _each(ran["sources"], re.compile("decode=(?:api|slot)").search)
     known = (measured | (ran["model"] != "") | ran["alone"]) & ran["end"].isin(["answered", "stopped"])
     cut = int(ran["end"].eq("left").sum())
     unknown = int((~known).sum()) - int((~known & ran["end"].isin(["left", "failed"])).sum())
@@ -228,12 +237,17 @@ def _truncated(calls: pd.DataFrame, known: _Known) -> Samples:
     ran = calls[(calls["verdict"] != "rejected") & ~calls["end"].isin(["refused"]) & (calls["verdict"] != "lost")]
     lines = known.cut[known.cut["host"].isin(ran["host"].unique())]
     # One request may be told by both.
-    count = max(len(lines), int(ran["flags"].astype(str).str.contains("truncated").sum()))
+    count = max(len(lines), int(_each(ran["flags"], lambda flags: "truncated" in flags).sum()))
     silent = known.tells_truncation(ran)
     if silent and not count:
         return Samples(bounds=np.zeros(len(ran)), why=silent)
     counted = np.arange(len(ran)) < count
     return Samples(counted.astype(float), least=bool(silent), why=f"at least so many: {silent}" if silent else "")
+
+
+def _each(column: pd.Series, is_so: Callable[[str], object]) -> Mask:
+    """Which rows of a column of texts hold one of which this is true."""
+    return holds(column.astype("category"), is_so)
 
 
 def _samples(values: pd.Series | np.ndarray, bounds: pd.Series | np.ndarray, why: str) -> Samples:
