@@ -32,6 +32,7 @@ from .judging.judged import Judged
 from .judging.matched import Matched
 from .judging.matching import match
 from .judging.requests import NOT_A_TIME, Requests, requests_of
+from .judging.sentences import sentences
 from .judging.words import Numbers, Rows, Words, chunks, in_parts, stretches
 from .matching import Request, epoch, match_trials, wall_of
 from .mitigations import acts_of, explain_requests
@@ -351,7 +352,7 @@ class Analysis:
         facts = self._judged.facts(rows)
         columns = self._columns(rows, facts)
         frame = pd.DataFrame({name: _column(values, _texts) for name, values in columns.items()})
-        reasons = pd.array(self._judged.reasons(rows, facts), dtype="str")
+        reasons = pd.array(sentences(self._judged, rows, facts), dtype="str")
         frame.insert(frame.columns.get_loc("sources"), "reason", reasons)
         return frame
 
