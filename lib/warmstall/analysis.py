@@ -285,6 +285,10 @@ class Analysis:
 
     def verdicts(self) -> pd.DataFrame:
         """Every request with its verdict and no sentence, in as little memory as it takes: texts are categories."""
+        return self._verdicts.copy(deep=False)
+
+    @cached_property
+    def _verdicts(self) -> pd.DataFrame:
         judged, requests = self._judged, self._requests
         model = self._model_names(Words(self._matched.model, self._matched.models.names))
 
@@ -314,34 +318,30 @@ class Analysis:
         frame.insert(frame.columns.get_loc("inference") + 1, "text", self._lines_of(frame))
         return frame
 
-    def untexted(self) -> pd.DataFrame:
-        """The same without text and reason, which are most of it and which few ask for; texts are categories."""
-        return self._table.copy(deep=False)
-
     def inferences(self) -> pd.DataFrame:
-        """Those of `untexted()` that ran a model, or should have."""
+        """Those of `verdicts()` that ran a model, or should have, with all columns but text and reason."""
         return self._inferences.copy(deep=False)
 
     def reasons(self, rows: pd.DataFrame) -> list[str]:
-        """The sentences behind the verdicts of a few rows of `untexted()`."""
+        """The sentences behind the verdicts of a few rows of `verdicts()`."""
         numbers = np.sort(rows.index.to_numpy())
         told = dict(zip(numbers.tolist(), self._judged.reasons(numbers, self._judged.facts(numbers)), strict=True))
         return [told[number] for number in rows.index]
 
     def gists(self, rows: pd.DataFrame) -> Numbers:
-        """For rows of `untexted()`, in its order: the same number where the sentences differ in their numbers alone."""
+        """For rows of `verdicts()`, in its order: the same number where the sentences differ in their numbers alone."""
         return gists(self._judged, rows.index.to_numpy())
 
     @cached_property
     def _inferences(self) -> pd.DataFrame:
-        return self._table[self._table["inference"]]
-
-    @cached_property
-    def _table(self) -> pd.DataFrame:
-        every = list(chunks(slice(None), len(self._judged))) or [slice(0)]
-        parts = [self._columns(rows, self._judged.facts(rows)) for rows in every]
-        joined = {name: _joined([part.pop(name) for part in parts]) for name in list(parts[0])}
-        return pd.DataFrame({name: _column(values, _category) for name, values in joined.items()}, copy=False)
+        rows, begin = np.flatnonzero(self._requests.inference), 0
+        columns: dict[str, _Filled] = {}
+        for some in chunks(rows, len(rows)) if len(rows) else (rows,):
+            for name, values in self._columns(some, self._judged.facts(some)).items():
+                column = columns.get(name) or columns.setdefault(name, _Filled(values, len(rows)))
+                column.put(begin, values)
+            begin += len(values)
+        return pd.DataFrame({name: column.whole() for name, column in columns.items()}, index=rows, copy=False)
 
     def details(self, rows: Numbers) -> pd.DataFrame:
         """The rows of `requests()` with these numbers without the text of their lines."""
@@ -351,7 +351,7 @@ class Analysis:
     def _details(self, rows: Any) -> pd.DataFrame:
         facts = self._judged.facts(rows)
         columns = self._columns(rows, facts)
-        frame = pd.DataFrame({name: _column(values, _texts) for name, values in columns.items()})
+        frame = pd.DataFrame({name: _column(values) for name, values in columns.items()})
         reasons = pd.array(sentences(self._judged, rows, facts), dtype="str")
         frame.insert(frame.columns.get_loc("sources"), "reason", reasons)
         return frame
@@ -591,23 +591,43 @@ def _texts(words: Words) -> Any:
 
 def _category(words: Words) -> pd.Categorical:
     """A column of texts as categories; two names that came to be the same are one."""
-    names, codes = np.unique(np.array([*words.names, ""], dtype=object), return_inverse=True)
-    lookup = codes.astype(np.min_scalar_type(-len(names)))
+    categories, lookup = _categories(words)
     of_row = in_parts(lambda rows: lookup[words.codes[rows]], slice(None), len(words))
-    return pd.Categorical.from_codes(of_row, categories=names)
+    return pd.Categorical.from_codes(of_row, categories=categories)
 
 
-def _joined(parts: list[Any]) -> Any:
-    """One column of parts that stand one after the other; the texts of all of them have the same names."""
-    if isinstance(parts[0], Words):
-        return Words(np.concatenate([part.codes for part in parts]), parts[0].names)
-    return np.concatenate(parts)
+def _categories(words: Words) -> tuple[Numbers, Numbers]:
+    """The different names of a column in order, and for each of its codes which of them it stands for."""
+    names, codes = np.unique(np.array([*words.names, ""], dtype=object), return_inverse=True)
+    return names, codes.astype(np.min_scalar_type(-len(names)))
 
 
-def _column(values: Any, texts: Callable[[Words], Any]) -> Any:
-    """A column as pandas keeps it; `texts` makes those of texts."""
+class _Filled:
+    """A column that is filled part by part: parts that are put together are there twice, and leave holes in memory."""
+
+    def __init__(self, values: Numbers | Words, length: int) -> None:
+        if isinstance(values, Words):
+            self._categories, self._lookup = _categories(values)
+            self._values = np.empty(length, dtype=self._lookup.dtype)
+        else:
+            self._values = np.empty(length, dtype=values.dtype)
+
+    def put(self, begin: int, values: Numbers | Words) -> None:
+        """Put one part in its place; the texts of all of them have the same names."""
+        part = self._lookup[values.codes] if isinstance(values, Words) else values
+        self._values[begin : begin + len(part)] = part
+
+    def whole(self) -> Any:
+        """The column as pandas keeps it; texts are categories."""
+        if hasattr(self, "_categories"):
+            return pd.Categorical.from_codes(self._values, categories=self._categories)
+        return _column(self._values)
+
+
+def _column(values: Numbers | Words) -> Any:
+    """A column as pandas keeps it."""
     if isinstance(values, Words):
-        return texts(values)
+        return _texts(values)
     return pd.array(values, dtype="datetime64[us, UTC]", copy=False) if values.dtype.kind == "M" else values
 
 

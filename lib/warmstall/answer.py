@@ -73,7 +73,7 @@ _ROWS_WRITTEN_AT_ONCE = 25_000
 
 def summarize(found: Analysis) -> dict[str, Any]:
     """The summary of an analysis, with the keys of the summary.json contract."""
-    requests = found.untexted()
+    requests = found.verdicts()
     inference = found.inferences()
     loads = found.loads()
     completed = loads[loads["outcome"] == "completed"]
@@ -153,14 +153,14 @@ def _answer(found: Analysis, beside: list[str]) -> str:
 
 def _what_it_was(found: Analysis, inference: pd.DataFrame) -> list[str]:
     """What was read, the verdicts, the causes, what was done about it, and where the seconds went."""
-    lines = [_what_was_read(found, found.untexted()), *repeated_lines.sentences(found.case)[:2], ""]
+    lines = [_what_was_read(found, found.verdicts()), *repeated_lines.sentences(found.case)[:2], ""]
     if not _has_log(found):
         lines.append(
             "There is no server's log here, so no request can be judged; what else was captured is told below."
         )
     elif inference.empty and _of_the_app(found):
         lines.append("This is the log of Ollama's desktop app, which holds no requests to models.")
-    elif found.untexted().empty and _holds_work(found):
+    elif found.verdicts().empty and _holds_work(found):
         lines.append(
             "Models were loaded and answered, but no access line ([GIN]) stands here: the server writes those to its "
             "standard output, all else to its standard error."
@@ -252,7 +252,7 @@ def _also_in_the_log(found: Analysis) -> list[str]:
 
 def _loads_without_a_request(found: Analysis) -> list[str]:
     """Models that were loaded for requests of which the log does not show the end."""
-    requests, loads = found.untexted(), found.loads()
+    requests, loads = found.verdicts(), found.loads()
     loads = loads[loads["outcome"].eq("completed") & loads["load_s"].notna()]
     if loads.empty or requests["inference"].any():
         return []
@@ -287,7 +287,7 @@ def _clocks_told(found: Analysis) -> str:
 
 def cannot_tell(found: Analysis) -> list[str]:
     """What the evidence leaves open, and what to collect for it, most pressing first."""
-    requests = found.untexted()
+    requests = found.verdicts()
     inference = found.inferences()
     items = []
     for row in memory_findings(found.case).itertuples():

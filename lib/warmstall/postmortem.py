@@ -50,7 +50,7 @@ def _section(heading: str, lines: Sequence[str]) -> str:
 
 
 def _title(found: Analysis) -> str:
-    requests = found.untexted()
+    requests = found.verdicts()
     if requests.empty:
         return "# Draft postmortem\n"
     first, last = requests["started_at"].min(), requests["ended_at"].max()

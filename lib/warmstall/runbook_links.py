@@ -80,7 +80,7 @@ def model_of(found: Analysis, runbook: str, ones: Sequence[Judgement]) -> str:
     if not _takes_a_model(runbook):
         return ""
     sources = {(place.source, place.line) for one in ones for item in one.supporting for place in item.places}
-    requests = found.untexted()
+    requests = found.verdicts()
     there = np.isin(requests["line"].to_numpy(), [line for _, line in sources])
     requests = requests[["source", "line", "model"]].iloc[np.flatnonzero(there)]
     # A log knows a model by the digest of its file until a client's record tells its name.

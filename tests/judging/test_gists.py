@@ -15,7 +15,7 @@ CASES = sorted(path.name for path in INCIDENTS.iterdir() if path.is_dir())
 @pytest.mark.parametrize("name", CASES)
 def test_requests_are_alike_exactly_where_their_sentences_are_but_for_numbers(name: str) -> None:
     found = analyze(INCIDENTS / name)
-    rows = found.untexted()
+    rows = found.verdicts()
     sentences = [re.sub(r"[\d.,]+", "#", reason) for reason in found.reasons(rows)]
     gists = found.gists(rows).tolist()
 

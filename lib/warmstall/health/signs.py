@@ -50,7 +50,7 @@ def signs_of_life(found: Analysis, period: Analysis, from_at: datetime) -> list[
     after = from_at.replace(tzinfo=None)
     logs = [account["path"] for account in found.case.accounts if account["kind"] == "server-log"]
     alive = _last(period.case.sql(_ALIVE, after=after, logs=logs or [""]))
-    for host, ended in period.untexted().groupby("host")["ended_at"].max().items():
+    for host, ended in period.verdicts().groupby("host")["ended_at"].max().items():
         alive[str(host)] = max(ended, alive.get(str(host), ended))
     silent = period.case.sql(_UNANSWERED, after=after)
     silent["at"] = pd.to_datetime(silent["at"], utc=True)
