@@ -13,6 +13,7 @@ import pandas as pd
 
 from ..case import Case
 from ..once import once
+from . import failed_calls
 from .captured import captured_table, is_captured
 from .limits import limits_compared
 from .memory import MemoryFinding, pressure
@@ -83,7 +84,7 @@ def other_events(case: Case) -> pd.DataFrame:
 
 def _what(key: str, fields: dict[str, object]) -> str:
     """An event in a few words."""
-    plain = [str(fields[name]) for name in ("exception", "message", "what") if fields.get(name) not in (None, "")]
+    plain = [str(fields[name]).rstrip(".") for name in ("exception", "message", "what", "detail") if fields.get(name)]
     names = ("wall_s", "thread", "fingerprint", "name", "process", "signal", "exit_code", "pid", "xid", "path")
     told = plain + [f"{name} {fields[name]}" for name in names if fields.get(name) not in (None, "")]
     return f"{MARKED.get(key, key.removeprefix('app_').replace('_', ' '))}: " + ", ".join(told)[:200]
@@ -219,7 +220,9 @@ def sentences(case: Case, server_config: pd.DataFrame) -> list[str]:
         for host in ghost_gpu_tools(case)
     ]
     told += _silent(case)
+    told += failed_calls.sentences(case)
     events = other_events(case)
+    events = events[~events.fields.fillna("").str.contains('"failure"')]  # told as calls that failed
     for _, found in events[events.key.isin(list(MARKED))].groupby("key", sort=False):
         first = found.iloc[0]
         times = f" ({len(found)} in all)" if len(found) > 1 else ""

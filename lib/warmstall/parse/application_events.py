@@ -11,7 +11,8 @@ from .access_lines import Access, access_in, seconds, unit_of
 from .application_lines import Message, ending
 from .application_records import Record, message_in, record_in
 from .application_streams import Line
-from .log_times import LogTime
+from .failed_calls import UNTOLD, continues, failed_call_in
+from .log_times import LogTime, read_time
 from .tolerant import whole
 from .traceback_block import Traceback
 from .tracebacks import fold
@@ -54,6 +55,7 @@ class Stream:
         self.workers: set[int] = set()
         self.given_up: set[int] = set()
         self.last_record: tuple[int, Line, Record] | None = None
+        self.open_error: Event | None = None
         self._read()
         self._settle(request_time_unit)
 
@@ -70,6 +72,7 @@ class Stream:
             line, record = self.lines[index], self._record(texts[index])
             folded = fold(texts, index, self._begins)
             if folded is not None:
+                self.open_error = None
                 self._traceback(index, folded, record)
                 self.understood.update(inside.number for inside in self.lines[index : folded.end])
                 index = folded.end
@@ -136,9 +139,35 @@ class Stream:
         found = message_in(message, only_telling=record is None and not line.journal)
         if found is not None:
             self._message(line, record, *found)
-        elif record and record.level in _FAILURES:
-            failure: dict[str, object] = {"level": record.level, "message": message[:500], "pid": record.pid}
-            self._add(line, "app_error", record, line.text, failure)
+        elif record is None and self.open_error and continues(line.text):
+            self._go_on(line, self.open_error)
+        else:
+            self.open_error = self._error(line, record, message)
+
+    def _error(self, line: Line, record: Record | None, message: str) -> Event | None:
+        """An error that a record or the shape of a line tells; of a mere warning, a call that failed."""
+        level = record.level if record else ""
+        call = failed_call_in(message, bare=record is None) if level in ("", "WARNING", *_FAILURES) else None
+        fields: dict[str, object] = call.fields if call else {}
+        if record and level in _FAILURES:
+            fields = {"level": level, "message": message[:500], "pid": record.pid, **fields}
+            return self._add(line, "app_error", record, line.text, fields)
+        if call is None:
+            return None
+        event = self._add(line, "app_call_failed", record, line.text, fields)
+        if not event.time.known:
+            event.time = read_time(line.text.lstrip("["), self.captured_at)
+        return event
+
+    def _go_on(self, line: Line, error: Event) -> None:
+        """A line below an error, as Node prints errors: its cause may stand here, or where the call went."""
+        self.understood.add(line.number)
+        call = failed_call_in(line.text)
+        if call is None:
+            return
+        named = error.fields.get("failure")
+        told = call.fields if named in (None, UNTOLD) else {"failure": named}
+        error.fields |= {name: value for name, value in told.items() if value not in (None, "")}
 
     def _message(self, line: Line, record: Record | None, row: Message, groups: dict[str, str | None]) -> None:
         pid = whole(groups.get("pid"))
@@ -233,4 +262,6 @@ def _traceback_fields(found: Traceback, record: Record | None) -> dict[str, obje
         ]
     if found.members:
         fields["members"] = [{"exception": member.exception, "message": member.message} for member in found.members]
-    return fields
+    chain = (found, *(cause for _, cause in found.causes))
+    calls = (failed_call_in(f"{one.exception}: {one.message}") for one in chain)
+    return fields | next((call.fields for call in calls if call), {})

@@ -13,8 +13,9 @@ from datetime import datetime
 
 from .access_lines import access_in
 from .application_events import Stream
-from .application_records import message_in, record_in
+from .application_records import Record, message_in, record_in
 from .application_streams import Line, lines_of
+from .failed_calls import failed_call_in
 from .parsed import Parsed
 from .tracebacks import has_traceback
 
@@ -54,11 +55,15 @@ def _speaks(lines: list[Line]) -> bool:
             continue
         texts[line.stream].append(line.text)
         record = record_in(line.text)
-        if (record and record.telling) or message_in(line.text, only_telling=True):
+        if (record and record.telling) or message_in(line.text, only_telling=True) or _tells_of_a_call(line, record):
             return True
         access = None if record else access_in(line.text)
         records += record is not None or (access is not None and access.time.known)
     return records >= _FEWEST_RECORDS or any(has_traceback(own) for own in texts.values())
+
+
+def _tells_of_a_call(line: Line, record: Record | None) -> bool:
+    return failed_call_in(record.message if record else line.text, bare=record is None) is not None
 
 
 def parse_application_log(text: str, captured_at: datetime | None = None, request_time_unit: str = "") -> Parsed:
@@ -67,9 +72,10 @@ def parse_application_log(text: str, captured_at: datetime | None = None, reques
     Keys: app_start, app_stop, app_restart; app_worker_start, app_worker_stop, app_worker_timeout, app_worker_crash
     (pid, signal, signal_number, exit_code, core_dumped; `after_timeout` where the master had given the worker up, so
     that SIGKILL is no sign of missing memory), app_oom_kill; app_request (method, path, status, client, wall_s);
-    app_slow_request (with the path's median_s, or what the service itself calls slow); app_error; app_traceback
-    (exception, message, fingerprint, thread, frames innermost first as file:line:function; causes, members of a
-    group, signal of a fatal one). `service`, `pid`, `logger` where the log tells them.
+    app_slow_request (with the path's median_s, or what the service itself calls slow); app_error; app_call_failed;
+    app_traceback (exception, message, fingerprint, thread, frames innermost first as file:line:function; causes,
+    members of a group, signal of a fatal one). Where one of the last three is of a call that failed: failure
+    (see `failed_calls`), target, called, waited_s. `service`, `pid`, `logger` where the log tells them.
 
     `captured_at` (UTC) completes times without a year; unless it is given they stand in `time_without_year`.
     `request_time_unit` (s, ms, us) is that of bare numbers behind access lines; unless it is given they count only
