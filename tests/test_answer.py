@@ -266,3 +266,64 @@ def test_layers_are_of_the_load_in_whose_lines_they_stand(name: str) -> None:
     for row in offload.itertuples():
         before = max((load for load in loads if load.line <= row.line), key=lambda load: load.line)
         assert row.model == found.names.get(before.model, before.model)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("warm-stall-apple-silicon", "Most time went to 372 requests given up by their clients."),
+     ("queue-one-slot", "Most time went to 23 waits in the queue."),
+     ("embedding-service-dies", "no stall is proven. Critical beside that: embedding service crash (confirmed).")],
+)  # fmt: skip
+def test_the_headline_tells_what_was_worst_whatever_the_question(name: str, told: str) -> None:
+    headline = answer(analyze(INCIDENTS / name)).splitlines()[2]
+
+    assert headline.endswith(told)
+
+
+def test_a_single_cause_comes_with_what_helps() -> None:
+    lines = answer(analyze(INCIDENTS / "queue-one-slot")).splitlines()
+
+    assert [line for line in lines if line.startswith("What helps against it: Send no more calls at once than")]
+    assert not [line for line in lines if line.startswith("Together:")]
+
+
+def test_refusals_are_told_first_where_most_requests_met_them(tmp_path: Path) -> None:
+    log = tmp_path / "server.log"
+    refused = '[GIN] 2026/11/20 - 20:49:0{} | 404 | 412.3µs |  127.0.0.1 | POST     "/api/chat"\n'
+    log.write_text("".join(refused.format(second) for second in range(3)), encoding="utf-8")
+    told = answer(analyze(log))
+
+    assert "Above all: 3 requests refused before they ran (404)." in told
+    assert "median 0.41 ms, 95 % within 0.41 ms" in told
+
+
+@pytest.mark.parametrize(("day", "when"), [(20, "(from 20:48:51, "), (21, "(from 2026-11-21 20:48:51, ")])
+def test_a_request_is_told_with_its_day_where_the_log_has_several(day: int, when: str, tmp_path: Path) -> None:
+    log = tmp_path / "server.log"
+    log.write_text(
+        '[GIN] 2026/11/20 - 20:45:03 | 200 |  1.5s |  127.0.0.1 | POST     "/api/chat"\n'
+        f'[GIN] 2026/11/{day} - 20:49:03 | 200 | 12.0s |  127.0.0.1 | POST     "/api/chat"\n'
+    )
+
+    assert when in answer(analyze(log))
+
+
+def test_what_only_clients_know_is_asked_of_those_whose_records_are_not_here(tmp_path: Path) -> None:
+    bare = tmp_path / "server.log"
+    bare.write_bytes((INCIDENTS / "queue-one-slot" / "evidence" / "server" / "server.log").read_bytes())
+
+    assert "have left no line; compare with the client's records." in answer(analyze(bare))
+    assert "compare with the client's records" not in answer(analyze(INCIDENTS / "queue-one-slot"))
+
+
+def test_of_several_logs_those_without_a_zone_are_counted(tmp_path: Path) -> None:
+    """A rotated log may hold access lines alone; the newest one tells the zone of all."""
+    (tmp_path / "server-1.log").write_text(
+        'time=2026-11-20T18:00:00.000-05:00 level=INFO source=sched.go:517 msg="loaded runners" count=1\n'
+        '[GIN] 2026/11/20 - 18:00:03 | 200 |  1.5s |  127.0.0.1 | POST     "/api/chat"\n'
+    )
+    (tmp_path / "server.log").write_text(
+        '[GIN] 2026/11/20 - 20:49:03 | 200 |  1.5s |  127.0.0.1 | POST     "/api/chat"\n'
+    )
+
+    assert "(1 of them tells no zone; -05:00 is assumed)" in answer(analyze(tmp_path))

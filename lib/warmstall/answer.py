@@ -42,6 +42,8 @@ _WHAT_IT_WAS = {
     "rejected": ("refused before it ran", "refused before they ran"),
     "unknown": ("not explained by this evidence", "not explained by this evidence"),
 }
+# What is a thing of its own; all else is told of requests.
+_NOUNS = ("warm_stall", "cold_start", "queue_wait", "load_failure")
 
 
 # Events that are worth a word beside the verdicts: their keys, and how one and many of them are told.
@@ -170,8 +172,7 @@ def _what_it_was(found: Analysis, inference: pd.DataFrame) -> list[str]:
             "No request to a model has ended in this evidence. A request that hangs leaves no line until it ends."
         )
     else:
-        stalled = next((one for one in judge(found) if one.id == "warm_stall" and one.found), None)
-        lines += _headline(inference, stalled, found.logs_of_access_lines())
+        lines += _headline(inference, judge(found), found.logs_of_access_lines())
     lines += causes.told(judge(found), runbook_links(found, judge(found)))
     lines += _done_about_it(found)
     return lines + (_seconds(inference) if len(inference) else [])
@@ -312,8 +313,14 @@ def cannot_tell(found: Analysis) -> list[str]:
     if not found.versions():
         items.append("The log does not hold a server start, so version and settings are not known.")
     if len(requests):
-        items.append("Requests that hung until the log ends have left no line; compare with the client's records.")
+        items.append(f"Requests that hung until the log ends have left no line; {_who_would_tell(found)}.")
     return items
+
+
+def _who_would_tell(found: Analysis) -> str:
+    if any("trials" in account["kind"].split("+") for account in found.case.accounts):
+        return "only clients whose records are here can show them"
+    return "compare with the client's records"
 
 
 def _why_it_died(found: Analysis) -> list[str]:
@@ -373,17 +380,20 @@ def _what_was_read(found: Analysis, requests: pd.DataFrame) -> str:
     # Lines that have no stamps of their own and no local times need no zone.
     assumed = logs["zone_from"].eq("assumed") & logs["path"].isin(requests["source"].unique())
     if assumed.any():
-        text += f" (the log tells no zone; {' and '.join(logs['zone'][assumed].unique())} is assumed)"
+        silent = int(assumed.sum())
+        which = "the log tells" if len(logs) == 1 else f"{silent} of them {'tells' if silent == 1 else 'tell'}"
+        text += f" ({which} no zone; {' and '.join(logs['zone'][assumed].unique())} is assumed)"
     elif zones := [zone for zone in logs["zone"][~logs["zone_from"].eq("assumed")].unique() if zone != "+00:00"]:
         text += f" (the log's own clock is at {' and '.join(zones)})"
     return text + "."
 
 
-def _headline(inference: pd.DataFrame, stalled: Judgement | None, silent: Collection[str]) -> list[str]:
-    """What it was, in a line, and the requests behind it; `stalled` is the cause where no single verdict shows it.
+def _headline(inference: pd.DataFrame, judged: Collection[Judgement], silent: Collection[str]) -> list[str]:
+    """What it was, in a line, and the requests behind it; a cause may show a stall where no single verdict does.
 
     `silent` logs show no loads, so that who was answered as usual may have met one.
     """
+    stalled = next((one for one in judged if one.id == "warm_stall" and one.found), None)
     may_be_cold = inference["source"].isin(silent).all()
     n = len(inference)
     counts = _counts(inference["verdict"])
@@ -391,7 +401,6 @@ def _headline(inference: pd.DataFrame, stalled: Judgement | None, silent: Collec
     ok = counts.get("warm_ok", 0)
     p50, p95 = inference["wall_s"].quantile(0.5), inference["wall_s"].quantile(0.95)
     cold, stalls = counts.get("cold_start", 0), counts.get("warm_stall", 0)
-    troubles = {v: n for v, n in counts.items() if v not in ("warm_ok", "unknown", "cold_start", "warm_stall")}
     if stalls:
         verdict = f"{stalls:,} {_named('warm_stall', stalls)}" + (
             f", and {_cold(inference, cold)}." if cold else "; nothing was cold."
@@ -402,16 +411,10 @@ def _headline(inference: pd.DataFrame, stalled: Judgement | None, silent: Collec
         )
     elif cold:
         verdict = f"{_cold(inference, cold)}; no stall is proven."
-    elif troubles:
-        verdict = "neither is proven." if may_be_cold else "neither."
     else:
-        verdict = "neither is proven." if may_be_cold or "unknown" in counts else "neither."
-    # What cost the most time comes first, whatever the question was.
-    cost = inference[inference["verdict"].isin(list(troubles))].groupby("verdict")["wall_s"].sum()
-    asked = inference["wall_s"][inference["verdict"].isin(["cold_start", "warm_stall"])].sum()
-    if len(cost) and cost.max() > asked and not stalled:
-        most = str(cost.idxmax())
-        verdict += f" Most time went elsewhere: {troubles[most]:,} {_named(most, troubles[most])}."
+        untold = "unknown" in counts and not _troubles(inference)
+        verdict = "neither is proven." if may_be_cold or untold else "neither."
+    verdict = " ".join([verdict, *_beside_the_question(inference, judged)])
     lines = [f"Cold start or warm stall? {verdict[0].upper()}{verdict[1:]}"]
     if ok:
         fine = inference.loc[inference["verdict"] == "warm_ok", ["model", "wall_s"]]
@@ -437,6 +440,43 @@ def _named(verdict: str, count: int) -> str:
     return _WHAT_IT_WAS[verdict][count != 1]
 
 
+def _troubles(inference: pd.DataFrame) -> dict[str, int]:
+    """How many requests there are of each verdict that is a trouble, but no answer to the question."""
+    counts = _counts(inference["verdict"])
+    return {v: n for v, n in counts.items() if v not in ("warm_ok", "unknown", "cold_start", "warm_stall")}
+
+
+def _beside_the_question(inference: pd.DataFrame, judged: Collection[Judgement]) -> list[str]:
+    """Whatever the question was: what cost the most time, what most requests met, and the gravest causes."""
+    troubles, wall_s = _troubles(inference), inference.groupby("verdict", observed=True)["wall_s"].sum()
+    asked_s = wall_s.reindex(["cold_start", "warm_stall"]).sum()
+    cost = wall_s.reindex(list(troubles)).drop("rejected", errors="ignore")
+    dearest = str(cost.idxmax()) if len(cost) and cost.max() > asked_s else ""
+    common = max(troubles, key=lambda verdict: troubles[verdict], default="")
+    told = []
+    if dearest:
+        told.append(f"Most time went to {_things(dearest, troubles[dearest])}.")
+    if common != dearest and 2 * troubles[common] > len(inference):
+        statuses = f" ({_refusals(inference)})" if common == "rejected" else ""
+        told.append(f"Above all: {_things(common, troubles[common])}{statuses}.")
+    # Beside a stall its causes are told anyhow, and they are the gravest.
+    stalled = "warm_stall" in wall_s.index or any(one.id == "warm_stall" and one.found for one in judged)
+    grave = [one for one in judged if one.found and one.severity == "critical" and one.id not in (dearest, common)]
+    if grave and not stalled:
+        told.append(f"Critical beside that: {', '.join(f'{one.page.name} ({one.state})' for one in grave[:2])}.")
+    return told
+
+
+def _refusals(inference: pd.DataFrame) -> str:
+    return ", ".join(_counts(inference.loc[inference["verdict"].eq("rejected"), "status"]))
+
+
+def _things(verdict: str, count: int) -> str:
+    """So many requests of a verdict, where a sentence needs a noun."""
+    noun = "" if verdict in _NOUNS else "request " if count == 1 else "requests "
+    return f"{count:,} {noun}{_named(verdict, count)}"
+
+
 def _seconds(inference: pd.DataFrame) -> list[str]:
     """Where the seconds of the requests that were not as usual went."""
     slow = inference[~inference["verdict"].isin(["warm_ok", "rejected"])]
@@ -455,9 +495,9 @@ def _seconds(inference: pd.DataFrame) -> list[str]:
         ("not accounted for", slow["unexplained_s"].sum() - stood_still_s),
     ]
     shares = sorted(((seconds / wall_s, label) for label, seconds in parts), reverse=True)
-    named = [f"{share:.0%} {label}" for share, label in shares if share >= 0.005]
-    others = "the one that was" if len(slow) == 1 else f"those {len(slow):,} that were"
-    return [f"Of the {_seconds_text(wall_s)} of {others} not as usual: {', '.join(named)}."]
+    named = [f"{100 * share:.0f} % {label}" for share, label in shares if share >= 0.005]
+    others = "The one request that was" if len(slow) == 1 else f"The {len(slow):,} requests that were"
+    return [f"{others} not as usual took {_seconds_text(wall_s)}: {', '.join(named)}."]
 
 
 def _worst(found: Analysis, inference: pd.DataFrame) -> list[str]:
@@ -465,21 +505,24 @@ def _worst(found: Analysis, inference: pd.DataFrame) -> list[str]:
     unusual = inference.loc[~inference["verdict"].isin(["warm_ok", "rejected"]), ["wall_s", "line"]]
     unusual["gist"] = found.gists(unusual)
     slowest = _longest(inference)
-    lines = [f"Slowest of all: {_told(found, slowest)}{_alike(unusual, slowest.index[0])}"]
+    ends = found.untexted()["ended_at"]
+    dated = pd.notna(ends.min()) and ends.min().date() != ends.max().date()
+    lines = [f"Slowest of all: {_told(found, slowest, dated)}{_alike(unusual, slowest.index[0])}"]
     own = unusual["gist"].get(slowest.index[0])
     by_length = unusual[unusual["gist"].ne(own)].sort_values(["wall_s", "line"], ascending=[False, True])
     for row in by_length.drop_duplicates("gist").index[: _MOST - 1]:
-        lines.append(f"- {_told(found, inference.loc[[row]])}{_alike(unusual, row)}")
+        lines.append(f"- {_told(found, inference.loc[[row]], dated)}{_alike(unusual, row)}")
     return lines
 
 
-def _told(found: Analysis, rows: pd.DataFrame) -> str:
-    """One request: how long, where, and why."""
+def _told(found: Analysis, rows: pd.DataFrame, dated: bool) -> str:
+    """One request: how long, where, and why; `dated` where a time of day leaves open which day it was."""
     row, reason = rows.iloc[0], found.reasons(rows)[0].split(" Collect:")[0].rstrip(". ")
     reason = reason if len(reason) <= 200 else reason[:199] + "…"
     stop = "" if reason.endswith("…") else "."
     times = (("from", row["started_at"]), ("to", row["ended_at"]))
-    when = next((f"{word} {at:%H:%M:%S}" for word, at in times if pd.notna(at)), "at an unknown time")
+    clock = "%Y-%m-%d %H:%M:%S" if dated else "%H:%M:%S"
+    when = next((f"{word} {at.strftime(clock)}" for word, at in times if pd.notna(at)), "at an unknown time")
     where = f"{when}, {row['path'].split('?')[0][:40]}, line {row['line']}"
     return f"{_seconds_text(row['wall_s'])} ({where}) {row['verdict']}: {reason}{stop}"
 
@@ -498,6 +541,8 @@ def _seconds_text(seconds: float) -> str:
         return f"{seconds / 3600:.1f} h"
     if seconds >= 120:
         return f"{seconds / 60:.1f} min"
+    if 0 < seconds < 0.01:
+        return f"{1000 * seconds:.2g} ms"
     return f"{seconds:.1f} s" if seconds >= 10 else f"{seconds:.2f} s"
 
 

@@ -65,8 +65,10 @@ def told(judged: Sequence[Judgement], links: Sequence[RunbookLink] = ()) -> list
         lines.append(f"- And {_names(more)}: see the report.")
     if stack.sentences:
         lines.append(f"Together: {' '.join([*stack.interactions[:3], *stack.steps[:1]])}")
+    elif found and (found[0].state == "confirmed" or not found[0].page.runbook):
+        lines.append(f"What helps against it: {found[0].page.mitigation}")
     if ordinary:
-        lines.append(f"Seen, and ordinary: {_names(ordinary)}.")
+        lines.append(f"Seen, and of little weight here: {_names(ordinary)}.")
     if out := [one for one in judged if one.state == "ruled_out"]:
         lines.append(f"Ruled out: {_names(out)}.")
     return lines
