@@ -48,11 +48,11 @@ def out(tmp_path):
 
 
 FILES = {
-    "empty": (b"", "the file is empty"),
+    "empty": (b"", "the file is empty; docker logs and ollama serve write to standard error"),
     "blank": (b"\n\r\n  \n" * 50, "nothing but empty lines"),
     "random": (NOISE, "binary file"),
     "elf": (ELF, "binary file"),
-    "png": (PNG, "binary file"),
+    "png": (PNG, "binary file, not a log; expected text"),
     "gzip cut short": (gzip.compress(NOISE + sample().encode())[:2000], "cut short or damaged"),
     "gzip cut in the tables": (gzip.compress(sample().encode() + NOISE * 3)[:-5000], "cut short or damaged"),
     "zstd cut short": (zstandard.compress(sample().encode())[:-100], "cut short or damaged"),
@@ -84,6 +84,20 @@ def test_a_folder_without_evidence_is_refused(tmp_path, out):
     (tmp_path / "folder" / "server.log").mkdir(parents=True)
     (tmp_path / "folder" / "notes.txt").write_text("nothing")
     assert_refused(run(tmp_path / "folder", "--out", out), "no evidence in this folder")
+
+
+def test_cases_that_are_told_as_one_are_counted(tmp_path, out):
+    """As of somebody who gives the folder above two incidents."""
+    for name in ("monday", "tuesday"):
+        (tmp_path / "cases" / name / "evidence" / "box").mkdir(parents=True)
+        (tmp_path / "cases" / name / "evidence" / "box" / "server.log").write_text(sample() + f"of {name}\n")
+        (tmp_path / "cases" / name / "case.json").write_text("{}")
+    both, one = run(tmp_path / "cases", "--out", out), run(tmp_path / "cases" / "monday", "--out", out)
+    assert both.returncode == one.returncode == 0
+    assert "2 cases lie here and are told as if they were one" in both.stderr
+    assert f"warmstall fleet analyze {tmp_path / 'cases'}" in both.stderr
+    assert "Left out" not in both.stderr
+    assert one.stderr == ""
 
 
 def test_an_empty_standard_input_is_refused(out):

@@ -10,6 +10,7 @@ import re
 import shlex
 import sys
 import threading
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
@@ -92,10 +93,8 @@ def analyze(
         raise InputError(f"--out {out}: that is a case with evidence; results go to a folder of their own.")
     given = unpacked(given, out / "unpacked")
     evidence = discover(given, trial_columns)
-    unknown = [printable(str(path)) for folder in given if folder.is_dir() for path in left_out(folder, evidence)]
-    if unknown:
-        more = f" and {len(unknown) - _NAMED:,} more" if len(unknown) > _NAMED else ""
-        print(f"Left out, as nothing in it is known: {', '.join(unknown[:_NAMED])}{more}", file=sys.stderr)
+    for sentence in _told_of_left_out([path for one in given if one.is_dir() for path in left_out(one, evidence)]):
+        print(sentence, file=sys.stderr)
     _say(f"reading {len(evidence)} file{'s' * (len(evidence) != 1)} …")
     from .case import Clocks, clocks_of, write_case
 
@@ -120,6 +119,21 @@ def analyze(
         page = write_report(out, out, found=found)
         if not as_json:
             print(f"\nReport: {page}")
+
+
+def _told_of_left_out(paths: list[Path]) -> Iterator[str]:
+    """What of the folders given does not count, or not as it was meant."""
+    cases = [path.parent for path in paths if path.name == "case.json"]
+    if len(cases) > 1:
+        first, above = (shlex.quote(printable(str(path))) for path in (cases[0], cases[0].parent))
+        yield (
+            f"{len(cases)} cases lie here and are told as if they were one. "
+            f"Each by itself: warmstall analyze {first}; side by side: warmstall fleet analyze {above}"
+        )
+    unknown = [printable(str(path)) for path in paths if path.name != "case.json"]
+    if unknown:
+        more = f" and {len(unknown) - _NAMED:,} more" if len(unknown) > _NAMED else ""
+        yield f"Left out, as nothing in it is known: {', '.join(unknown[:_NAMED])}{more}"
 
 
 _HostOption = Annotated[str, typer.Option("--host", help="Another machine: ssh://user@box[:port].")]

@@ -207,7 +207,9 @@ def _single(path: Path, trial_columns: Mapping[str, str] | None) -> Evidence:
 def checked_kind(head: bytes, name: str, trial_columns: Mapping[str, str] | None = None) -> str:
     """The kind of evidence that begins like this; raises InputError when it is none."""
     if not head:
-        raise InputError(f"{name}: the file is empty.")
+        raise InputError(
+            f"{name}: the file is empty; docker logs and ollama serve write to standard error, so capture with 2>&1."
+        )
     if kind := kind_of(head, trial_columns):
         return kind
     if archive := archive_of(head):
@@ -217,7 +219,9 @@ def checked_kind(head: bytes, name: str, trial_columns: Mapping[str, str] | None
     strange = head[:65536].count(0) if detect_encoding(head) == "utf-8" else 0
     strange += sum(c == "\ufffd" or (c < " " and c not in "\t\r\n\x1b") for c in text)
     if strange > 0.05 * len(text):
-        raise InputError(f"{name}: this is a binary file, not a log.")
+        raise InputError(
+            f"{name}: this is a binary file, not a log; expected text, as server.log or journalctl -u ollama holds."
+        )
     if is_one_json_document(text):
         raise InputError(
             f"{name}: one line of JSON with many records; a line for each is made by: jq -r '.. | strings'"
