@@ -505,7 +505,7 @@ def _worst(found: Analysis, inference: pd.DataFrame) -> list[str]:
     unusual = inference.loc[~inference["verdict"].isin(["warm_ok", "rejected"]), ["wall_s", "line"]]
     unusual["gist"] = found.gists(unusual)
     slowest = _longest(inference)
-    ends = found.untexted()["ended_at"]
+    ends = found.verdicts()["ended_at"]
     dated = pd.notna(ends.min()) and ends.min().date() != ends.max().date()
     lines = [f"Slowest of all: {_told(found, slowest, dated)}{_alike(unusual, slowest.index[0])}"]
     own = unusual["gist"].get(slowest.index[0])
