@@ -43,7 +43,7 @@ def plain_requests(lines: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     parsed = pl.all_horizontal(pl.col("wall_s", "ended_local", "status", "path").is_not_null())
     is_plain = found.select(parsed).to_series()
     others = pl.concat([others, some.filter(~is_plain)])
-    no_text = pl.lit(None, dtype=pl.Categorical(pl.Categories.random()))
+    no_text = pl.lit(None, dtype=pl.Enum([]))
     return found.filter(is_plain).with_columns(text=no_text), others
 
 
@@ -77,8 +77,8 @@ def _plain_seconds(wall: np.ndarray) -> np.ndarray:
     number = Decimals(shifted ^ ((shifted ^ wall[:-2]) & -is_second.view(np.uint8)))
     unit = is_milli + 2 * is_second.view(np.uint8)
     is_plain = number.is_plain & (is_micro | is_milli | is_second)
-    is_plain &= (number.whole <= _MOST_WHOLE[unit]) & (number.places <= _MOST_PLACES[unit])
-    return np.where(is_plain, number.value * _UNIT_S[unit], np.nan)
+    is_plain &= (number.whole <= _MOST_WHOLE.take(unit)) & (number.places <= _MOST_PLACES.take(unit))
+    return np.where(is_plain, number.value * _UNIT_S.take(unit), np.nan)
 
 
 def _minutes_s(texts: pl.Series) -> pl.Series:

@@ -30,7 +30,7 @@ class Decimals:
         self.places = (is_point * behind).max(axis=0)
         # Whole numbers below 2**53, all of them, as floats: those are divided in a tenth of the time.
         number = _joined(digits * is_digit).astype(float)  # the point as one more zero
-        power = (10.0 ** np.arange(len(columns)))[self.places]
+        power = (10.0 ** np.arange(len(columns))).take(self.places)
         self.whole = np.where(points > 0, np.floor(number / (10 * power)), number)
         self.value = np.where(points > 0, number - 9 * power * self.whole, number) / power
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import polars as pl
 
@@ -16,9 +17,8 @@ def each_once(texts: pl.Series, parse: Callable[[pl.Series], pl.DataFrame]) -> p
     >>> each_once(texts, lambda distinct: distinct.str.len_bytes().alias("bytes").to_frame())["bytes"].to_list()
     [2, 1, None, 2]
     """
-    categories = pl.Categories.random()
-    numbers = texts.cast(pl.Categorical(categories))
-    return parse(categories.to_series())[numbers.to_physical()]
+    numbers = texts.cast(pl.Categorical(pl.Categories.random()))
+    return parse(_distinct(numbers))[numbers.to_physical()]
 
 
 def numbered(frame: pl.DataFrame) -> pl.DataFrame:
@@ -44,7 +44,13 @@ def with_more(rows: pl.DataFrame, more: pl.DataFrame) -> pl.DataFrame:
 
 def _numbers_of(texts: pl.Series) -> pl.DataType:
     """A type of these texts."""
-    categories = pl.Categories.random()
-    numbers = texts.cast(pl.Categorical(categories))  # which keeps the categories
-    distinct = categories.to_series()
+    numbers = texts.cast(pl.Categorical(pl.Categories.random()))
+    distinct = _distinct(numbers)
     return pl.Enum(distinct) if len(distinct) <= _FEW else numbers.dtype
+
+
+def _distinct(texts: pl.Series) -> pl.Series:
+    """The categories in the order of their numbers. (`Categories.to_series` asks Python for one after the other.)"""
+    last = cast("int | None", texts.to_physical().max())
+    numbers = pl.Series(range(0 if last is None else last + 1), dtype=pl.UInt32)
+    return numbers.cat.to(texts.dtype).cast(pl.String)

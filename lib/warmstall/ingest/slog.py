@@ -25,7 +25,7 @@ def cut_times(lines: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     where none was. The second as `line`, `slog_at` (UTC) and `offset_s`, seconds east of UTC.
     """
     text, is_record, is_utc = pl.col("text"), pl.col("at").is_not_null(), pl.col("offset_s") == 0
-    is_marked = text.str.starts_with(_MARK)
+    is_marked = lines["text"].str.starts_with(_MARK)
     marked, others = lines.filter(is_marked), lines.filter(~is_marked)
     marked = marked.hstack(_times(marked["text"]))
     records = marked.lazy().filter(is_record)
