@@ -100,7 +100,7 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
         yield unseen(_REQUESTS)
     if facts.table("trials").empty:
         yield unseen(_CLIENTS)
-    if facts.with_verdict("unknown")["started_at"].ge(restarts[0][1]["at"]).any():
+    if facts.with_verdict("unknown", columns=["started_at"])["started_at"].ge(restarts[0][1]["at"]).any():
         yield unseen(_TOKENS)
     yield refutes(f"After {counted(len(restarts), 'restart')} no more trouble is known than before, and none cut a "
                   "request off.", *places(runs.iloc[1:]))  # fmt: skip

@@ -85,7 +85,7 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     if facts.loads.empty or facts.requests.empty:
         yield unseen("the server's log of a time with requests and loads: only a runner at work can die")
         return
-    unknown = facts.with_verdict("unknown")
+    unknown = facts.with_verdict("unknown", columns=["host", "ended_at", "status"])
     unknown = unknown[~facts.by_a_runbook(unknown, "ended_at")]
     if unknown["status"].str.startswith("5").any() or len(facts.lost_trials):
         yield unseen("the clients' errors, and journalctl -k over that time: some requests failed without a reason")

@@ -61,7 +61,7 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
         yield finding
     if found:
         return
-    troubled = facts.with_verdict("warm_stall", "client_abort", "unknown")
+    troubled = facts.with_verdict("warm_stall", "client_abort", "unknown", columns=["started_at", "ended_at"])
     if len(looks) < 2 or not _covered(looks, troubled, facts.lost_trials):
         yield from _one_look(every[_is_stopping(every)])
         yield unseen(_COLLECT)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -84,12 +84,10 @@ class Facts:
         """The requests that were slow or failed for a reason that the evidence shows."""
         return self.with_verdict(*TROUBLED)
 
-    def with_verdict(self, *verdicts: str) -> pd.DataFrame:
-        """The requests with one of these verdicts."""
-        name = "verdicts:" + ",".join(verdicts)
-        if name not in self._tables:
-            self._tables[name] = self.requests.iloc[np.flatnonzero(self.is_verdict(*verdicts))]
-        return self._tables[name].copy(deep=False)
+    def with_verdict(self, *verdicts: str, columns: Sequence[str] = ()) -> pd.DataFrame:
+        """The requests with one of these verdicts; where columns are named, no others. It may be nearly all of them."""
+        requests = self.requests[list(columns)] if columns else self.requests
+        return requests.iloc[np.flatnonzero(self.is_verdict(*verdicts))]
 
     def is_verdict(self, *verdicts: str) -> Mask:
         """Which of the requests have one of these verdicts."""

@@ -9,11 +9,11 @@ from .facts import Facts
 
 def trouble_times(facts: Facts) -> pd.DataFrame:
     """host, source, line, started_at and ended_at (UTC) of every slow, failed or lost request; unknown ones if none."""
+    columns = ["host", "source", "line", "started_at", "ended_at"]
     found = facts.troubled
     lost = facts.lost_trials
     if found.empty and lost.empty:
-        found = facts.with_verdict("unknown")
-    columns = ["host", "source", "line", "started_at", "ended_at"]
+        found = facts.with_verdict("unknown", columns=columns)
     parts = [part[columns] for part in (found, lost) if len(part)]
     rows = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
     for name in ("started_at", "ended_at"):
