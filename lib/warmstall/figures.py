@@ -466,9 +466,10 @@ def _drawable(requests: pd.DataFrame) -> pd.DataFrame:
         return requests
     started_at = pd.to_datetime(requests.started_at, utc=True)
     wall_s = np.round(pd.to_numeric(requests.wall_s, errors="coerce").astype(float), 6)
-    placed = requests.assign(started_at=started_at, wall_s=wall_s, number=np.arange(len(requests)))
-    kept = placed[started_at.notna() & np.isfinite(wall_s)]
-    return kept.iloc[np.lexsort((kept.line, kept.started_at.astype("int64")))].reset_index(drop=True)
+    kept = np.flatnonzero(started_at.notna() & np.isfinite(wall_s))
+    number = kept[np.lexsort((requests.line.to_numpy()[kept], started_at.astype("int64").to_numpy()[kept]))]
+    placed = requests.assign(started_at=started_at, wall_s=wall_s).iloc[number]
+    return placed.assign(number=number).reset_index(drop=True)
 
 
 def _whole(requests: pd.DataFrame, chosen: pd.DataFrame, whole: Whole | None) -> pd.DataFrame:
