@@ -349,12 +349,15 @@ class Analysis:
         return pd.concat(frames, ignore_index=True) if frames else self._details(rows)
 
     def _details(self, rows: Any) -> pd.DataFrame:
-        facts = self._judged.facts(rows)
-        columns = self._columns(rows, facts)
+        columns, reasons = self.columns(rows)
         frame = pd.DataFrame({name: _column(values) for name, values in columns.items()})
-        reasons = pd.array(sentences(self._judged, rows, facts), dtype="str")
-        frame.insert(frame.columns.get_loc("sources"), "reason", reasons)
+        frame.insert(frame.columns.get_loc("sources"), "reason", pd.array(reasons, dtype="str"))
         return frame
+
+    def columns(self, rows: Rows) -> tuple[dict[str, Numbers | Words], pa.Array]:
+        """What `details` tells of some rows, of which no frame is made yet, and their sentences."""
+        facts = self._judged.facts(rows)
+        return self._columns(rows, facts), sentences(self._judged, rows, facts)
 
     def _columns(self, rows: Rows, facts: Facts) -> dict[str, Numbers | Words]:
         """What is told of these rows, but for their sentences."""
