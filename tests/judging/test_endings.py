@@ -145,3 +145,24 @@ def test_those_that_come_next_are_among_a_few(spans: list[tuple[int, int]], time
         first, first_of_all = np.searchsorted(starts, at), np.searchsorted(requests.started()[by_start], at)
         expected = by_start[first_of_all : first_of_all + _FOLLOWING]
         assert order[first : first + len(expected)].tolist() == expected.tolist()
+
+
+DUMP = "SIGSEGV: segmentation violation"
+STAMP = "time=2025-03-17T{}Z level=INFO source=sched.go:473 msg=loaded"
+
+
+def test_access_lines_around_a_dump_tell_when_it_was_written(tmp_path: Path) -> None:
+    """A dump has no time of its own, and the stamp before it may be minutes old: the failure behind it is its."""
+    usual = [answered(f"07:{minute}:10", "9.5s") for minute in range(10, 16)]
+    found = judged(tmp_path, STAMP.format("07:00:00.100"), *usual, DUMP, answered("07:16:10", "12.5s", 500))
+
+    assert [verdict for verdict, _ in found] == ["warm_ok"] * 6 + ["runner_crash"]
+    assert found[-1][1].startswith("the runner died under it (line 8): SIGSEGV")
+
+
+def test_who_was_answered_long_after_a_dump_did_not_lose_the_runner(tmp_path: Path) -> None:
+    usual = [answered(f"07:{minute}:10", "9.5s") for minute in range(10, 16)]
+    late = answered("07:26:10", "9.5s")
+    found = judged(tmp_path, STAMP.format("07:00:00.100"), *usual, DUMP, late, answered("07:27:10", "9.5s", 500))
+
+    assert "runner_crash" not in [verdict for verdict, _ in found]

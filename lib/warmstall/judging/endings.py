@@ -26,6 +26,8 @@ _WHOLE_FROM_S = 60
 _MOST_OF_THEM = 0.8
 # So many lines after its access line the abort of a request may stand.
 _LINES_AFTER = 3
+# Who lost a runner is told so at once; the time of an event may be known to so many seconds.
+_SOON_S = 32.0
 # Among so many requests that came after it, one of the same model is looked for.
 _FOLLOWING = 20
 
@@ -116,18 +118,16 @@ def _there(matched: Matched, events: Sequence[Event], name: str) -> tuple[Number
     ends = in_parts(requests.ended_to, order, len(requests))
     by_end = np.argsort(ends, kind="stable")
     order, ends = order[by_end], ends[by_end]
-    earliest = np.array([epoch(event.at) for event in events if event.at])
-    latest = np.array([epoch(event.at_latest) if event.at_latest else at + 2
-                       for event, at in zip(events, earliest.tolist(), strict=True)])  # fmt: skip
+    code_of_source = {text: code for code, text in enumerate(requests.source.names)}
+    sources = np.array([code_of_source.get(event.source, -1) for event in events])
+    lines = np.array([event.line for event in events], dtype=np.int64)
+    earliest, latest = _written(requests, events, sources, lines)
     first = np.searchsorted(ends, earliest - 0.5)
-    number, at = spread(first, np.searchsorted(ends, np.minimum(latest, earliest + 30) + 2, "right"))
+    number, at = spread(first, np.searchsorted(ends, latest + 2, "right"))
     row = order[at]
     source, line = requests.source.codes[row], requests.line[row]
-    code_of_source = {text: code for code, text in enumerate(requests.source.names)}
     code_of_host = {text: code for code, text in enumerate(requests.host.names)}
-    sources = np.array([code_of_source.get(event.source, -1) for event in events])
     hosts = np.array([code_of_host.get(event.host, -1) for event in events])
-    lines = np.array([event.line for event in events], dtype=np.int64)
     same_file = source == sources[number]
     there = (requests.host.codes[row] == hosts[number]) & (requests.started_from(row) <= latest[number])
     there &= ~(same_file & (_load_line(matched, row) > lines[number]))
@@ -137,8 +137,30 @@ def _there(matched: Matched, events: Sequence[Event], name: str) -> tuple[Number
     there &= ~before | (just_before if name == "abort" else False)
     # Too short for its whole second to tell whether it was there.
     following = _first_after(matched, sources, lines)[number]
-    there &= (requests.started_to(row) <= earliest[number]) | (same_file & (line == following))
+    comes_next = same_file & (line == following)
+    there &= (requests.started_to(row) <= earliest[number]) | comes_next
+    # Long after what is known of the event, only a failure in the very next line is of it.
+    failed = requests.status[row].where(lambda status: status[:1] == "5")
+    there &= (ends[at] <= earliest[number] + _SOON_S) | (comes_next & failed)
     return row[there], number[there]
+
+
+def _written(requests: Requests, events: Sequence[Event], sources: Numbers, lines: Numbers) -> tuple[Numbers, Numbers]:
+    """When each event was written, at the earliest and at the latest; of one without a time of its own the access
+    lines before and after it tell that too."""
+    earliest = np.array([epoch(event.at) for event in events if event.at])
+    latest = np.array([epoch(event.at_latest) if event.at_latest else np.inf for event in events])
+    for code in np.unique(sources[latest > earliest]).tolist():
+        own = np.flatnonzero(requests.source.codes == code)
+        some = np.flatnonzero((sources == code) & (latest > earliest))
+        place = np.searchsorted(requests.line[own], lines[some])
+        ended_from = np.concatenate([[-np.inf], requests.ended_from(own)])[place]
+        ended_to = np.concatenate([requests.ended_to(own), [np.inf]])[place]
+        # A clock of its own may be behind either; it is believed only where the two agree.
+        agree = (ended_from <= latest[some]) & (ended_to >= earliest[some])
+        earliest[some] = np.where(agree, np.maximum(earliest[some], ended_from), earliest[some])
+        latest[some] = np.where(agree, np.minimum(latest[some], ended_to), latest[some])
+    return earliest, np.where(np.isinf(latest), earliest + 2, latest)
 
 
 def _load_line(matched: Matched, row: Numbers) -> Numbers:
