@@ -186,6 +186,7 @@ def test_hung_tasks_and_lockups_say_for_how_long():
          {"xid": 31, "fault": "memory_page_fault", "pid": 4242, "process": "ollama"}),
         ("NVRM: Xid (PCI:0000:c1:00): 999, something new", {"xid": 999, "fault": "xid_999"}),
         ("NVRM: GPU 0000:01:00.0: GPU has fallen off the bus.", {"fault": "fallen_off_the_bus", "gpu": "0000:01:00.0"}),
+        ("NVRM: fallen off the bus and is not responding to commands.", {"fault": "fallen_off_the_bus"}),
         ("NVRM: API mismatch: the client has the version 550.90.07, but", {"fault": "driver_version_mismatch"}),
         ("amdgpu 0000:03:00.0: amdgpu: ring comp_1.0.1 timeout, signaled seq=384, emitted seq=387",
          {"fault": "ring_timeout", "ring": "comp_1.0.1", "gpu": "0000:03:00.0"}),

@@ -7,7 +7,8 @@ request to end from somebody else.
 
 Shown by:
     - a crash dump, a failed assertion or a device error in the log, or a runner gone by such a signal
-    - a segfault of the runner in the kernel's log; the server's words to the client that its runner stopped
+    - a segfault of the runner, or a fault of the GPU under it (Xid, ring timeout, reset), in the kernel's log
+    - the server's words to the client that its runner stopped
     - requests that fail when their runner is ended by SIGTERM: from outside, no crash of its own (warning)
 Ruled out by:
     - a log in which every load came to its end and nothing of a crash stands
@@ -28,8 +29,9 @@ References:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+import numpy as np
 import pandas as pd
 
 from ..mitigations import explaining
@@ -102,6 +104,7 @@ def _by_the_log(facts: Facts) -> Iterator[Finding]:
     dumps = facts.events(*_DUMPS, "device_error", "device_oom")
     dumps = dumps[dumps["key"].isin(_DUMPS) | dumps["text"].str.contains(_ABORTS_ON)]
     dumps = dumps[~dumps["text"].str.contains(_NOT_LOADED)]
+    dumps = _after_requests(facts, dumps)
     ends = facts.events(*_ENDS)
     on_purpose = facts.by_a_runbook(ends)
     yield from _on_purpose(facts, ends[on_purpose])
@@ -159,6 +162,21 @@ def _deaths(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[~(same | noted)]
 
 
+def _after_requests(facts: Facts, rows: pd.DataFrame) -> pd.DataFrame:
+    """Lines of dumps, which have no time of their own, no earlier than the requests that had ended before them."""
+    parts = []
+    for source, own in rows.groupby("source", sort=False):
+        requests = facts.requests.loc[facts.requests["source"].eq(source), ["line", "ended_at"]].dropna()
+        requests = requests.sort_values("line")
+        before = requests["line"].searchsorted(own["line"])
+        ended = (
+            requests["ended_at"].cummax().reindex(requests.index[np.maximum(before - 1, 0)]) if len(requests) else ()
+        )
+        after = pd.Series(list(ended) or [pd.NaT] * len(own), own.index, dtype=rows["at"].dtype).where(before > 0)
+        parts.append(own.assign(at=own["at"].where(~(after > own["at"]), after)))
+    return pd.concat(parts) if parts else rows
+
+
 def _failed_with(facts: Facts, deaths: pd.DataFrame) -> int:
     """How many requests were answered with an error when a runner ended."""
     failed = facts.requests[facts.requests["status"].str.startswith("5")].sort_values("ended_at")
@@ -187,9 +205,30 @@ def _words(row: pd.Series) -> str:
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 
+def _by_the_gpu(facts: Facts) -> Iterator[Finding]:
+    """Faults of a GPU: under a runner they end it; whose one is that names no process, nobody knows."""
+    gpu = facts.events("kernel_gpu_fault")
+    process = pd.Series([str(fields.get("process") or "") for fields in gpu["fields"]], gpu.index, dtype=object)
+    ours, unnamed = gpu[process.str.contains(_RUNNERS)], gpu[process.eq("")]
+    for rows, show, whose in ((ours, supports, "under a runner"), (unnamed, hints, "by lines that name no process")):
+        if len(rows):
+            fault = _fault(rows["fields"].iloc[0])
+            yield show(f"The kernel tells {counted(len(rows), 'time')} that a GPU failed, {whose}: {fault}.",
+                       *places(rows), span=span(rows, "at", "at"))  # fmt: skip
+            return
+
+
+def _fault(fields: Mapping[str, object]) -> str:
+    """What befell a GPU, in the kernel's words."""
+    xid = f"Xid {fields['xid']}" if fields.get("xid") else ""
+    words = str(fields.get("detail") or str(fields.get("fault") or "").replace("_", " ")).rstrip(".")
+    return printable(", ".join(filter(None, (xid, words))) or "a fault")[:_SHOWN]
+
+
 def _by_the_kernel(facts: Facts) -> Iterator[Finding]:
     faults = facts.events(*_FAULTS)
     ours = faults[[bool(_RUNNERS.search(str(fields.get("process", "")))) for fields in faults["fields"]]]
+    yield from _by_the_gpu(facts)
     if len(ours):
         first = ours["fields"].iloc[0]
         yield proves(f"The kernel logged {counted(len(ours), 'fault')} of {printable(str(first.get('process')))[:40]} "

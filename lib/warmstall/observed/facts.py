@@ -84,7 +84,8 @@ def other_events(case: Case) -> pd.DataFrame:
 
 def _what(key: str, fields: dict[str, object]) -> str:
     """An event in a few words."""
-    plain = [str(fields[name]).rstrip(".") for name in ("exception", "message", "what", "detail") if fields.get(name)]
+    plain = [str(fields[name]) for name in ("exception", "message", "what") if fields.get(name)]
+    plain += [str(fields[name]).replace("_", " ").rstrip(".") for name in ("fault", "detail") if fields.get(name)][:1]
     names = ("wall_s", "thread", "fingerprint", "name", "process", "signal", "exit_code", "pid", "xid", "path")
     told = plain + [f"{name} {fields[name]}" for name in names if fields.get(name) not in (None, "")]
     return f"{MARKED.get(key, key.removeprefix('app_').replace('_', ' '))}: " + ", ".join(told)[:200]

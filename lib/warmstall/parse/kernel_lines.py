@@ -153,6 +153,13 @@ MESSAGES: tuple[KernelMessage, ...] = (
         rf"NVRM: (?:GPU (?:at )?(?:PCI:)?{_PCI}: )?GPU has fallen off the bus",
         "NVRM: GPU 0000:01:00.0: GPU has fallen off the bus.",
     ),
+    # One message of three lines, of which the last one tells it.
+    _gpu(
+        "nvidia",
+        "fallen_off_the_bus",
+        r"\s{0,40}NVRM: fallen off the bus and is not responding to commands",
+        "NVRM: fallen off the bus and is not responding to commands.",
+    ),
     # The driver's user part was upgraded, the module in the kernel not yet: nothing finds a GPU until a restart.
     _gpu(
         "nvidia",

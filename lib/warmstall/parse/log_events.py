@@ -179,6 +179,7 @@ FAMILIES: tuple[Family, ...] = (
         r"process, check the setting of /proc/sys/kernel/yama|again as the root user\.|\[New LWP |\[Thread debugging|"
         r"\[Inferior [0-9]|Using host libthread_db|#[0-9]+ +0x[0-9a-f]|#[0-9]+ +<signal handler|Aborted$|Aborted "
         r"\(core|"
+        r"(?:Memory access fault|HW Exception) by GPU node-[0-9]|"
         r"Segmentation fault|Killed$|terminate called |  what\(\):|libc\+\+abi: |error: Insufficient Memory)",
         "/tmp/ollama/ggml/src/ggml.c:4101: GGML_ASSERT(ggml_nelements(a) == ne0) failed",
     ),
@@ -189,7 +190,9 @@ FAMILIES: tuple[Family, ...] = (
         r"ollama[A-Za-z0-9@_-]*\.service: |-- (?:Boot [0-9a-f]+ --|Reboot --|Logs begin at |Journal begins at |No "
         r"entries --)|"
         r"(?:Memory cgroup out|Out) of memory: Killed process [0-9]+ |oom-kill:constraint=|oom_reaper: |"
-        r"(?:ollama|ollama_llama_se|llama-server)[A-Za-z0-9_-]* invoked oom-killer: )",
+        r"(?:ollama|ollama_llama_se|llama-server)[A-Za-z0-9_-]* invoked oom-killer: |"
+        r"(?:\[ *[0-9]+\.[0-9]{6}\] )?(?:NVRM: Xid \(|\[drm:amdgpu_|amdgpu [0-9a-f]{4}:|"
+        r"[^ \[]{1,16}\[[0-9]+\]: segfault at ))",
         "ollama.service: Main process exited, code=killed, status=9/KILL",
     ),
     Family(
@@ -2086,6 +2089,21 @@ EVENTS: tuple[LogEvent, ...] = (
         "v0.3.6 →",
         r"^\.*[^ ]{1,300}:[0-9]+: SYCL error",
     ),
+    # ROCm's runtime ends the process with these words, and nothing else is written.
+    LogEvent(
+        "crash_device",
+        "Memory access fault by GPU node-",
+        "Memory access fault by GPU node-1 (Agent handle: 0x55d0c8) on address 0x7f1897000. Reason: Page not present.",
+        "ROCm",
+        r"^\.*Memory access fault by GPU node-(?P<gpu>[0-9]+) ",
+    ),
+    LogEvent(
+        "crash_device",
+        "HW Exception by GPU node-",
+        "HW Exception by GPU node-1 (Agent handle: 0x55d0c8) reason :GPU Hang",
+        "ROCm",
+        r"^\.*HW Exception by GPU node-(?P<gpu>[0-9]+) .{0,80}reason ?: ?(?P<reason>.{1,80})",
+    ),
     LogEvent(
         "handler_panic",
         " panic recovered:",
@@ -2169,6 +2187,36 @@ EVENTS: tuple[LogEvent, ...] = (
         "oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),task=ollama,pid=31289,uid=997",
         "Linux",
         r"^oom-kill:constraint=(?:.{0,600}?task=(?P<process>[^,]{1,40}),pid=(?P<pid>[0-9]+))?",
+    ),
+    # A journal of the whole system has the kernel's lines between those of the server.
+    LogEvent(
+        "kernel_gpu_fault",
+        "NVRM: Xid (",
+        "NVRM: Xid (PCI:0000:01:00): 79, pid=31289, name=ollama, GPU has fallen off the bus.",
+        "Linux",
+        r"NVRM: Xid \((?:PCI:)?[0-9a-fA-F:.]{1,20}\): (?P<xid>[0-9]{1,4})"
+        r"(?:, pid='?(?P<pid>[0-9]{1,9})'?)?(?:, name=(?P<process>[^,]{1,64}))?(?:, (?P<detail>.{1,200}))?",
+    ),
+    LogEvent(
+        "kernel_gpu_fault",
+        " timeout, signaled seq=",
+        "amdgpu 0000:03:00.0: amdgpu: ring gfx_0.0.0 timeout, signaled seq=384, emitted seq=387",
+        "Linux",
+        r"ring (?P<detail>[A-Za-z0-9_.]{1,30} timeout), signaled seq=",
+    ),
+    LogEvent(
+        "kernel_gpu_fault",
+        ": GPU reset begin!",
+        "amdgpu 0000:03:00.0: amdgpu: GPU reset begin!",
+        "Linux",
+        r"amdgpu: (?P<detail>GPU reset begin)!",
+    ),
+    LogEvent(
+        "kernel_segfault",
+        "]: segfault at ",
+        "ollama[31289]: segfault at 0 ip 00007f3a1c2b9d41 sp 00007ffd8a1e2f10 error 4 in libggml.so",
+        "Linux",
+        r"(?P<process>[A-Za-z0-9_.:-]{1,16})\[(?P<pid>[0-9]+)\]: segfault at ",
     ),
     LogEvent(
         "host_boot", "-- Boot ", "-- Boot 0f2c4a6e8b0d4f1a9c3e5d7b1a2c4e6f --", "journald", r"^-- Boot [0-9a-f]+ --"

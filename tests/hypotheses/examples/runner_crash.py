@@ -42,6 +42,15 @@ SEGFAULT = (
     "libc.so.6[7f3a1c200000+1a3000]\n"
 )
 
+XID = (
+    "2026-03-14T12:00:25,000000+00:00 NVRM: Xid (PCI:0000:01:00): 31, pid=4242, name={name}, Ch 0000000a, intr "
+    "00000000. MMU Fault\n"
+)
+RESET = "2026-03-14T12:00:25,000000+00:00 amdgpu 0000:03:00.0: amdgpu: GPU reset begin!\n"
+ROCM_FAULT = (
+    "Memory access fault by GPU node-1 (Agent handle: 0x55d0c8) on address 0x7f1897000. Reason: Page not present."
+)
+
 EXAMPLES = [
     Example(
         "a failed assertion",
@@ -111,6 +120,40 @@ EXAMPLES = [
         "confirmed",
         {"server.log": warm().request(20, 5.0, 500).text(), "kernel.log": SEGFAULT.format(name="ollama")},
         ("1 fault of ollama",),
+    ),
+    Example(
+        "a fault of the GPU under the runner in the kernel's log",
+        "supported",
+        {"server.log": warm().request(20, 5.0, 500).text(), "kernel.log": XID.format(name="ollama")},
+        ("a GPU failed, under a runner: Xid 31",),
+    ),
+    Example(
+        "a fault of the GPU between the lines of the server, in a journal of the whole system",
+        "supported",
+        {
+            "server.log": warm()
+            .prints(22, XID.format(name="ollama").split(" ", 1)[1].strip())
+            .request(20, 5, 500)
+            .text()
+        },
+        ("a GPU failed, under a runner: Xid 31",),
+    ),
+    Example(
+        "a reset of the GPU that names nobody decides nothing",
+        "not_observable",
+        {"server.log": warm().request(20, 5.0, 500).text(), "kernel.log": RESET},
+        ("by lines that name no process: reset begin",),
+    ),
+    Example(
+        "a fault of the GPU under another program",
+        "ruled_out",
+        {"server.log": warm().text(), "kernel.log": XID.format(name="Xorg")},
+    ),
+    Example(
+        "the last words of ROCm's runtime",
+        "confirmed",
+        {"server.log": warm().prints(22, ROCM_FAULT).request(20, 5.0, 500).text()},
+        ("Memory access fault by GPU node-1", "1 of 2 requests failed with it"),
     ),
     Example(
         "killed from outside",
