@@ -327,3 +327,28 @@ def test_of_several_logs_those_without_a_zone_are_counted(tmp_path: Path) -> Non
     )
 
     assert "(1 of them tells no zone; -05:00 is assumed)" in answer(analyze(tmp_path))
+
+
+def test_a_server_whose_address_is_taken_is_told(tmp_path: Path) -> None:
+    log = tmp_path / "journal.log"
+    line = "Nov 20 20:4{0}:03 box {1}\n"
+    log.write_text("".join(
+        line.format(minute, "systemd[1]: Started Ollama Service.")
+        + line.format(minute, "ollama[7]: Error: listen tcp 127.0.0.1:11434: bind: address already in use")
+        for minute in range(3)
+    ))  # fmt: skip
+
+    assert "the server could not start 3 times, as something listens on its address already" in answer(analyze(log))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("Error: connect ECONNREFUSED 127.0.0.1:11434\n", "what else was captured is told below"),
+        ("INFO:     Started server process [12]\n", "and nothing else here stands out"),
+    ],
+)
+def test_without_a_server_log_it_says_whether_there_is_more_to_read(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "app.log").write_text(text)
+
+    assert told in answer(analyze(tmp_path))

@@ -170,3 +170,12 @@ def test_a_json_document_on_one_line_is_no_log_of_one_line(tmp_path):
 def test_a_folder_without_evidence_is_an_input_error(tmp_path):
     with pytest.raises(InputError, match="no evidence in this folder"):
         discover([tmp_path])
+    for number in range(5):
+        (tmp_path / f"{number}.txt").write_text("nothing")
+    with pytest.raises(InputError, match=r"nothing is known of 0\.txt, 1\.txt, 2\.txt and 2 more"):
+        discover([tmp_path])
+
+
+def test_a_server_that_cannot_listen_leaves_a_log_of_one_line(tmp_path):
+    (tmp_path / "out.txt").write_text("Error: listen tcp 127.0.0.1:11434: bind: address already in use\n")
+    assert discover([tmp_path])[0].kind == "server-log"

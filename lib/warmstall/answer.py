@@ -64,6 +64,11 @@ _WORTH_A_WORD: tuple[tuple[tuple[str, ...], str, str], ...] = (
         "the GPU's memory could not be read once",
         "the GPU's memory could not be read {n:,} times",
     ),
+    (
+        ("listen_failed",),
+        "the server could not start once, as something listens on its address already",
+        "the server could not start {n:,} times, as something listens on its address already",
+    ),
     (("cloud_broken",), "an answer of a cloud model broke off", "{n:,} answers of cloud models broke off"),
     (("pull_retry",), "a part of a download stalled once", "parts of downloads stalled {n:,} times"),
     (("rocm_missing", "rocm_unsupported", "rocm_denied"), "ROCm was refused for a GPU", "ROCm was refused for GPUs"),
@@ -143,7 +148,7 @@ def answer(found: Analysis) -> str:
 
 def _answer(found: Analysis, beside: list[str]) -> str:
     inference = found.inferences()
-    first, then = _what_it_was(found, inference), _what_else(found)
+    first, then = _what_it_was(found, inference, beside), _what_else(found)
     worst = _worst(found, inference) if len(inference) else []
     collect = cannot_tell(found)
     told: list[str] = []
@@ -157,13 +162,13 @@ def _answer(found: Analysis, beside: list[str]) -> str:
     return "\n".join(printable(line) for line in told[:_LINES])
 
 
-def _what_it_was(found: Analysis, inference: pd.DataFrame) -> list[str]:
+def _what_it_was(found: Analysis, inference: pd.DataFrame, beside: list[str]) -> list[str]:
     """What was read, the verdicts, the causes, what was done about it, and where the seconds went."""
     lines = [_what_was_read(found, found.verdicts()), *repeated_lines.sentences(found.case)[:2], ""]
     if not _has_log(found):
-        lines.append(
-            "There is no server's log here, so no request can be judged; what else was captured is told below."
-        )
+        told = bool(beside) or any(one.found for one in judge(found))
+        of_captures = "what else was captured is told below" if told else "and nothing else here stands out"
+        lines.append(f"There is no server's log here, so no request can be judged; {of_captures}.")
     elif inference.empty and _of_the_app(found):
         lines.append("This is the log of Ollama's desktop app, which holds no requests to models.")
     elif found.verdicts().empty and _holds_work(found):

@@ -38,7 +38,8 @@ JOURNAL = Path("out", "journal.jsonl")
 _ROTATION = re.compile(
     r"^(?P<stem>.*?[^\d]??)(?:[-.]?(?<!\d)(?P<age>\d{1,3}))?\.log(?:\.(?P<age_after>\d{1,3}))?(?:\.(?:gz|zst|xz|bz2))?$"
 )
-_TELLING = re.compile("|".join(f"(?:{f.pattern})" for f in FAMILIES if f.name in ("access", "slog", "go_log")))
+_OF_SERVERS = ("access", "slog", "go_log", "command_error")
+_TELLING = re.compile("|".join(f"(?:{f.pattern})" for f in FAMILIES if f.name in _OF_SERVERS))
 _OF_RUNNERS = ("slot", "srv", "cpp", "cpp_json", "runner")
 _RUNNER_TEXT = re.compile("|".join(f"(?:{f.pattern})" for f in FAMILIES if f.name in _OF_RUNNERS))
 
@@ -252,7 +253,12 @@ def _in_folder(folder: Path, trial_columns: Mapping[str, str] | None) -> list[Ev
             item = _evidence(path, kind, host, _shown(relative))
             found.append(replace(item, captured_at=at.isoformat() if at else ""))
     if not found:
-        raise InputError(f"{folder}: no evidence in this folder; expected a server log such as server.log.")
+        unknown = [_shown(path.relative_to(root)) for path in _candidates(root)]
+        named = f"; nothing is known of {', '.join(unknown[:3])}" if unknown else ""
+        more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
+        raise InputError(
+            f"{folder}: no evidence in this folder; expected a server log such as server.log{named}{more}."
+        )
     return found + _journal_of(folder)
 
 

@@ -90,7 +90,7 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     usual: dict[frozenset[str], _Usual] = {}
     for cluster in clusters:
         if (cluster["status"] == "499").all():
-            yield _during_loads(loads, cluster)
+            yield _during_loads(facts.loads, cluster)
             continue
         # Calls that were cut after different times may have been to the same models.
         models = frozenset(model for model in cluster["model"].dropna().unique() if model)
@@ -130,13 +130,18 @@ def _cut(facts: Facts) -> pd.DataFrame:
 
 
 def _during_loads(loads: pd.DataFrame, cluster: pd.DataFrame) -> Finding:
-    """Calls that left after the same time while their model was being loaded."""
+    """Calls that left after the same time before their model was there: while it was loaded, or had to wait for it."""
     at_s = float(cluster["wall_s"].median())
-    took = f"; a load that was waited for took {seconds_text(loads['load_s'].max())}" if len(loads) else ""
-    show = proves if at_s >= _LONG_S and _is_round(at_s) else supports
-    return show(f"Clients gave up {counted(len(cluster), 'call')} after {seconds_text(at_s)} while the model was still "
-                f"being loaded, and each such load was thrown away{took}.",
-                *places(cluster), span=span(cluster))  # fmt: skip
+    gave_up = f"Clients gave up {counted(len(cluster), 'call')} after {seconds_text(at_s)}"
+    done = loads[loads["outcome"].eq("completed")]
+    took = f"; a load that was waited for took {seconds_text(done['load_s'].max())}" if len(done) else ""
+    if loads["outcome"].eq("abandoned").any():
+        show = proves if at_s >= _LONG_S and _is_round(at_s) else supports
+        return show(f"{gave_up} while the model was still being loaded, and each such load was thrown away{took}.",
+                    *places(cluster), span=span(cluster))  # fmt: skip
+    return supports(f"{gave_up} before their model was ready; by this log it was not being loaded, so that they may "
+                    f"have waited for another to leave{took}.",
+                    *places(cluster), span=span(cluster))  # fmt: skip
 
 
 def _usual(facts: Facts, loads: pd.DataFrame, models: frozenset[str]) -> _Usual:

@@ -201,8 +201,10 @@ def _by_looks(facts: Facts, gpu_there: pd.DataFrame, has_loads: bool) -> Iterato
     if len(spilled):
         worst = spilled.sort_values("vram_fraction").iloc[0]
         size = f" of {size_text(worst['size_bytes'])}" if pd.notna(worst["size_bytes"]) else ""
-        serious: Severity = _severity(gpu_there) if worst["vram_fraction"] == 0 else "info"
         slow = facts.with_verdict(*_SLOW)
+        # Where no request can be judged, a split model may be what somebody asks about.
+        split: Severity = "info" if len(facts.requests) else "warning"
+        serious: Severity = _severity(gpu_there) if worst["vram_fraction"] == 0 else split
         yield supports(f"/api/ps shows a model in part or whole on the processor in "
                        f"{rate_text(len(spilled), len(looks))} of its looks, at worst {worst['model']} with "
                        f"{1 - worst['vram_fraction']:.0%}{size}.", *places(spilled), *places(slow, 1),

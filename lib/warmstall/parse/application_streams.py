@@ -16,7 +16,7 @@ _WRAPPERS = [(wrapper.name, re.compile(wrapper.pattern)) for wrapper in WRAPPERS
 # These begin with a time, as some wrappers do; the time is the record's own then.
 _OWN = any_of(head.pattern for head in HEADS if head.name in ("loguru", "structlog", "tracing", "stamped"))
 _ANY_WRAPPER = any_of(wrapper.pattern for wrapper in WRAPPERS)
-_OLLAMA_FAMILIES = ("access", "slog", "go_log", "cpp", "cpp_json")
+_OLLAMA_FAMILIES = ("access", "slog", "go_log", "command_error", "cpp", "cpp_json")
 _OLLAMA = re.compile("|".join(f"(?:{family.pattern})" for family in FAMILIES if family.name in _OLLAMA_FAMILIES))
 _SLOG_TIME = re.compile(r"time=(?=[0-9]{4}-)")
 _IDENTIFIER = re.compile(r'"SYSLOG_IDENTIFIER" ?: ?"([^"\\]{1,120})"')

@@ -70,7 +70,8 @@ WORDINGS: tuple[Wording, ...] = (
         "unreachable",
         r"ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|[Nn]o route to host|Name or service not known|no such host"
         r"|Temporary failure in name resolution|Network is unreachable|All connection attempts failed"
-        r"|no live upstreams|host not found in upstream|Failed to connect to Ollama",
+        r"|no live upstreams|host not found in upstream|Failed to connect to Ollama"
+        r"|could not connect to (?:ollama|a running Ollama)",
         "Error: getaddrinfo ENOTFOUND ollama",
     ),
     Wording(

@@ -77,6 +77,7 @@ FAMILIES: tuple[Family, ...] = (
         r"|(?:DEBUG|INFO|WARN|ERROR) )",
         "2026/11/20 21:09:53 routes.go:1158: INFO server config env=map[OLLAMA_DEBUG:false]",
     ),
+    Family("command_error", r"^Error: listen tcp ", "Error: listen tcp 127.0.0.1:11434: bind: address already in use"),
     Family(
         "gin_debug",
         r"^(?:\[GIN-debug\] | ?- using (?:env|code):)",
@@ -2126,6 +2127,13 @@ EVENTS: tuple[LogEvent, ...] = (
         f'{_TIME} level=WARN source=server.go:163 msg="server crash 1 - exit code 2 - respawning"',
         "v0.1.27–v0.12.3",
         r'msg="server crash (?P<count>[0-9]+) - exit code (?P<code>-?[0-9]+) - respawning"',
+    ),
+    LogEvent(
+        "listen_failed",
+        "Error: listen tcp ",
+        "Error: listen tcp 127.0.0.1:11434: bind: address already in use",
+        "v0.0.1 →",
+        r"^Error: listen tcp (?P<address>[^ ]{1,80}): bind: (?:address already in use|Only one usage of each socket)",
     ),
     # --- service manager ------------------------------------------------------------------------------------
     LogEvent(

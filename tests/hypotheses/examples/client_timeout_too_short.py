@@ -79,6 +79,12 @@ EXAMPLES = [
         severity="warning",
     ),
     Example(
+        "cut before a model was there that nobody was loading",
+        "supported",
+        {"server.log": log([60.0, 60.0, 60.0], 60.0).replace("| 500 |", "| 499 |")},
+        ("Clients gave up 3 calls after 60.0 s before their model was ready; by this log it was not being loaded",),
+    ),
+    Example(
         "the cut runs through ordinary answers",
         "supported",
         {"server.log": log([*LONG, 60.0, 60.0, 60.0, 60.0], 60.0), "trials.csv": trials([*LONG, *[60.0] * 4], 60.0)},
