@@ -27,7 +27,7 @@ def section(text: str, heading: str) -> str:
 def test_the_draft_of_a_stack_of_causes() -> None:
     text = draft(analyze(INCIDENTS / "warm-stall-apple-silicon"))
     assert re.findall(r"^## (.*)$", text, flags=re.MULTILINE) == SECTIONS
-    assert "372 of 12,827 requests failed (2.90%)" in section(text, "Impact")
+    assert "372 of 12,827 requests failed (2.90 %)" in section(text, "Impact")
     times = re.findall(r"^\| (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) \|", section(text, "Timeline"), flags=re.MULTILINE)
     assert len(times) >= 6
     assert times == sorted(times)

@@ -68,8 +68,8 @@ def _impact(found: Analysis) -> list[str]:
     verdicts = inference["verdict"].astype("str").value_counts()  # categories would tell of those with none
     walls = inference["wall_s"]
     lines = [
-        f"- {len(failed):,} of {len(inference):,} requests failed ({len(failed) / len(inference):.2%}); the middle "
-        f"request took {walls.median():.2f} s, 95 % took up to {walls.quantile(0.95):.2f} s, the longest "
+        f"- {len(failed):,} of {len(inference):,} requests failed ({100 * len(failed) / len(inference):.2f} %); the "
+        f"median request took {walls.median():.2f} s, 95 % took up to {walls.quantile(0.95):.2f} s, the longest "
         f"{walls.max():.1f} s.",
         "- By verdict: "
         + ", ".join(f"{count:,} {markdown_escaped(str(name))}" for name, count in verdicts.items())

@@ -157,7 +157,7 @@ def _failures(host: str, served: _Requests) -> list[Window]:
         inside = served[first : last + 1]
         n, bad = len(inside), int(inside.failed.sum())
         elsewhere = (int(served.failed.sum()) - bad) / max(1, len(served) - n)
-        sentence = f"{bad} of {n} requests failed; elsewhere {elsewhere:.1%} do"
+        sentence = f"{bad} of {n} requests failed; elsewhere {100 * elsewhere:.1f} %"
         windows.append(_window(host, "failure", inside, sentence))
     return windows
 
@@ -172,7 +172,7 @@ def _slow(host: str, served: _Requests) -> list[Window]:
         inside = slice(first, last + 1)
         middle, outside = np.median(wall_s[inside]), np.median(np.delete(wall_s, inside))
         sentence = f"{int(slow[inside].sum())} of {last + 1 - first} requests took over three times the usual"
-        sentence += f"; middle {middle:.1f} s, elsewhere {outside:.1f} s"
+        sentence += f"; median {middle:.1f} s, elsewhere {outside:.1f} s"
         windows.append(_window(host, "slow", served[inside], sentence))
     return windows
 

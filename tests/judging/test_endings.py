@@ -69,7 +69,7 @@ def test_who_was_cut_by_a_stop_of_the_server_was_not_left(tmp_path: Path) -> Non
     )
 
     assert [verdict for verdict, _ in found] == ["warm_ok"] * 6 + ["unknown"]
-    assert "where 12.5 s is usual (middle of 6), as the server was stopped (line 8)" in found[-1][1]
+    assert "where 12.5 s is usual (median of 6), as the server was stopped (line 8)" in found[-1][1]
 
 
 def test_an_embedding_whose_client_left_was_not_refused(tmp_path: Path) -> None:

@@ -351,7 +351,7 @@ def test_linux_stands_still():
     rows = [linux(n, psi_full_total_us=max(0, n - 9) * 30_000_000) for n in range(20)]
     finding = pressure(frame(*rows, origin="linux"))
     assert (finding.state, finding.since) == ("growing", ONSET + timedelta(minutes=9))
-    assert "stood still for want of memory 50%" in finding.sentence
+    assert "stood still for want of memory 50 %" in finding.sentence
 
 
 def test_one_look_at_stalls_is_a_warning():

@@ -92,13 +92,13 @@ def _by_the_log(facts: Facts) -> Iterator[Finding]:
         show = weakens if len(unsure) else excludes
         if len(unsure):
             yield unseen(_DURATIONS)
-        yield show(f"{sentence} The other {others:,}, with {1 - share_s:.0%} of the time, waited for none.",
+        yield show(f"{sentence} The other {others:,}, with {100 * (1 - share_s):.0f} % of the time, waited for none.",
                    *places(worst))  # fmt: skip
         return
     show = proves if share >= _MOSTLY else supports
     yield show(sentence, *places(slowest), span=span(cold), severity="info")
     if share_s < _ONE_IN_TWENTY:
-        yield weakens(f"The other {others:,} took {1 - share_s:.0%} of the time and waited for none.",
+        yield weakens(f"The other {others:,} took {100 * (1 - share_s):.0f} % of the time and waited for none.",
                       *places(other if len(other) else facts.lost_trials))  # fmt: skip
     yield from _from_disk(facts)
 

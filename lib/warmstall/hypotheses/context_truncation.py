@@ -113,8 +113,10 @@ def _cut(facts: Facts, cut: pd.DataFrame) -> tuple[str, Severity]:
     severity: Severity = "warning"
     if len(known):
         share = (known["prompt"] - known["new"]).clip(lower=0).sum() / known["prompt"].sum()
-        told += (f"; the longest had {int(known['prompt'].max()):,}, and {share:.0%} of what was sent in them was "
-                 f"dropped, all but the first {int(known['keep'].fillna(0).min()):,} tokens and the end")  # fmt: skip
+        told += (
+            f"; the longest had {int(known['prompt'].max()):,}, and {100 * share:.0f} % of what was sent in them was "
+            f"dropped, all but the first {int(known['keep'].fillna(0).min()):,} tokens and the end"
+        )
         if len(cut) < _SELDOM * len(facts.requests) and share < _LITTLE:
             severity = "info"
     return f"{told}.{_whose(facts, {int(limit) for limit in limits})}", severity

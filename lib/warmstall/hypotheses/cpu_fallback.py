@@ -207,7 +207,7 @@ def _by_looks(facts: Facts, gpu_there: pd.DataFrame, has_loads: bool) -> Iterato
         serious: Severity = _severity(gpu_there) if worst["vram_fraction"] == 0 else split
         yield supports(f"/api/ps shows a model in part or whole on the processor in "
                        f"{rate_text(len(spilled), len(looks))} of its looks, at worst {worst['model']} with "
-                       f"{1 - worst['vram_fraction']:.0%}{size}.", *places(spilled), *places(slow, 1),
+                       f"{100 * (1 - worst['vram_fraction']):.0f} %{size}.", *places(spilled), *places(slow, 1),
                        severity="warning" if len(slow) and len(gpu_there) else serious)  # fmt: skip
     elif facts.counts.get("vram_unparsed"):
         rows = facts.events("vram_unparsed")

@@ -111,7 +111,7 @@ def _at_work(facts: Facts, family: str, force: _Force, apple: bool) -> Iterator[
         return
     cpu, running = during["cpu_percent"].median(), during["state"].fillna("").str.startswith("R")
     of = counted(len(during), "sample")
-    told = f"While requests stood still, the runner used {cpu:.1f} % of a core (middle of {of}"
+    told = f"While requests stood still, the runner used {cpu:.1f} % of a core (median of {of}"
     told += f", {running.sum():,} in state R)" if during["state"].notna().any() else ")"
     if cpu < _BUSY_PERCENT:
         if cpu < IDLE_CPU_PERCENT:

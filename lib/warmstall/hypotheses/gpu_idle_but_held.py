@@ -72,7 +72,7 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
             f"{size_text(each['held'].median())} was taken" if free else f"their use was {each['busy'].median():.0f} %"
         )
         yield refutes(f"While {calls:,} of {counted(len(waits), 'request')} hung, in {counted(len(each), 'look')} at "
-                      f"the GPUs, {told} (middle).", *places(each))  # fmt: skip
+                      f"the GPUs, {told} (median).", *places(each))  # fmt: skip
         if calls < _HARDLY_ANY * len(waits):
             yield unseen(_COLLECT)
         return

@@ -148,7 +148,7 @@ def _small_work(facts: Facts, began: pd.Timestamp, ended: pd.Timestamp) -> Itera
     rows = rows[pd.Series(encoded, rows.index, dtype=bool)]
     took_s = pd.Series([duration_s(str(fields.get("elapsed", ""))) for fields in rows["fields"]], dtype=float).dropna()
     if len(took_s):
-        yield hints(f"The image encoder still took {seconds_text(took_s.median())} (middle of {len(took_s):,} times) "
+        yield hints(f"The image encoder still took {seconds_text(took_s.median())} (median of {len(took_s):,} times) "
                     "while whole requests stood still: small work stayed in memory.", *places(rows))  # fmt: skip
 
 

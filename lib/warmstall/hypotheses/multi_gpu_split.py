@@ -100,7 +100,7 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     yield supports(f"{sentence}{linked}.", *places(split, 2), *places(slow, 1), severity="info")
     for cost in dear:
         yield proves(
-            f"{cost.model} took {seconds_text(cost.split_s)} (middle of {counted(cost.n_split, 'call')}) split over "
+            f"{cost.model} took {seconds_text(cost.split_s)} (median of {counted(cost.n_split, 'call')}) split over "
             f"several GPUs and {seconds_text(cost.whole_s)} (of {cost.n_whole:,}) on one: {cost.times:.1f} times "
             f"as long{linked}.",
             *places(split, 2), *cost.places, *places(slow, 1),

@@ -94,9 +94,12 @@ def _shown(facts: Facts, rows: pd.DataFrame, show: Callable[..., Finding], gone:
         severity = "info"
     models = rows["model"].value_counts()
     named = ", ".join(f"{printable(str(name))[:40]} {count:,}×" for name, count in models.head(4).items())
+    # What is still there is not out of use before it is loaded anew.
+    there = rows["why"].eq("options").all()
+    away = "" if there else f", after {seconds_text(rows['away_s'].median())} out of use (median)"
     return show(
         f"{len(rows):,} of {len(facts.loads):,} loads brought back a model {gone}: {named}; they took "
-        f"{seconds_text(load_s)}, after {seconds_text(rows['away_s'].median())} out of use (middle).",
+        f"{seconds_text(load_s)}{away}.",
         *places(rows),
         span=span(rows, "spawned_at", "ended_at"),
         severity=severity,

@@ -178,7 +178,9 @@ def _override(facts: Facts) -> tuple[str, tuple[Place, ...]]:
 def _said(rows: pd.DataFrame) -> str:
     fields = rows["fields"].iloc[0]
     target = fields.get("gfx_target") or fields.get("gpu_type")
-    return printable(f"{target} is not on its list" if target else str(fields.get("msg", "")))[:80].rstrip(". ")
+    if target:
+        return printable(f"{target} is not on its list")[:80]
+    return printable(str(fields.get("msg", "")).split(". ")[0])[:80].rstrip(". ")
 
 
 def _since(rows: pd.DataFrame) -> tuple[pd.Timestamp | None, None]:

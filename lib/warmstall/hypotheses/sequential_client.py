@@ -88,7 +88,7 @@ def _judged(facts: Facts, calls: pd.DataFrame, wall_s: pd.Series, law: str) -> F
     slots = slots_of(facts)
     told = (
         f"{len(calls):,} calls, and never two of them open at once ({law}). Without rests of more than {_REST_S:.0f} s "
-        f"the client waited for answers in {share:.0%} of {seconds_text(at_work_s)}"
+        f"the client waited for answers in {100 * share:.0f} % of {seconds_text(at_work_s)}"
     )
     if share < _MOSTLY:
         return refutes(f"{told}, and took its own time in the rest.", *places(calls))

@@ -195,10 +195,10 @@ def _judged(facts: Facts, own: pd.DataFrame, fast: pd.DataFrame) -> Iterator[Fin
         yield hints(f"{sentence}, after a load of {seconds_text(before)}: what had been read before was gone from "
                     "memory, or it was not the disk.", *here, span=when)  # fmt: skip
     elif faster and large:
-        yield supports(f"{sentence}, and {seconds_text(best_s)} later, when its file was in the page cache.", *here,
+        yield supports(f"{sentence}, and {seconds_text(best_s)} when its file was in the page cache.", *here,
                        span=when)  # fmt: skip
     elif faster:  # of a small model, or one whose size is not known
-        yield hints(f"{sentence}, and {seconds_text(best_s)} later, when its file was in the page cache.", *here,
+        yield hints(f"{sentence}, and {seconds_text(best_s)} when its file was in the page cache.", *here,
                     span=when)  # fmt: skip
         yield unseen("curl -s http://127.0.0.1:11434/api/tags: the size of each model on disk")
     elif large and rate < _SLOWEST_BYTES_PER_S and len(every) == 1 and not slowest["large_cache"]:

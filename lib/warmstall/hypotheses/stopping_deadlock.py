@@ -166,7 +166,7 @@ def _busy(facts: Facts, host: str, began: pd.Timestamp, last: pd.Timestamp) -> s
     rows = rows.dropna(subset=["cpu_percent"])
     if rows.empty:
         return ""
-    return f"; the runner used {rows['cpu_percent'].median():.1f} % of a core (middle of {len(rows):,} samples)"
+    return f"; the runner used {rows['cpu_percent'].median():.1f} % of a core (median of {len(rows):,} samples)"
 
 
 def _covered(looks: pd.DataFrame, *calls: pd.DataFrame) -> bool:

@@ -82,7 +82,7 @@ def _in_use(
         took = calls.groupby("library")["wall_s"].median()
         speed = (
             f"; answered calls took {seconds_text(took['vulkan'])} with Vulkan and {seconds_text(took['cpu'])} on the "
-            "processor (middle)" if {"vulkan", "cpu"} <= set(took.dropna().index) else ""
+            "processor (median)" if {"vulkan", "cpu"} <= set(took.dropna().index) else ""
         )  # fmt: skip
         yield supports(f"Vulkan serves the GPU at {counted(starts_of(vulkan), 'start')} where "
                        f"{counted(starts_of(processor), 'start')} found only the processor{speed}.",
@@ -154,7 +154,7 @@ def _speed(calls: pd.DataFrame, other: str) -> tuple[str, bool]:
         return "", False
     slow, fast = rate.loc["vulkan", "median"], rate.loc[other, "median"]
     words = (
-        f": {slow:.0f} tokens a second (middle of {counted(rate.loc['vulkan', 'count'], 'call')}) against {fast:.0f} "
+        f": {slow:.0f} tokens a second (median of {counted(rate.loc['vulkan', 'count'], 'call')}) against {fast:.0f} "
         f"(of {rate.loc[other, 'count']:,})"
     )
     return words, bool(fast >= _SLOWER * slow)

@@ -72,7 +72,7 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
             yield unseen(_TOKENS)
     if len(lost):
         middle = seconds_text(lost["wall_s"].median())
-        yield supports(f"{counted(len(lost), 'call')} ended without an answer, after {middle} (middle) with the model "
+        yield supports(f"{counted(len(lost), 'call')} ended without an answer, after {middle} (median) with the model "
                        "in memory, and the server wrote 0 lines for them.",
                        *places(lost), span=span(lost))  # fmt: skip
     if len(long):
@@ -83,7 +83,7 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     pinged = requests[reloaded & before.ge(PATIENCE_S) & requests["verdict"].ne("unknown")]
     if len(pinged):
         middle = seconds_text(before[pinged.index].median())
-        yield hints(f"{counted(len(pinged), 'request')} waited {middle} (middle) beside the reload of the model: a "
+        yield hints(f"{counted(len(pinged), 'request')} waited {middle} (median) beside the reload of the model: a "
                     "runner that does not answer is pinged for 10 s, then replaced.", *places(pinged),
                     span=span(pinged))  # fmt: skip
         yield unseen("samples of the runner's state and CPU before its reload (warmstall watch CASE)")
@@ -109,7 +109,7 @@ def _behind(facts: Facts, cut: pd.DataFrame) -> int:
 
 def _middles(rows: pd.DataFrame) -> str:
     """How long they took, and what would have been usual."""
-    return f"{seconds_text(rows['wall_s'].median())} (middle), where {seconds_text(rows['usual_s'].median())}"
+    return f"{seconds_text(rows['wall_s'].median())} (median), where {seconds_text(rows['usual_s'].median())}"
 
 
 def _open(facts: Facts, lost: int) -> Iterator[Finding]:

@@ -341,7 +341,7 @@ RULES: tuple[Rule, ...] = (
             & (f["wall_s"] <= f["usual_limit_s"])
             & (f["queue_s"] < _MOSTLY * f["wall_s"])
         ),
-        "{no_load}{wall_s:.1f} s is usual here (middle {usual_s:.1f} s of {usual_n})",
+        "{no_load}{wall_s:.1f} s is usual here (median {usual_s:.1f} s of {usual_n})",
     ),
 )
 
@@ -526,7 +526,7 @@ PHRASES = {
     ),
     "beyond_usual": Phrase(
         lambda f: (f["usual_n"] > 0) & (f["wall_s"] > f["usual_limit_s"]),
-        ", where {facts[usual_s]:.1f} s is usual (middle of {facts[usual_n]}),",
+        ", where {facts[usual_s]:.1f} s is usual (median of {facts[usual_n]}),",
         "",
     ),
     "no_load": Phrase(lambda f: f["access_lines_only"], "", "no load during it, and "),

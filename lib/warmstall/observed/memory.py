@@ -312,9 +312,8 @@ def _stalling(looks: _Looks) -> _Episode | None:
     total, duration = _sum(stalled[first : last + 1]), _sum(looks["seconds"][first : last + 1])
     if total < 1 or total < _STALLED_SHARE * duration:
         return None
-    return _Episode(
-        "growing", first, last, f"tasks stood still for want of memory {total / duration:.0%} of {_time(duration)}"
-    )
+    part = f"{100 * total / duration:.0f} %"
+    return _Episode("growing", first, last, f"tasks stood still for want of memory {part} of {_time(duration)}")
 
 
 def _killing(looks: _Looks) -> _Episode | None:

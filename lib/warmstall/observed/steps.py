@@ -97,7 +97,7 @@ def sentences(case: Case) -> list[str]:
     if asked.empty or not asked["wall_s"].sum():
         return []
     many = f"{len(asked):,} questions, median {asked['wall_s'].median():.2f} s" if len(asked) > 1 else "1 question"
-    parts = [f"{row.share:.0%} {_named(row)}" for row in found.itertuples() if row.share >= _TOLD_SHARE]
+    parts = [f"{100 * row.share:.0f} % {_named(row)}" for row in found.itertuples() if row.share >= _TOLD_SHARE]
     told = [f"Where a question's seconds went ({many}, by the application's trace): {', '.join(parts[:5])}."]
     failed = found[found["errors"].gt(0) & found["step"].ne(_QUESTION)].sort_values("errors", ascending=False)
     if len(failed):

@@ -48,7 +48,7 @@ EXAMPLES = [
         "prompts were cut",
         "confirmed",
         {"server.log": log("/api/chat", cut=3).text()},
-        ("The server truncated 3 prompts (10 requests in all), to 4,096 tokens; the longest had 8,000", "49%"),
+        ("The server truncated 3 prompts (10 requests in all), to 4,096 tokens; the longest had 8,000", "49 %"),
         severity="warning",
     ),
     Example(

@@ -154,7 +154,7 @@ EXAMPLES = [
         "warning",
     ),
     Example(
-        "ollama ps shows a share of CPU", "supported", {"ps.txt": TABLE.format("25%/75% CPU/GPU")}, ("25%",), "warning"
+        "ollama ps shows a share of CPU", "supported", {"ps.txt": TABLE.format("25%/75% CPU/GPU")}, ("25 %",), "warning"
     ),
     Example("all layers on the GPU", "ruled_out", {"server.log": log(33).text()}, ("put every layer on a GPU",)),
     Example("100 % GPU, and no log", "not_observable", {"ps.txt": TABLE.format("100% GPU")}, ("the server's log",)),

@@ -64,7 +64,7 @@ EXAMPLES = [
         "two models take turns where one fits",
         "confirmed",
         {"server.log": taking_turns(OLLAMA_MAX_LOADED_MODELS="1").text()},
-        ("6 of 8 loads brought back a model that had been put out for another one",),
+        ("6 of 8 loads brought back a model that had been put out for another one", "18.0 s out of use (median)"),
         "warning",
     ),
     Example("two models take turns", "supported", {"server.log": taking_turns().text()}, ("put out for another",)),
@@ -72,7 +72,7 @@ EXAMPLES = [
         "another client asks for another context",
         "confirmed",
         {"server.log": one_model(20, *[(4096, 4), (2048, 4)] * 3).text()},
-        ("5 of 6 loads", "num_ctx 4096, then 2048"),
+        ("5 of 6 loads", "num_ctx 4096, then 2048", "they took 10.0 s."),
         "warning",
     ),
     Example(

@@ -24,6 +24,8 @@ CRASHED = slog(NOON, "INFO", "runner.go:464", "failure during GPU discovery", er
 CUDA_FAILED = CRASHED.replace("rocm", "cuda_v13")
 DROPPED = slog(NOON, "WARN", "amd.go:88", "dropping ROCm device — no rocblas support for gfx target", device="ROCm0",
                gfx_target="gfx1103")  # fmt: skip
+MISSING = slog(NOON, "WARN", "amd_linux.go:443", "amdgpu detected, but no compatible rocm library found.  Either "
+               "install rocm v6, or follow manual install instructions of the documentation")  # fmt: skip
 ASIDE = slog(NOON, "INFO", "amd_linux.go:297", "unsupported Radeon iGPU detected skipping", id=0, total="512.0 MiB")
 
 EXAMPLES = [
@@ -39,6 +41,13 @@ EXAMPLES = [
         "confirmed",
         {"server.log": log("cpu", DROPPED, version="0.32.1")},
         ("gfx1103 is not on its list",),
+        "warning",
+    ),
+    Example(
+        "libraries that are not there",
+        "confirmed",
+        {"server.log": log("cpu", MISSING, version="0.9.6")},
+        ("amdgpu detected, but no compatible rocm library found.",),
         "warning",
     ),
     Example(

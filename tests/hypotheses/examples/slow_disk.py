@@ -73,7 +73,7 @@ EXAMPLES = [
         "the first load is slow, the second comes from the page cache",
         "supported",
         {"server.log": log((10, 60.0), (500, 5.0))},
-        ("took 60.0 s to load, 136.5 MiB/s of its 8.0 GiB, and 5.0 s later", "iostat"),
+        ("took 60.0 s to load, 136.5 MiB/s of its 8.0 GiB, and 5.0 s when its file was in the page cache", "iostat"),
         "warning",
     ),
     Example(

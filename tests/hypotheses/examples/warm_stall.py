@@ -70,7 +70,7 @@ EXAMPLES = [
         "given up far beyond what is usual",
         "supported",
         case(*[HUNG] * 6),
-        ("(6 of 36;", "60.0 s (middle)", "3.3 s is usual"),
+        ("(6 of 36;", "60.0 s (median)", "3.3 s is usual"),
         "critical",
     ),
     Example(
