@@ -172,6 +172,18 @@ def test_a_table_refuses_a_number_of_rows_that_is_none(rows):
         figures.table(pd.DataFrame({"a": [1]}), rows=rows)
 
 
+def test_an_answer_is_prose_whose_headline_stands_out():
+    text = "Ollama 0.13.5: <b>.log.\nTwo captures overlap.\n\nCold start or warm stall? 1 cold start.\n- a_b: x"
+    shown = figures.answer(text)
+
+    assert repr(shown) == text
+    assert shown._repr_markdown_().split("\n\n") == [
+        r"Ollama 0.13.5: \<b\>.log.", "Two captures overlap.", "", "**Cold start or warm stall? 1 cold start.**",
+        r"- a\_b: x",
+    ]  # fmt: skip
+    assert figures.answer("nothing but this")._repr_markdown_() == "nothing but this"
+
+
 def test_a_call_that_is_not_inference_has_no_verdict_in_the_picture():
     requests = synthetic.requests(30).assign(verdict="warm_ok")
     names = {trace.name for trace in request_traces(every_figure(requests)[0])}

@@ -69,6 +69,14 @@ def test_the_page_holds_plotly_once_and_asks_nothing_of_elsewhere(hostile_page):
     assert len(text.encode()) < 6_000_000
 
 
+def test_the_headline_of_the_answer_stands_out(hostile_page):
+    text = hostile_page.read_text(encoding="utf-8")
+    summary = re.findall(r'<section class="summary">(.*?)</section>', text, re.DOTALL)
+    assert len(summary) == 1
+    assert "<strong>Cold start or warm stall? " in summary[0]
+    assert summary[0].index("<strong>") < summary[0].index("<li>")
+
+
 def test_text_from_a_log_never_becomes_markup(hostile_page):
     rest = hostile_page.read_text(encoding="utf-8").replace(plotlyjs(), "")
     assert not re.search(r"<script>\s*alert", rest)

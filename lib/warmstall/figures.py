@@ -23,7 +23,7 @@ from plotly.subplots import make_subplots
 
 from warmstall.errors import ParameterError
 from warmstall.observed.lanes import ACTS, Lane
-from warmstall.parse.plain_text import printable
+from warmstall.parse.plain_text import markdown_escaped, printable
 
 # Okabe and Ito's palette, told apart by the colour-blind; grey for what needs no attention. Symbols differ as well.
 _VERDICT_LOOKS: dict[str, tuple[str, str, int]] = {
@@ -397,6 +397,36 @@ def _row_count(rows: object) -> int:
     if not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:
         raise ParameterError(f"the number of rows must be a whole number from 1, not {rows!r}")
     return rows
+
+
+@dataclass(frozen=True)
+class Prose:
+    """Lines of text as a notebook shows them: what is printed, JupyterLab breaks within words."""
+
+    lines: tuple[str, ...]
+    headline: int = -1
+
+    def _repr_markdown_(self) -> str:
+        told = []
+        for number, line in enumerate(self.lines):
+            bullet, text = ("- ", line[2:]) if line.startswith("- ") else ("", line)
+            mark = "**" if number == self.headline and text else ""
+            told.append(f"{bullet}{mark}{markdown_escaped(text)}{mark}")
+        return "\n\n".join(told)
+
+    def __repr__(self) -> str:
+        return "\n".join(self.lines)
+
+
+def prose(lines: Iterable[str]) -> Prose:
+    """Sentences, each a paragraph."""
+    return Prose(tuple(lines))
+
+
+def answer(text: str) -> Prose:
+    """The answer of a case; its headline, which follows what was read and an empty line, stands out."""
+    lines = text.split("\n")
+    return Prose(tuple(lines), lines.index("") + 1 if "" in lines else -1)
 
 
 def slowest_requests(requests: pd.DataFrame, rows: int = 15, whole: Whole | None = None) -> Table:
