@@ -72,6 +72,35 @@ def test_who_was_cut_by_a_stop_of_the_server_was_not_left(tmp_path: Path) -> Non
     assert "where 12.5 s is usual (median of 6), as the server was stopped (line 8)" in found[-1][1]
 
 
+CRASHED = "/go/src/ollama/ggml-cuda.cu:101: CUDA error"
+
+
+@pytest.mark.parametrize(
+    "recorded_next", [[], [f"time=2025-03-17T09:00:00.000Z level=INFO source=server.go:99 {LEFT}"]]
+)
+def test_a_crash_long_after_the_last_record_is_that_of_the_next_to_fail(
+    tmp_path: Path, recorded_next: list[str]
+) -> None:
+    """The server records loads and little else: between them only access lines tell when a dump was written."""
+    loaded = 'time=2025-03-17T07:00:00.000Z level=INFO source=server.go:596 msg="llama runner started in 2.00 seconds"'
+    found = judged(
+        tmp_path, loaded, answered("07:10:10", "12.5s"), CRASHED, answered("07:30:10", "5m0s", 500), *recorded_next
+    )
+
+    assert [verdict for verdict, _ in found][1:] == ["runner_crash"]
+    assert "(line 3)" in found[1][1]
+
+
+def test_a_crash_after_which_another_record_stands_ended_nothing_that_came_later(tmp_path: Path) -> None:
+    loaded = 'time=2025-03-17T{}Z level=INFO source=server.go:596 msg="llama runner started in 2.00 seconds"'.format
+    found = judged(
+        tmp_path, loaded("07:00:00.000"), answered("07:10:10", "12.5s"), CRASHED, loaded("07:12:00.000"),
+        answered("07:30:10", "5m0s", 500),
+    )  # fmt: skip
+
+    assert "runner_crash" not in [verdict for verdict, _ in found]
+
+
 def test_an_embedding_whose_client_left_was_not_refused(tmp_path: Path) -> None:
     """It is answered with 400, as one is whose input is wrong; but that takes no minute."""
     lines = [
