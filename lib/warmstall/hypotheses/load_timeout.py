@@ -1,12 +1,12 @@
 """Load timeout: a model was not in memory by the time that somebody gave up, the server or the client.
 
 The server gives a load up when its runner makes no progress for OLLAMA_LOAD_TIMEOUT (5 minutes unless set; 0.30.0 and
-MLX runners count the whole load), and answers 500. More often the client goes first: the server then stops the load,
-writes 499, and the next request begins it anew from nothing, so that a model which loads in 42 s never gets there
-under a timeout of 30 s.
+MLX runners count the whole load, and MLX runners before 0.32.1 have 2 minutes whatever is set), and answers 500. More
+often the client goes first: the server then stops the load, writes 499, and the next request begins it anew from
+nothing, so that a model which loads in 42 s never gets there under a timeout of 30 s.
 
 Shown by:
-    - "timed out waiting for llama runner to start" (or llama-server): the server gave up
+    - "timed out waiting for llama runner to start" (or llama-server, or an MLX runner): the server gave up
     - "client connection closed before server finished loading, aborting load", and 499: the client left first
 Ruled out by:
     - a log in which every load that began came to its end, and no request ended with 499
@@ -18,7 +18,8 @@ Mistaken for it:
     - "waiting for server to become available … llm server not responding", which every load logs
 Severity: warning
 Runbook: none
-Mitigation: Load the model beforehand and give clients a timeout longer than its longest load.
+Mitigation: Load the model beforehand, and give who gave up more time: the client its timeout, the server
+    OLLAMA_LOAD_TIMEOUT (or a newer version, for an MLX model).
 Leads to: retry_amplification, sequential_client
 References:
     - https://docs.ollama.com/faq (preloading a model, keep_alive)
@@ -30,6 +31,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from ..parse.go_values import duration_s
 from ..parse.plain_text import printable
 from .facts import Facts, counted, places, seconds_text, span
 from .facts.calls import calls_of
@@ -37,7 +39,7 @@ from .findings import Finding, hints, proves, refutes, supports, unseen
 
 # A load that is stopped sooner began when its client had already gone: nothing was read yet, and no client waited.
 _AT_ONCE_S = 1.0
-_SERVER_GAVE_UP = r"timed out waiting for (?:llama|server)"
+_SERVER_GAVE_UP = r"timed out waiting for (?:llama|server)|timeout waiting for (?:mlx|image) runner"
 
 
 def findings_in(facts: Facts) -> Iterator[Finding]:
@@ -56,9 +58,11 @@ def findings_in(facts: Facts) -> Iterator[Finding]:
     abandoned = stopped & ~at_once
     if timed_out.any():
         limit = facts.setting("OLLAMA_LOAD_TIMEOUT")
+        sooner = limit and took_s[timed_out].min() < (duration_s(limit) or 0) - _AT_ONCE_S
         every = counted(len(loads), "load")
         yield proves(f"The server gave up {timed_out.sum():,} of {every} after {_range(took_s[timed_out])}"
-                     f"{f' (OLLAMA_LOAD_TIMEOUT is {printable(limit)[:20]})' if limit else ''}.",
+                     f"{f' (OLLAMA_LOAD_TIMEOUT is {printable(limit)[:20]}' if limit else ''}"
+                     f"{', which this runner does not heed' if sooner else ''}{')' if limit else ''}.",
                      *places(loads[timed_out]), span=span(loads[timed_out], "spawned_at", "ended_at"))  # fmt: skip
     if abandoned.any():
         waited = f"{counted(len(left), 'request')} ended with 499 after {_range(left['wall_s'])}" if len(left) else ""

@@ -104,7 +104,7 @@ def _by_the_log(facts: Facts) -> Iterator[Finding]:
     dumps = facts.events(*_DUMPS, "device_error", "device_oom")
     dumps = dumps[dumps["key"].isin(_DUMPS) | dumps["text"].str.contains(_ABORTS_ON)]
     dumps = dumps[~dumps["text"].str.contains(_NOT_LOADED)]
-    dumps = _after_requests(facts, dumps)
+    dumps = _timed(facts, dumps)
     ends = facts.events(*_ENDS)
     on_purpose = facts.by_a_runbook(ends)
     yield from _on_purpose(facts, ends[on_purpose])
@@ -162,19 +162,20 @@ def _deaths(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[~(same | noted)]
 
 
-def _after_requests(facts: Facts, rows: pd.DataFrame) -> pd.DataFrame:
-    """Lines of dumps, which have no time of their own, no earlier than the requests that had ended before them."""
-    parts = []
-    for source, own in rows.groupby("source", sort=False):
-        requests = facts.requests.loc[facts.requests["source"].eq(source), ["line", "ended_at"]].dropna()
-        requests = requests.sort_values("line")
-        before = requests["line"].searchsorted(own["line"])
-        ended = (
-            requests["ended_at"].cummax().reindex(requests.index[np.maximum(before - 1, 0)]) if len(requests) else ()
-        )
-        after = pd.Series(list(ended) or [pd.NaT] * len(own), own.index, dtype=rows["at"].dtype).where(before > 0)
-        parts.append(own.assign(at=own["at"].where(~(after > own["at"]), after)))
-    return pd.concat(parts) if parts else rows
+def _timed(facts: Facts, dumps: pd.DataFrame) -> pd.DataFrame:
+    """Dumps with what access lines tell of their time, as they have none and the record before may be old: when the
+    request behind them ended that was lost with them, else when one had ended before."""
+    parts = [dumps.head(0)]
+    requests = facts.requests[["source", "line", "ended_at", "verdict"]].dropna(subset="ended_at").sort_values("line")
+    for source, own in dumps.groupby("source", sort=False):
+        some = requests[requests["source"].eq(source)]
+        ended_at = some["ended_at"].astype(own["at"].dtype).reset_index(drop=True)
+        lost_at = ended_at.where(some["verdict"].isin(["runner_crash", "load_failure"]).to_numpy())
+        place = np.searchsorted(some["line"], own["line"])
+        before = ended_at.cummax().reindex(place - 1).set_axis(own.index)
+        told = lost_at.reindex(place).set_axis(own.index).fillna(before)
+        parts.append(own.assign(at=own["at"].mask(own["at"] < told, told)))
+    return pd.concat(parts)
 
 
 def _failed_with(facts: Facts, deaths: pd.DataFrame) -> int:

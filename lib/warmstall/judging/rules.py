@@ -59,7 +59,8 @@ _OF_ANOTHER_SERVER = ("502", "504", "520", "522", "524")
 _HELD_BACK = re.compile(r"aborting \w+ request due to client closing")
 _LOAD_FAILED = re.compile(
     r"error loading|unable to (?:load|allocate)|requires more system memory|invalid file magic|"
-    r"timed out waiting for (?:llama|server)|process has terminated|unknown (?:model )?architecture|"
+    r"timed out waiting for (?:llama|server)|timeout waiting for (?:mlx|image) runner|process has terminated|"
+    r"unknown (?:model )?architecture|"
     r"insufficient memory",
     re.I,
 )

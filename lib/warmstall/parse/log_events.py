@@ -180,8 +180,8 @@ FAMILIES: tuple[Family, ...] = (
         r"process, check the setting of /proc/sys/kernel/yama|again as the root user\.|\[New LWP |\[Thread debugging|"
         r"\[Inferior [0-9]|Using host libthread_db|#[0-9]+ +0x[0-9a-f]|#[0-9]+ +<signal handler|Aborted$|Aborted "
         r"\(core|"
-        r"(?:Memory access fault|HW Exception) by GPU node-[0-9]|"
-        r"Segmentation fault|Killed$|terminate called |  what\(\):|libc\+\+abi: |error: Insufficient Memory)",
+        r"Segmentation fault|Killed$|terminate called |  what\(\):|libc\+\+abi: |error: Insufficient Memory|"
+        r"\.*(?:Memory access fault|HW Exception) by GPU node-[0-9])",
         "/tmp/ollama/ggml/src/ggml.c:4101: GGML_ASSERT(ggml_nelements(a) == ne0) failed",
     ),
     Family("progress_dots", r"^\.{3,}", ".................................................."),
@@ -289,7 +289,11 @@ _BUFFER = r"^\.*[A-Za-z0-9_]{1,60}: +(?P<device>[A-Za-z0-9_]{1,40}) +(?P<kind>"
 _BUFFER_SIZE = r") buffer size = +(?P<mib>[0-9.]+) MiB"
 _MODEL_PORT = r'"[^"]*?--model (?P<model>(?:[^"\\ ]|\\.| (?!--))+)(?:[^"]*? --port (?P<port>[0-9]+))?'
 # These errors have keys of their own; the failure record that carries one takes that key.
-_OTHER = r'(?!"(?:timed out waiting for llama|llama runner process has terminated|llama-server process has terminated))'
+_MLX_DIED = r"mlx runner (?:failed: (?:[^\"\\]|\\.)*\(exit: |exited unexpectedly: )signal: "
+_OTHER = (
+    r'(?!"(?:timed out waiting for llama|llama runner process has terminated|llama-server process has terminated|'
+    rf"timeout waiting for (?:mlx|image) runner|{_MLX_DIED}))"
+)
 _FAILED = (
     r'msg="(?:Load failed|error loading llama server|NewLlamaServer failed|failed to create server)" (?:model=\S+ '
     r")?error="
@@ -1045,6 +1049,29 @@ EVENTS: tuple[LogEvent, ...] = (
         'error="llama-server process has terminated: signal: killed"',
         "v0.30.0 →",
         rf'{_FAILED}"llama-server process has terminated: {_REASON}',
+    ),
+    LogEvent(
+        "load_timeout",
+        'error="timeout waiting for mlx runner',
+        f'{_TIME} level=ERROR source=sched.go:745 msg="error loading llama server" '
+        'error="timeout waiting for mlx runner to start"',
+        "v0.15.5 →",
+    ),
+    LogEvent(
+        "load_timeout",
+        'error="timeout waiting for image runner',
+        f'{_TIME} level=ERROR source=sched.go:520 msg="error loading llama server" '
+        'error="timeout waiting for image runner to start"',
+        "v0.14.0–v0.15.4",
+    ),
+    # An MLX runner that ends with a status of its own says why it could not load; by a signal it died.
+    LogEvent(
+        "runner_died_load",
+        'error="mlx runner ',
+        f'{_TIME} level=ERROR source=sched.go:745 msg="error loading llama server" '
+        'error="mlx runner failed: error: [METAL] Command buffer execution failed (exit: signal: abort trap)"',
+        "v0.15.5 →",
+        rf'{_FAILED}"(?P<reason>{_MLX_DIED}[a-z ]+)',
     ),
     _slog(
         "load_failed",
@@ -2090,6 +2117,22 @@ EVENTS: tuple[LogEvent, ...] = (
         "v0.3.6 →",
         r"^\.*[^ ]{1,300}:[0-9]+: SYCL error",
     ),
+    # What the runtime of C++ says before it aborts.
+    LogEvent(
+        "crash_fatal",
+        "terminate called ",
+        "terminate called after throwing an instance of 'vk::DeviceLostError'",
+        "v0.0.1 →",
+        r"^terminate called (?:after throwing an instance of (?P<reason>.{0,300})|without|recursively)",
+    ),
+    LogEvent(
+        "crash_fatal",
+        "libc++abi: terminating",
+        "libc++abi: terminating due to uncaught exception of type std::runtime_error: [METAL] Command buffer execution "
+        "failed",
+        "v0.0.1 →",
+        r"^libc\+\+abi: terminating(?:.{0,40}? uncaught exception of type (?P<reason>.{0,300}))?",
+    ),
     # ROCm's runtime ends the process with these words, and nothing else is written.
     LogEvent(
         "crash_device",
@@ -2103,7 +2146,7 @@ EVENTS: tuple[LogEvent, ...] = (
         "HW Exception by GPU node-",
         "HW Exception by GPU node-1 (Agent handle: 0x55d0c8) reason :GPU Hang",
         "ROCm",
-        r"^\.*HW Exception by GPU node-(?P<gpu>[0-9]+) .{0,80}reason ?: ?(?P<reason>.{1,80})",
+        r"^\.*HW Exception by GPU node-(?P<gpu>[0-9]+) ",
     ),
     LogEvent(
         "handler_panic",

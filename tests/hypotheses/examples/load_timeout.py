@@ -47,6 +47,13 @@ SERVER = Log()
 SERVER.start(OLLAMA_LOAD_TIMEOUT="5m0s")
 SERVER.begins(10).gives_up(310, "ERROR", "error loading llama server", error=TIMED_OUT).request(10, 300.0, 500)
 
+MLX = Log()
+MLX.start(version="0.31.1", OLLAMA_LOAD_TIMEOUT="5m0s")
+MLX.gives_up(10, "INFO", "starting mlx runner subprocess", model="gemma4:12b-mlx", port=40001)
+MLX.gives_up(130, "INFO", "stopping mlx runner subprocess", pid=4455)
+MLX.gives_up(130.1, "ERROR", "error loading llama server", error="timeout waiting for mlx runner to start")
+MLX.request(10, 120.2, 500)
+
 STATUS = Log()
 STATUS.start()
 STATUS.load(10, 8.0).gives_up(
@@ -60,6 +67,12 @@ CUT.load(10, 8.0).request(10, 9.0).begins(100)
 HEAD = "start,end,model,status,error\n"
 
 EXAMPLES = [
+    Example(
+        "an MLX runner before 0.32.1, which has two minutes whatever is set",
+        "confirmed",
+        {"server.log": MLX.text()},
+        ("gave up 1 of 1 load after 2.0 min (OLLAMA_LOAD_TIMEOUT is 5m0s, which this runner does not heed)",),
+    ),
     Example(
         "the client leaves before the load is done",
         "confirmed",

@@ -50,8 +50,50 @@ RESET = "2026-03-14T12:00:25,000000+00:00 amdgpu 0000:03:00.0: amdgpu: GPU reset
 ROCM_FAULT = (
     "Memory access fault by GPU node-1 (Agent handle: 0x55d0c8) on address 0x7f1897000. Reason: Page not present."
 )
+METAL = "[METAL] Command buffer execution failed: Impacting Interactivity (0000000e)"
+# Long after the last record, which is that of the load.
+NATIVE_DEATHS = {
+    "an exception of C++ that nothing caught": (
+        ("terminate called after throwing an instance of 'vk::DeviceLostError'", "  what():  vk::Queue::submit"),
+        "at 2026-03-14 12:06:40 UTC: 'vk::DeviceLostError';",
+    ),
+    "an exception of an MLX runner on a Mac": (
+        (f"libc++abi: terminating due to uncaught exception of type std::runtime_error: {METAL}",),
+        "at 2026-03-14 12:06:40 UTC: std::runtime_error: [METAL] Command buffer execution failed",
+    ),
+    "a page that the GPU could not read": (
+        ("Memory access fault by GPU node-1 (Agent handle: 0x7248) on address 0x7237. Reason: Page not present.",),
+        "at 2026-03-14 12:06:40 UTC: Memory access fault by GPU node-1",
+    ),
+    "a GPU that hangs": (
+        ("HW Exception by GPU node-1 (Agent handle: 0x55dd) reason :GPU Hang",),
+        "at 2026-03-14 12:06:40 UTC: HW Exception by GPU node-1",
+    ),
+}
 
 EXAMPLES = [
+    *(
+        Example(
+            f"{name}, and the request that it ended",
+            "confirmed",
+            {"server.log": warm().prints(400, *lines).request(300, 100.0, 500).text()},
+            ("A runner crashed 1×", told, "1 of 2 requests failed with it"),
+            "critical",
+        )
+        for name, (lines, told) in NATIVE_DEATHS.items()
+    ),
+    Example(
+        "an MLX runner that died of a signal while it loaded",
+        "confirmed",
+        {
+            "server.log": warm("0.31.1")
+            .says(25, "ERROR", FAILED, error=f"mlx runner failed: error: {METAL} (exit: signal: abort trap)")
+            .request(20, 5.0, 500)
+            .text()
+        },
+        ("A runner crashed 1×", "mlx runner failed: error: [METAL] Command buffer"),
+        "critical",
+    ),
     Example(
         "a failed assertion",
         "confirmed",
