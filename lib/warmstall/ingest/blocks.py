@@ -25,7 +25,7 @@ _MARGIN_BYTES = 64 * 1024  # for the line that a block begins and the next one h
 LONGEST_LINE_BYTES = 32 * 1024 * 1024
 MOST_LINES = 1_000_000
 _AHEAD = 2
-_LOOKED_AT_BYTES = 256 * 1024  # so many stay in the cache
+_LOOKED_AT_BYTES = 512 * 1024  # so many stay in the cache
 
 
 @dataclass(frozen=True)
@@ -128,8 +128,14 @@ def _of_few_lines(data: bytes, end: int) -> Iterator[tuple[bytes, int, int | Non
 
 
 def _count_controls(data: bytes, end: int) -> tuple[int, int]:
-    """How many newlines, and how many other control characters. (`bytes.count` takes four times as long where it finds
-    many, and to look for one character after the other takes longer as well.)"""
+    """How many newlines, and how many other control characters.
+
+    `bytes.count` takes four times as long where it finds many, and to look for one character after the other takes
+    longer as well.
+
+    >>> _count_controls(b"[GIN]\\n\\x1b[0m\\r\\n\\n", 12)
+    (2, 2)
+    """
     numbers = np.frombuffer(data, np.uint8, end)
     newlines = controls = 0
     for start in range(0, end, _LOOKED_AT_BYTES):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import polars as pl
 
 from ..parse.log_events import ANCHORS, rows_of
@@ -74,11 +72,12 @@ def _key_of(anchor: str, text: str) -> str | None:
     return next((row.key for row in rows_of(anchor) if row.regex.search(text)), None)
 
 
-def _held(texts: pl.Series) -> Iterable[list[str]]:
+def _held(texts: pl.Series) -> list[list[str]]:
     """All anchors in each text. Polars makes one automaton of them, which takes as long as to look through a few."""
     if len(texts) <= _VERY_FEW:
         return [[anchor for anchor in ANCHORS if anchor in text] for text in texts]
-    return texts.to_frame("text").select(pl.col("text").str.extract_many(list(ANCHORS), overlapping=True)).to_series()
+    held = pl.col("text").str.extract_many(list(ANCHORS), overlapping=True)
+    return texts.to_frame("text").select(held).to_series().to_list()
 
 
 def _first_event(text: str, anchors: list[str]) -> tuple[str | None, str | None]:
