@@ -334,13 +334,15 @@ class Analysis:
 
     @cached_property
     def _inferences(self) -> pd.DataFrame:
-        rows, begin = np.flatnonzero(self._requests.inference), 0
+        inference = self._requests.inference
+        rows, begin = np.flatnonzero(inference), 0
         columns: dict[str, _Filled] = {}
-        for some in chunks(rows, len(rows)) if len(rows) else (rows,):
+        for some in chunks(slice(None), len(inference)) if len(inference) else (slice(0),):
+            own = inference[some]
             for name, values in self._columns(some, self._judged.facts(some)).items():
                 column = columns.get(name) or columns.setdefault(name, _Filled(values, len(rows)))
-                column.put(begin, values)
-            begin += len(values)
+                column.put(begin, values[own])
+            begin += int(np.count_nonzero(own))
         return pd.DataFrame({name: column.whole() for name, column in columns.items()}, index=rows, copy=False)
 
     def details(self, rows: Numbers) -> pd.DataFrame:

@@ -626,7 +626,7 @@ def _write_requests(found: Analysis, count: int, file: BinaryIO) -> None:
 
     stamps = pl.col("started_at", "ended_at").dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ")
     for begin in range(0, max(count, 1), _ROWS_WRITTEN_AT_ONCE):
-        columns, reasons = found.columns(np.arange(begin, min(begin + _ROWS_WRITTEN_AT_ONCE, count)))
+        columns, reasons = found.columns(slice(begin, min(begin + _ROWS_WRITTEN_AT_ONCE, count)))
         told = {name: _as_written(column) for name, column in columns.items()} | {"reason": pl.Series(reasons)}
         frame = pl.DataFrame([told[name].alias(name) for name in REQUEST_COLUMNS])
         frame.with_columns(stamps).write_csv(file, include_header=begin == 0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow
 
 _PLACE = {"server": "VARCHAR", "source": "VARCHAR", "line": "BIGINT"}
@@ -58,3 +59,13 @@ def schema(table: str) -> pyarrow.Schema:
         "BOOLEAN": pyarrow.bool_(), "TIMESTAMP": pyarrow.timestamp("us"),
     }  # fmt: skip
     return pyarrow.schema([(name, types[kind]) for name, kind in TABLES[table].items()])
+
+
+def rows_of(table: str, frame: pd.DataFrame) -> pyarrow.Table:
+    """A frame as rows of a table, in its order; times without a zone, in UTC."""
+    import pyarrow
+
+    naive = {name: frame[name].dt.tz_convert("UTC").dt.tz_localize(None) for name, kind in TABLES[table].items()
+             if kind == "TIMESTAMP" and getattr(frame[name].dtype, "tz", None)}  # fmt: skip
+    rows = pyarrow.Table.from_pandas(frame.assign(**naive)[[*TABLES[table]]], schema(table), preserve_index=False)
+    return rows.replace_schema_metadata(None).sort_by([(name, "ascending") for name in ORDER[table]])

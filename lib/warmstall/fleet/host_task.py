@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import OutputError, WarmstallError
 from ..parse.plain_text import printable
-from .columns import ORDER
+from .columns import TABLES, rows_of, schema
 from .inputs import Host, files_of
 from .landing import land, note_of, signature
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow
 
     from ..analysis import Analysis
+    from ..judging.words import Numbers, Words
     from .summaries import Summary
 
 ANALYZED, AS_BEFORE, FAILED = "analyzed", "as before", "failed"
@@ -99,8 +101,8 @@ def _analysis(paths: list[Path], tables: Path) -> tuple[Analysis, dict[str, int]
     return Analysis(Case(tables, accounts, clocks)), lines
 
 
-def _results(host: str, found: Analysis) -> tuple[dict[str, Any], Summary, dict[str, Iterable[pd.DataFrame]]]:
-    """The small row of a host, the summary that compares it with others, and its tables, each as frames."""
+def _results(host: str, found: Analysis) -> tuple[dict[str, Any], Summary, dict[str, Iterable[pyarrow.Table]]]:
+    """The small row of a host, the summary that compares it with others, and its tables, each in pieces."""
     import pandas as pd
 
     from .summaries import hosts_of
@@ -117,10 +119,9 @@ def _results(host: str, found: Analysis) -> tuple[dict[str, Any], Summary, dict[
         "settings": found.settings().rename(columns={"host": "server"}),
         "versions": versions,
     }
-    tables: dict[str, Iterable[pd.DataFrame]] = {
-        "requests": _in_pieces(found),
-        **{name: [frame.sort_values(list(ORDER[name]), kind="stable")] for name, frame in whole.items()},
-    }
+    tables: dict[str, Iterable[pyarrow.Table]] = {
+        "requests": _in_pieces(found), **{name: [rows_of(name, frame)] for name, frame in whole.items()},
+    }  # fmt: skip
     asked = found.inferences()["verdict"]
     failures = [server["rates"]["failed"][0] for server in servers if "failed" in server["rates"]]
     by_verdict = {verdict: int(count) for verdict, count in asked.value_counts().items() if count}
@@ -133,9 +134,10 @@ def _results(host: str, found: Analysis) -> tuple[dict[str, Any], Summary, dict[
     return row, {"path": host, "error": "", "hosts": servers}, tables
 
 
-def _in_pieces(found: Analysis) -> Iterator[pd.DataFrame]:
+def _in_pieces(found: Analysis) -> Iterator[pyarrow.Table]:
     """The requests with their sentences, in the order of their table: those of a gigabyte of log at once are many."""
     import numpy as np
+    import pyarrow
 
     def rank(column: pd.Series) -> Any:
         return column.cat.categories.argsort().argsort()[column.cat.codes]
@@ -144,7 +146,22 @@ def _in_pieces(found: Analysis) -> Iterator[pd.DataFrame]:
     rows = np.lexsort((requests["line"], rank(requests["source"]), rank(requests["host"])))
     del requests
     for begin in range(0, max(1, len(rows)), _ROWS_OF_A_PIECE):
-        yield found.details(rows[begin : begin + _ROWS_OF_A_PIECE]).rename(columns={"host": "server"})
+        columns, reasons = found.columns(rows[begin : begin + _ROWS_OF_A_PIECE])
+        told = {"server": columns["host"], **columns}
+        arrays = [reasons if name == "reason" else _array(told[name]) for name in TABLES["requests"]]
+        yield pyarrow.Table.from_arrays(arrays, schema=schema("requests"))
+
+
+def _array(column: Numbers | Words) -> pyarrow.Array:
+    """A column as Parquet keeps it; numbers and times that are not known are null."""
+    import pyarrow
+
+    from ..judging.words import Words
+
+    if not isinstance(column, Words):
+        return pyarrow.array(column, from_pandas=True)
+    names = pyarrow.array([*column.names, ""], pyarrow.string())
+    return names.take(pyarrow.array(column.codes % len(names)))
 
 
 def _findings(servers: list[Summary], found: Analysis) -> Iterator[dict[str, Any]]:

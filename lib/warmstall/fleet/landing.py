@@ -23,7 +23,6 @@ from .inputs import File
 from .names import encoded
 
 if TYPE_CHECKING:
-    import pandas as pd
     import pyarrow
 
 SCHEMA = 1
@@ -57,12 +56,12 @@ def signature(files: Sequence[File], code: str) -> dict[str, Any]:
     return {"code": code, "files": [[file.relative, file.size_bytes, file.stamp] for file in files]}
 
 
-def land(out: Path, host: str, tables: Mapping[str, Iterable[pd.DataFrame]], row: dict[str, Any],
+def land(out: Path, host: str, tables: Mapping[str, Iterable[pyarrow.Table]], row: dict[str, Any],
          summary: dict[str, Any], depends_on: dict[str, Any]) -> dict[str, Any]:  # fmt: skip
     """Put the results of a host in the place of its earlier ones; return its row, which then counts its parts.
 
-    The rows of a table come in its order, and one frame of them at a time is held. Raises OutputError where they cannot
-    be written; what was there before then still is.
+    The rows of a table come in its order (`columns.py`), some at a time. Raises OutputError where they cannot be
+    written; what was there before then still is.
     """
     # A duplicate of this task may be landing the same parts.
     aside = out / ASIDE / uuid4().hex
@@ -70,8 +69,8 @@ def land(out: Path, host: str, tables: Mapping[str, Iterable[pd.DataFrame]], row
         with _writing(out):
             aside.mkdir(parents=True)
             parts = {}
-            for table, frames in tables.items():
-                for date in _write_by_day(aside / table / f"host={encoded(host)}", table, frames):
+            for table, pieces in tables.items():
+                for date in _write_by_day(aside / table / f"host={encoded(host)}", table, pieces):
                     part = Path(table, f"host={encoded(host)}", f"date={date}", "part.parquet")
                     parts[part.as_posix()] = (aside / part).stat().st_size
             row = row | {"parts": len(parts), "part_bytes": sum(parts.values())}
@@ -110,7 +109,7 @@ def _move(source: Path, target: Path) -> None:
     source.replace(target)
 
 
-def _write_by_day(folder: Path, table: str, frames: Iterable[pd.DataFrame]) -> list[str]:
+def _write_by_day(folder: Path, table: str, pieces: Iterable[pyarrow.Table]) -> list[str]:
     """Write a part for each day, so that the same rows are the same bytes; return the days."""
     import pyarrow.parquet
 
@@ -120,8 +119,8 @@ def _write_by_day(folder: Path, table: str, frames: Iterable[pd.DataFrame]) -> l
     others = [name for name in columns.names if name not in steady]
     with ExitStack() as open_parts:
         parts: dict[str, pyarrow.parquet.ParquetWriter] = {}
-        for frame in frames:
-            for day, rows in _by_day(table, frame):
+        for piece in pieces:
+            for day, rows in _by_day(table, piece):
                 if day not in parts:
                     path = folder / f"date={day}" / "part.parquet"
                     path.parent.mkdir(parents=True, exist_ok=True)
@@ -134,16 +133,13 @@ def _write_by_day(folder: Path, table: str, frames: Iterable[pd.DataFrame]) -> l
     return sorted(parts)
 
 
-def _by_day(table: str, frame: pd.DataFrame) -> Iterator[tuple[str, pyarrow.Table]]:
-    """The rows of each day in their order, as the columns of their table; times without a zone, in UTC."""
+def _by_day(table: str, rows: pyarrow.Table) -> Iterator[tuple[str, pyarrow.Table]]:
+    """The rows of each day."""
     import pyarrow
     import pyarrow.compute as pc
 
-    naive = {name: frame[name].dt.tz_convert("UTC").dt.tz_localize(None) for name, kind in TABLES[table].items()
-             if kind == "TIMESTAMP" and getattr(frame[name].dtype, "tz", None)}  # fmt: skip
-    rows = pyarrow.Table.from_pandas(frame.assign(**naive)[[*TABLES[table]]], schema(table), preserve_index=False)
-    rows = rows.replace_schema_metadata(None)
     days = rows[DAY[table]].cast(pyarrow.date32(), safe=False)
-    for day in pc.unique(days):
+    different = pc.unique(days)
+    for day in different:
         own = pc.equal(days, day) if day.is_valid else pc.is_null(days)
-        yield str(day.as_py()) if day.is_valid else _NO_DATE, rows.filter(own)
+        yield str(day.as_py()) if day.is_valid else _NO_DATE, rows.filter(own) if len(different) > 1 else rows

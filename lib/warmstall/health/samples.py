@@ -155,7 +155,8 @@ def _alone(calls: pd.DataFrame) -> pd.Series:
     alone = np.zeros(len(calls), dtype=bool)
     every_started, every_ended = (pd.DatetimeIndex(calls[name]).tz_localize(None).to_numpy()
                                   for name in ("started_at", "ended_at"))  # fmt: skip
-    for own in calls.groupby("host").indices.values():
+    for host in calls["host"].unique():
+        own = np.flatnonzero(calls["host"] == host)
         own = own[np.argsort(every_started[own], kind="stable")]
         started, ended = every_started[own], every_ended[own]
         # A time that is not known is neither before nor after another one.
@@ -178,7 +179,7 @@ def _of_calls(calls: pd.DataFrame) -> dict[str, Samples]:
     doubt = int((~good & ~bad & (end != "refused")).sum())
     told = f"{doubt:,} more are not counted: their client left as early as an answer may come, or while it got one"
     made["availability"] = _samples(good[good | bad], np.zeros(doubt), told if doubt else "")
-    ran = calls[(calls["verdict"] != "rejected") & (end != "refused") & (calls["verdict"] != "lost")]
+    ran = calls.loc[_ran(calls), ["verdict", "sources", "model", "alone", "end", "queue_s"]]
     unsure = ran["verdict"].isin(["unknown", "client_abort"])
     reason = (
         f"{int(unsure.sum()):,} more cannot be told: their client left, or the log does not say where the time went"
@@ -188,6 +189,10 @@ def _of_calls(calls: pd.DataFrame) -> dict[str, Samples]:
         made[name] = _samples(counted, np.zeros(int(unsure.sum())), reason if unsure.any() else "")
     made["queue_wait_p95_s"] = _queued(ran)
     return made
+
+
+def _ran(calls: pd.DataFrame) -> pd.Series:
+    return ~calls["verdict"].isin(["rejected", "lost"]) & (calls["end"] != "refused")
 
 
 def _gave_up(calls: pd.DataFrame) -> pd.Series:
@@ -234,7 +239,7 @@ def _of_trials(calls: pd.DataFrame, trials: pd.DataFrame, generated: pd.DataFram
 
 def _truncated(calls: pd.DataFrame, known: _Known) -> Samples:
     """Prompts that were cut, by lines of their own or by their slot; no line tells which request it was."""
-    ran = calls[(calls["verdict"] != "rejected") & ~calls["end"].isin(["refused"]) & (calls["verdict"] != "lost")]
+    ran = calls.loc[_ran(calls), ["host", "path", "flags"]]
     lines = known.cut[known.cut["host"].isin(ran["host"].unique())]
     # One request may be told by both.
     count = max(len(lines), int(_each(ran["flags"], lambda flags: "truncated" in flags).sum()))
