@@ -47,7 +47,7 @@ _TOKENS = "collect: eval_count and eval_duration of each final chunk (trials), o
 class Samples:
     """One SLI of one host: what was measured, and lower bounds of what was cut off or cannot be told.
 
-    `values`: seconds or tokens a second, one a call; for a rate 1.0 where the call counts, else 0.0. `bounds`: of calls
+    `values`: seconds or tokens a second, one a call; for a rate whether the call counts. `bounds`: of calls
     that cannot be told, at least so much (0.0: nothing is known). `least`: more of the values may count, which nothing
     shows. `total` is the value itself where it is a quotient of two sums, and `of` the answers it was made of. `why`:
     what is missing, and what to collect.
@@ -170,15 +170,15 @@ def _alone(calls: pd.DataFrame) -> pd.Series:
 
 def _of_calls(calls: pd.DataFrame) -> dict[str, Samples]:
     """What the server's own lines tell."""
-    end, wall_s = calls["end"], calls["wall_s"].astype(float)
-    answered, left = wall_s[end == "answered"].dropna(), wall_s[end.isin(["left", "stopped"])].dropna()
+    end, wall_s = calls["end"], calls["wall_s"].to_numpy(float)
+    answered, left = (wall_s[end.isin(ends) & ~np.isnan(wall_s)] for ends in (["answered"], ["left", "stopped"]))
     cut = f"{len(left):,} clients left before their answer was whole" if len(left) else ""
     made = dict.fromkeys(("wall_p50_s", "wall_p95_s", "wall_p99_s"), _samples(answered, left, cut))
     gave_up = _gave_up(calls)
     good, bad = end == "answered", end.isin(["failed"]) | gave_up
     doubt = int((~good & ~bad & (end != "refused")).sum())
     told = f"{doubt:,} more are not counted: their client left as early as an answer may come, or while it got one"
-    made["availability"] = _samples(good[good | bad], np.zeros(doubt), told if doubt else "")
+    made["availability"] = _samples(good.to_numpy()[good | bad], np.zeros(doubt), told if doubt else "")
     ran = calls.loc[_ran(calls), ["verdict", "sources", "model", "alone", "end", "queue_s"]]
     unsure = ran["verdict"].isin(["unknown", "client_abort"])
     reason = (
@@ -218,8 +218,8 @@ def _queued(ran: pd.DataFrame) -> Samples:
     if unknown:
         reasons.append(f"the model of {unknown:,} requests is not known, nor what they waited for: collect the "
                        "server's log from its loads on")  # fmt: skip
-    waited_s = ran["queue_s"].astype(float)[known].dropna()
-    return _samples(waited_s, np.zeros(cut + unknown), "; ".join(reasons))
+    queue_s = ran["queue_s"].to_numpy(float)
+    return _samples(queue_s[known & ~np.isnan(queue_s)], np.zeros(cut + unknown), "; ".join(reasons))
 
 
 def _of_trials(calls: pd.DataFrame, trials: pd.DataFrame, generated: pd.DataFrame, known: _Known) -> dict[str, Samples]:
@@ -247,7 +247,7 @@ def _truncated(calls: pd.DataFrame, known: _Known) -> Samples:
     if silent and not count:
         return Samples(bounds=np.zeros(len(ran)), why=silent)
     counted = np.arange(len(ran)) < count
-    return Samples(counted.astype(float), least=bool(silent), why=f"at least so many: {silent}" if silent else "")
+    return Samples(counted, least=bool(silent), why=f"at least so many: {silent}" if silent else "")
 
 
 def _each(column: pd.Series, is_so: Callable[[str], object]) -> Mask:
@@ -256,4 +256,5 @@ def _each(column: pd.Series, is_so: Callable[[str], object]) -> Mask:
 
 
 def _samples(values: pd.Series | np.ndarray, bounds: pd.Series | np.ndarray, why: str) -> Samples:
-    return Samples(np.asarray(values, float), np.asarray(bounds, float), why=why)
+    known = np.asarray(values)
+    return Samples(known if known.dtype == bool else known.astype(float), np.asarray(bounds, float), why=why)
