@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 
 from ...analysis import Analysis
-from ...judging.words import Mask
+from ...judging.words import Mask, Words
 from ...mitigations import Act, acts_of, explaining
 from ...observed.captured import captured_table, is_captured
 from ...observed.facts import limits_in_force, memory_findings, settings_in_force
+from ...once import once
 from ...schema import TABLES
 from ..findings import Place, Span
 from .events import Events
@@ -167,11 +168,7 @@ class Facts:
 
     def events(self, *keys: str) -> pd.DataFrame:
         """Events of these keys: host, source, line, key, at (UTC; its earliest where it has none), fields, text."""
-        return self._events.of(keys)
-
-    @cached_property
-    def _events(self) -> Events:
-        return Events(self.case, self.counts)
+        return _events_of(self.found).of(keys)
 
     def table(self, name: str) -> pd.DataFrame:
         """One table of the case (`schema.TABLES`) in order of time, its times in UTC."""
@@ -238,16 +235,21 @@ class Facts:
                      zip(spans.index, spans.to_numpy(), strict=True))  # fmt: skip
 
 
+@once
+def _events_of(found: Analysis) -> Events:
+    return Events(found.case, found.event_counts)
+
+
 def holds(column: pd.Series, is_so: Callable[[str], object]) -> Mask:
     """Which rows of a column of categories hold a text of which this is true, which is asked once of each.
 
     >>> holds(pd.Series(["200", "500", "200"], dtype="category"), lambda status: status < "300").tolist()
     [True, False, True]
     """
-    known = column.array
-    true = np.array([*map(bool, map(is_so, known.categories)), False])
-    mask: Mask = true[known.codes]
-    return mask
+    codes = column.array.codes
+    held = Words(codes, list(column.array.categories)).where(is_so)
+    # What is not known is of no category.
+    return held & (codes >= 0) if codes.min(initial=0) < 0 else held
 
 
 _TRIAL_COLUMNS = tuple(name for name in TABLES["trials"] if name not in ("host", "source", "line"))
