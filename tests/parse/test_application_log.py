@@ -584,3 +584,32 @@ def test_any_lines_can_be_parsed(lines):
         assert set(row) | {"host", "source"} == set(TABLES["events"])
         json.loads(row["fields"]).keys()
     pyarrow.Table.from_pylist(parsed.tables["events"])
+
+
+def test_haproxy_tells_when_a_request_came_how_long_it_took_and_how_it_ended():
+    line = (
+        "Feb  6 12:14:14 lb haproxy[4]: 10.0.1.2:33317 [06/Feb/2026:12:13:14.655] llm gpu/one 0/0/1/-1/60002 504 "
+        '194 - - sH-- 1/1/1/1/0 0/0 "POST /api/chat HTTP/1.1"'
+    )
+    assert is_application_log([line] * 3)
+    event = only(line)
+    assert (event["key"], event["status"], event["path"], event["wall_s"]) == (
+        "app_request",
+        "504",
+        "/api/chat",
+        60.002,
+    )
+    assert str(event["local_at"]) == "2026-02-06 12:14:14.657000"
+
+
+def test_envoy_writes_iso_times_in_brackets():
+    line = (
+        '[2026-03-01T10:00:00.123Z] "POST /v1/chat/completions HTTP/1.1" 504 UT "response_timeout" - "-" 1024 24 15000'
+    )
+    assert is_application_log([line] * 3)
+    event = only(line)
+    assert (event["status"], event["path"], str(event["at"])[:19]) == (
+        "504",
+        "/v1/chat/completions",
+        "2026-03-01 10:00:00",
+    )

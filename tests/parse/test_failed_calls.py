@@ -60,6 +60,10 @@ def test_the_sample_of_a_wording_is_found_by_it_first(row):
          '"status":502}', "timed_out", "10.0.0.3:11434"),
         ("2026-11-21 09:00:00.123 ERROR (MainThread) [homeassistant.components.ollama] Unexpected error talking to "
          "Ollama server: llama runner process has terminated: signal: killed", "runner_ended", ""),
+        ('{"time":"2026-11-21T09:00:00Z","level":"ERROR","msg":"proxy","error":"net/http: timeout awaiting response '
+         'headers"}', "timed_out", ""),
+        ("[Extension] request to http://10.0.0.3:11434/api/chat failed, reason: connect ECONNREFUSED 10.0.0.3:11434",
+         "refused", "10.0.0.3:11434"),
         ('ERROR:app:POST predict: Post "http://127.0.0.1:40123/completion": EOF', "runner_ended", ""),
     ],
 )  # fmt: skip
@@ -71,7 +75,7 @@ def test_one_line_makes_a_log_and_one_event(line, failure, target):
 
 def test_an_error_of_node_is_one_call_whose_cause_stands_below():
     (event,) = events(NODE)
-    assert (event["key"], event["failure"]) == ("app_call_failed", "timed_out")
+    assert (event["key"], event["failure"], event["by"]) == ("app_call_failed", "timed_out", "a client of Ollama")
     assert parse_application_log(NODE).lines == {1, 4, 6} | {2, 3, 5, 7, 8}
     assert [event["failure"] for event in events(NODE + "\n" + NODE + "\nTypeError: fetch failed")] == [
         "timed_out", "timed_out", UNTOLD,

@@ -27,7 +27,7 @@ _TOLD = {
 _OF_OLLAMA = re.compile(r"ollama|:11434\b|/api/(?:chat|generate|embed)", re.IGNORECASE)
 _LOOPBACK = r"(?:localhost|127\.[0-9.]+|\[?::1\]?):[0-9]+$"
 # What a proxy answers where the server behind it gave no answer; 499 is a client that left.
-_NO_ANSWER = ("499", "502", "504", "524")
+_NO_ANSWER = ("499", "502", "503", "504", "524")
 
 
 def failed_calls(case: Case) -> pd.DataFrame:

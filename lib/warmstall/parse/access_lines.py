@@ -1,9 +1,9 @@
 """Access lines of web servers: method, path, status, client, and how long the request took where the log says so.
 
 Understood are the common and combined formats of gunicorn, nginx, Apache, werkzeug, Django and actix in any order of
-their fields, and uvicorn's. What stands behind status and size is the request time: with a unit; as a decimal of
-seconds (`$request_time`, `%(L)s`); or as a bare number whose unit (`%(T)s`, `%(M)s`, `%(D)s`) only the whole log can
-tell, and often not even that.
+their fields, uvicorn's, Envoy's and HAProxy's. What stands behind status and size is the request time: with a unit; as
+a decimal of seconds (`$request_time`, `%(L)s`); or as a bare number whose unit (`%(T)s`, `%(M)s`, `%(D)s`) only the
+whole log can tell, and often not even that.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import pairwise
 
 from .log_times import NO_TIME, LogTime, read_time
@@ -20,7 +21,13 @@ _REQUEST = re.compile(
     r"(?P<status>[1-5][0-9]{2})(?![0-9.])(?P<rest>.*)"
 )
 _CLIENT = re.compile(r"(?:^|[\s(])(?P<client>(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?::[0-9]{1,5})?)(?![\w.])")
-_STAMP = re.compile(r"\[(?=[0-9]{2}/[A-Z][a-z]{2}/[0-9]{4}[: ])")
+_STAMP = re.compile(r"\[(?=[0-9]{2}/[A-Z][a-z]{2}/[0-9]{4}[: ]|[0-9]{4}-[0-9]{2}-[0-9]{2}T)")
+# HAProxy writes when the request came, its five times in milliseconds, and how it ended before the request itself.
+_HAPROXY = re.compile(
+    r"(?P<client>\S{1,60}:[0-9]{1,5}) \[(?P<began>[^\]]{20,30})\] \S{1,100} \S{1,200} (?:-?[0-9]{1,9}/){4}"
+    r"\+?(?P<wall_ms>[0-9]{1,9}) (?P<status>[1-5][0-9]{2}) [^\"]{0,400}"
+    r"\"(?P<method>[A-Z]{3,7}) (?P<path>[^\" ?]{1,1000})"
+)
 _TOKEN = re.compile(r'"[^"]*"|[^\s"]+')
 _KEYED = re.compile(
     r"\b(?P<key>rt|request_time|duration|took|elapsed|latency|time)[=:] ?\"?"
@@ -74,6 +81,8 @@ def access_in(message: str) -> Access | None:
     ('POST', '/embed', '200', '127.0.0.1', 1.25, '2026-11-21 09:00:02')
     """
     match = _REQUEST.search(message)
+    if match is None and (proxied := _HAPROXY.search(message[:2000])):
+        return _of_haproxy(proxied)
     if match is None:
         span = _SPAN.match(message)
         return Access("", f"/{span['name']}", "", "", seconds(span["value"], span["unit"])) if span else None
@@ -93,6 +102,13 @@ def access_in(message: str) -> Access | None:
     )
     _set_duration(found, match["rest"][:4000])
     return found
+
+
+def _of_haproxy(match: re.Match[str]) -> Access:
+    wall_s = int(match["wall_ms"]) / 1e3
+    came = read_time(match["began"])
+    ended = LogTime(local_at=came.local_at + timedelta(seconds=wall_s)) if came.local_at else NO_TIME
+    return Access(match["method"], match["path"], match["status"], match["client"], wall_s, time=ended)
 
 
 def _set_duration(access: Access, rest: str) -> None:

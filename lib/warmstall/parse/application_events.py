@@ -162,6 +162,8 @@ class Stream:
     def _go_on(self, line: Line, error: Event) -> None:
         """A line below an error, as Node prints errors: its cause may stand here, or where the call went."""
         self.understood.add(line.number)
+        if "ollama" in line.text.casefold():  # a frame of its client library
+            error.fields["by"] = "a client of Ollama"
         call = failed_call_in(line.text)
         if call is None:
             return

@@ -20,6 +20,7 @@ _MESSAGE_KEYS = ("event", "message", "msg")
 _LOGGER_KEYS = ("logger", "logger_name", "name", "target")
 _PID_KEYS = ("pid", "process_id", "process")
 _EXCEPTION_KEYS = ("exception", "exc_info", "traceback", "stack_trace", "stack")
+_ERROR_KEYS = ("error", "err")
 _STATUS_KEYS = ("status", "status_code", "http_status")
 _METHOD_KEYS = ("method", "request_method", "http_method")
 _PATH_KEYS = ("path", "request_path", "url_path", "uri", "request_uri", "url")
@@ -121,10 +122,11 @@ def _json_record(text: str, captured_at: datetime | None) -> Record | None:
     if when is None or not (access or (isinstance(level, str) and isinstance(message, str))):
         return None
     exception = _text(_first(record, _EXCEPTION_KEYS))
+    error = _text(_first(record, _ERROR_KEYS))
     return Record(
         _json_time(when, captured_at),
         _level(level or ""),
-        _text(message)[:_LONGEST],
+        ": ".join(filter(None, (_text(message), error)))[:_LONGEST],
         whole(_first(record, _PID_KEYS)),
         _text(_first(record, _LOGGER_KEYS))[:200],
         telling=False,

@@ -43,6 +43,7 @@ WORDINGS: tuple[Wording, ...] = (
     Wording(
         "runner_ended",
         r"llama runner process (?:has terminated|no longer running)|model runner has unexpectedly stopped"
+        r"|an error was encountered while running the model"
         r"|(?:POST predict|do embedding request): Post \\?\"[^\"]{1,200}\": (?:EOF|read tcp)",
         "Unexpected error talking to Ollama server: llama runner process has terminated: signal: killed",
     ),
@@ -70,7 +71,7 @@ WORDINGS: tuple[Wording, ...] = (
         "unreachable",
         r"ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|[Nn]o route to host|Name or service not known|no such host"
         r"|Temporary failure in name resolution|Network is unreachable|All connection attempts failed"
-        r"|no live upstreams|host not found in upstream|Failed to connect to Ollama"
+        r"|no live upstreams|host not found in upstream|(?:Failed|Unable) to connect to (?:local )?Ollama"
         r"|could not connect to (?:ollama|a running Ollama)",
         "Error: getaddrinfo ENOTFOUND ollama",
     ),
@@ -80,7 +81,7 @@ WORDINGS: tuple[Wording, ...] = (
         r"|\b(?:API|Read|Write|Pool|Connect|Headers|Body|Server|Socket)?Timeout(?:Error|Exception)\b"
         r"|\b(?:Read|Write|Pool|Connect)Timeout\b|UND_ERR_(?:HEADERS|BODY|CONNECT)_TIMEOUT|\bE(?:SOCKET)?TIMEDOUT\b"
         r"|Read timed out|Request timed out|Connection timed out|litellm\.Timeout|timeout of [0-9]{1,9}ms exceeded"
-        r"|524: A timeout occurred",
+        r"|524: A timeout occurred|timeout awaiting response headers|upstream request timeout",
         "upstream timed out (110: Connection timed out) while reading response header from upstream",
     ),
     Wording(
@@ -88,7 +89,7 @@ WORDINGS: tuple[Wording, ...] = (
         r"ECONNRESET|EPIPE\b|socket hang up|[Cc]onnection (?:was )?(?:reset|aborted)|reset by peer|broken pipe"
         r"|upstream prematurely closed connection|[Ss]erver disconnected|RemoteProtocolError|RemoteDisconnected"
         r"|Remote end closed connection|IncompleteRead|peer closed connection|other side closed|UND_ERR_SOCKET"
-        r"|\": (?:unexpected )?EOF\b|502 Bad Gateway",
+        r"|\": (?:unexpected )?EOF\b|502 Bad Gateway|disconnect/reset before headers",
         "httpx.RemoteProtocolError: Server disconnected without sending a response.",
     ),
     Wording(UNTOLD, r"TypeError: fetch failed", "TypeError: fetch failed"),
@@ -104,6 +105,7 @@ _SHAPE = re.compile(
     r"|\s{0,40}code: '(?:UND_ERR_|E[A-Z])[A-Z_]{1,40}'"
     r"|time=\"[^\"]{1,40}\" level=[a-z]{1,10} msg=\"'50[24] "
     r"|[^,;|\"{]{0,120}?HTTPConnectionPool\(host="
+    r"|[^,;|\"{]{0,120}?\brequest to https?://\S{1,300} failed, reason: "
     r"|[^,;|\"{]{0,120}?Cannot connect to host \S{1,200} ssl:)"
 )
 # What belongs to the error above it: frames, its cause, the end of an object.
