@@ -108,6 +108,18 @@ _SHAPE = re.compile(
     r"|[^,;|\"{]{0,120}?\brequest to https?://\S{1,300} failed, reason: "
     r"|[^,;|\"{]{0,120}?Cannot connect to host \S{1,200} ssl:)"
 )
+# One of these stands in each of those shapes; most lines have none, and are done with.
+_IN_SHAPES = (
+    "Error",
+    "Exception",
+    "Timeout",
+    "Disconnected",
+    "://",
+    "code: '",
+    "msg=\"'50",
+    "HTTPConn",
+    "Cannot connect",
+)
 # What belongs to the error above it: frames, its cause, the end of an object.
 _CONTINUES = re.compile(rf"(?:{_STAMP})?(?:\s{{2,}}\S|\t|[\]}})]+,?\s*$)")
 
@@ -161,6 +173,8 @@ def failed_call_in(text: str, bare: bool = False) -> FailedCall | None:
     True
     """
     text = text[:_REACH]
+    if bare and not any(part in text for part in _IN_SHAPES):
+        return None
     if not _ANY.search(text) or (bare and not _SHAPE.match(text)):
         return None
     failure = next(row.failure for row in WORDINGS if row.regex.search(text))
