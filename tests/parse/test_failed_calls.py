@@ -52,6 +52,8 @@ def test_the_sample_of_a_wording_is_found_by_it_first(row):
          "call failed ('10.0.0.3', 11434)]", "refused", "gpu:11434"),
         ("Error: connect ECONNREFUSED 127.0.0.1:11434", "refused", "127.0.0.1:11434"),
         ("Error: socket hang up", "cut_off", ""),
+        ("2026-11-21 09:00:00 - error TypeError: fetch failed", UNTOLD, ""),
+        ("Uncaught (in promise) Error: read ECONNRESET", "cut_off", ""),
         ("ERROR:root:litellm.APIConnectionError: OllamaException - litellm.Timeout: Connection timed out after 600.0 "
          "seconds.", "timed_out", ""),
         ('time="2026-11-21T09:00:00Z" level=debug msg="\'502 Bad Gateway\' caused by: dial tcp 10.0.0.3:11434: '
@@ -126,6 +128,7 @@ def test_hey_counts_equal_errors():
         "started_at,wall_s,outcome,error\n2026-11-21T09:00:00Z,30.0,error,ReadTimeout: timed out",
         "| run | error |\n| 1 | Error: socket hang up |",
         "a model that is slow to load gives a ReadTimeout in the client",
+        "If the client shows Error: socket hang up, restart it.\nAn httpx.ReadTimeout: timed out is too short a time.",
     ],
 )
 def test_prose_and_tables_are_no_log_of_an_application(text):

@@ -96,11 +96,13 @@ WORDINGS: tuple[Wording, ...] = (
 )
 _ANY = re.compile("|".join(f"(?:{row.pattern})" for row in WORDINGS))
 
-_STAMP = r"\[?[0-9]{4}[-/][0-9]{2}[-/][0-9]{2}[T ][0-9:]{8}[^ ]{0,20} ?"
+_STAMP = r"\[?[0-9]{4}[-/][0-9]{2}[-/][0-9]{2}[T ][0-9:]{8}(?:[.,][0-9]{1,9})?[^ ,;|]{0,12} ?"
 # Without a record around it only the shape of a line tells that no person wrote it.
 _SHAPE = re.compile(
     rf"(?:{_STAMP})?(?:"
-    r"[^,;|\"{]{0,120}?(?:^|[ \[(:-])[\w.]{0,120}(?:Error|Exception|Timeout|Disconnected)\]?: "
+    # Before its name stands the end of something, as of a logger's words; in a sentence, a word would.
+    r"(?:[^,;|\"{]{0,120}?(?:[\[(]|[:\]>⨯-] {1,3}|\b(?:[Ee]rror|ERROR|Uncaught|promise\)) ))?"
+    r"[\w.]{0,120}(?:Error|Exception|Timeout|Disconnected)\]?: "
     r"|[^,;|\"{]{0,120}?\b(?:Post|Get|Put|Head|Delete) \\?\"https?://[^\"]{1,300}\": "
     r"|\s{0,40}code: '(?:UND_ERR_|E[A-Z])[A-Z_]{1,40}'"
     r"|time=\"[^\"]{1,40}\" level=[a-z]{1,10} msg=\"'50[24] "
