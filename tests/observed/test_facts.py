@@ -64,6 +64,21 @@ def test_a_worker_that_crashed_is_told_with_its_place(tmp_path):
     assert sentence.endswith("at 2026-11-20 21:00:40 UTC, server/embedder.log:2.")
 
 
+JOURNAL = """Nov 20 20:58:58 box ollama[700]: time=2026-11-20T20:58:58.000Z level=INFO source=images.go:493 msg=blobs
+Nov 20 21:00:00 box systemd[1]: Started embedder.service - Embedding service.
+Nov 20 21:00:30 box kernel: python[40]: segfault at 0 ip 00007f3a1c2b9d41 sp 00007ffd8a1e2f10 error 4 in libtorch.so
+Nov 20 21:00:40 box systemd[1]: embedder.service: Main process exited, code=dumped, status=11/SEGV
+"""
+
+
+def test_other_services_in_a_journal_of_the_whole_system_are_heard(tmp_path):
+    """Their times have no year, which the server's lines tell; a line that has no time of its own has one before it."""
+    assert told(case_with(tmp_path, server__log=JOURNAL)) == [
+        "segmentation fault: process python, pid 40 after 2026-11-20 20:58:58 UTC, server/server.log:3.",
+        "worker crash: signal SIGSEGV at 2026-11-20 21:00:40 UTC, server/server.log:4.",
+    ]
+
+
 def test_nvidia_smi_without_a_device_is_a_ghost(tmp_path):
     steps = record(GPU_devices=("captured", "gpu-devices.txt"), nvidia_smi=("failed", ""))
     case = case_with(tmp_path, collection__jsonl=steps, gpu_devices__txt="vendors: 8086\nnodes:\n")

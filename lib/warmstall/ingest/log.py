@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Executor
+from datetime import datetime
 from typing import Any
 
 from ..errors import InputError
@@ -16,8 +17,8 @@ from .counts import add_counts, no_counts
 from .manifest import fingerprint, part_name, stat_of
 from .parts import Staging, write_part
 
-# Wrappers under which several services write into one log.
-_MIXING = {"compose", "kubectl"}
+# Wrappers under which several services may write into one log.
+_MIXING = {"compose", "kubectl", "journald", "journald-iso", "journald-full"}
 
 
 def ingest_log(item: Evidence, before: dict[str, Any] | None, pool: Executor, staging: Staging) -> dict[str, Any]:
@@ -67,11 +68,12 @@ def ingest_log(item: Evidence, before: dict[str, Any] | None, pool: Executor, st
 def _ingest_neighbours(item: Evidence, account: dict[str, Any], staging: Staging) -> None:
     """Events of the other services whose lines stand between those of the server, as in a log of compose."""
     with open_bytes(item.path) as handle:
-        data = handle.read(LARGEST_CAPTURE_BYTES)
-    text = decode(data, account["encoding"])
-    if not holds_application_lines(text.split("\n")):
-        return
-    parsed = parse_application_log(text)
+        data = handle.read(HEAD_BYTES)
+        if not holds_application_lines(decode(data, account["encoding"]).split("\n")):
+            return
+        data += handle.read(LARGEST_CAPTURE_BYTES - len(data))
+    last = datetime.fromisoformat(account["last_at"]) if account["last_at"] else None  # tells the year of the others
+    parsed = parse_application_log(decode(data, account["encoding"]), last and last.replace(tzinfo=None))
     rows = [row | {"host": item.host, "source": item.name} for row in parsed.tables["events"]]
     part = part_name(item, "neighbours")
     if rows:

@@ -27,7 +27,7 @@ MARKED = {
 }  # fmt: skip
 _OF_EVENTS = {
     "host": "object", "source": "object", "line": "int64", "key": "object", "at": "datetime64[us, UTC]",
-    "after_at": "datetime64[us]", "fields": "object", "text": "object", "what": "object",
+    "after_at": "datetime64[us]", "timed": "bool", "fields": "object", "text": "object", "what": "object",
 }  # fmt: skip
 # Requests to other services that went well are no events of the incident.
 _ROUTINE = ("app_request", "app_start", "app_stop", "app_worker_start")
@@ -71,7 +71,8 @@ def other_events(case: Case) -> pd.DataFrame:
     if not wanted:
         return pd.DataFrame(columns=list(_OF_EVENTS)).astype(_OF_EVENTS)
     frame = case.sql(
-        'SELECT host, source, line, key, coalesce("at", before_at) AS "at", after_at, fields, text '
+        'SELECT host, source, line, key, coalesce("at", before_at) AS "at", after_at, '
+        '"at" IS NOT NULL AS timed, fields, text '
         "FROM events WHERE list_contains($wanted, key) ORDER BY 5, source, line",
         wanted=wanted,
     )
@@ -227,7 +228,8 @@ def sentences(case: Case, server_config: pd.DataFrame) -> list[str]:
     for _, found in events[events.key.isin(list(MARKED))].groupby("key", sort=False):
         first = found.iloc[0]
         times = f" ({len(found)} in all)" if len(found) > 1 else ""
-        when = f" at {first['at']:%Y-%m-%d %H:%M:%S} UTC" if pd.notna(first["at"]) else ""
+        clock = "at" if first["timed"] else "after"
+        when = f" {clock} {first['at']:%Y-%m-%d %H:%M:%S} UTC" if pd.notna(first["at"]) else ""
         told.append(f"{first.what}{when}{times}, {first.source}:{first.line}.")
     told += _restarted(case)
     return [str(sentence) for sentence in told]
