@@ -166,6 +166,17 @@ def test_a_table_keeps_long_reasons_whole_and_says_how_much_it_shows():
     assert list(shown.frame.columns) == ["reason"]
 
 
+def test_a_table_shows_bytes_as_people_say_them():
+    frame = pd.DataFrame(
+        {"rss_bytes": [44_675_072, 12], "bytes_per_hour_a": [-214_515_722.462, np.nan], "n": [2048, 1]}
+    )
+    shown = figures.table(frame).frame
+
+    assert shown["rss_bytes"].tolist() == ["42.6 MiB", "12 bytes"]
+    assert shown["bytes_per_hour_a"].tolist() == ["-204.6 MiB", ""]
+    assert shown["n"].tolist() == ["2048", "1"]
+
+
 @pytest.mark.parametrize("rows", [0, -1, "15", 2.5, True])
 def test_a_table_refuses_a_number_of_rows_that_is_none(rows):
     with pytest.raises(ParameterError, match="whole number"):

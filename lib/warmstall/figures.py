@@ -22,6 +22,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from warmstall.errors import ParameterError
+from warmstall.hypotheses.facts import size_text
 from warmstall.observed.lanes import ACTS, Lane
 from warmstall.parse.plain_text import markdown_escaped, printable
 
@@ -58,6 +59,7 @@ _NOTABLE_DRAWN_MAX = 4000
 _HOVER_CHARACTERS_MAX = 1_300_000  # keeps a page with 100,000 requests below 8 MB, plotly.js included
 _BRIEF_HOVER_CHARACTERS = 90
 _BINS_MAX = 400
+_OF_BYTES = re.compile(r"(?:^|_)bytes(?:$|_per_)")
 _BINS_MIN = 12
 _REQUESTS_A_BIN = 5
 _WINDOWS_DRAWN_MAX = 60
@@ -389,7 +391,7 @@ def table(frame: pd.DataFrame, columns: Sequence[str] = (), rows: int = 15) -> T
     head = frame[present].head(_row_count(rows))
     if "source" in present:
         head = head.assign(source=head.source.map(_tail))
-    texts = {plain(name): [_cell(value) for value in head[name]] for name in present}
+    texts = {plain(name): [_cell(value, name) for value in head[name]] for name in present}
     return Table(pd.DataFrame(texts), len(frame))
 
 
@@ -456,12 +458,14 @@ def _tail(source: object) -> str:
     return "/".join(re.split(r"[\\/]", plain(source))[-2:])[-60:]
 
 
-def _cell(value: Any) -> str:
-    """One value as text: times in UTC to the millisecond, seconds with as many digits as help."""
+def _cell(value: Any, column: object) -> str:
+    """One value as text: times in UTC to the millisecond, seconds with as many digits as help, bytes in MiB and GiB."""
     if isinstance(value, pd.Timestamp):
         return f"{value:%Y-%m-%d %H:%M:%S}" + (f".{value.microsecond // 1000:03d}" if value.microsecond else "")
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
+    if _OF_BYTES.search(str(column)) and isinstance(value, int | float | np.number) and value == value:
+        return f"{'-' if value < 0 else ''}{size_text(abs(float(value)))}"
     if isinstance(value, float):
         return "" if value != value else f"{value:,.0f}" if value.is_integer() else f"{value:,.3f}"
     return plain(value)
