@@ -456,18 +456,19 @@ def _troubles(inference: pd.DataFrame) -> dict[str, int]:
 
 
 def _beside_the_question(inference: pd.DataFrame, judged: Collection[Judgement]) -> list[str]:
-    """Whatever the question was: what cost the most time, what most requests met, and the gravest causes."""
+    """Whatever the question was: what most requests met, what cost the most time, and the gravest causes."""
     troubles, wall_s = _troubles(inference), inference.groupby("verdict", observed=True)["wall_s"].sum()
-    asked_s = wall_s.reindex(["cold_start", "warm_stall"]).sum()
-    cost = wall_s.reindex(list(troubles)).drop("rejected", errors="ignore")
-    dearest = str(cost.idxmax()) if len(cost) and cost.max() > asked_s else ""
     common = max(troubles, key=lambda verdict: troubles[verdict], default="")
+    slow_s = wall_s.drop(["warm_ok", "rejected"], errors="ignore")
+    dearest = str(slow_s.idxmax()) if slow_s.max() > 0 else ""
     told = []
-    if dearest:
-        told.append(f"Most time went to {_things(dearest, troubles[dearest])}.")
-    if common != dearest and 2 * troubles[common] > len(inference):
+    if common and 2 * troubles[common] > len(inference):
         statuses = f" ({_refusals(inference)})" if common == "rejected" else ""
         told.append(f"Above all: {_things(common, troubles[common])}{statuses}.")
+        dearest = "" if dearest == common else dearest
+    if dearest in (*troubles, "unknown"):
+        count = int(inference["verdict"].eq(dearest).sum())
+        told.append(f"Most of the slow time went to {_things(dearest, count)}.")
     # Beside a stall its causes are told anyhow, and they are the gravest.
     stalled = "warm_stall" in wall_s.index or any(one.id == "warm_stall" and one.found for one in judged)
     grave = [one for one in judged if one.found and one.severity == "critical" and one.id not in (dearest, common)]
