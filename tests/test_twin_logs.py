@@ -70,7 +70,7 @@ def test_the_zone_that_was_used_is_the_zone_that_is_told(tmp_path: Path) -> None
     told = found.inputs().set_index("path")
     assert told.loc["out.log", ["zone", "zone_from"]].tolist() == ["+02:00", "assumed"]
     assert found.requests()["ended_at"].dt.hour.unique().tolist() == [8]
-    assert "(the log tells no zone; +02:00 is assumed)" in answer(found)
+    assert "(1 of them tells no zone; +02:00 is assumed)" in answer(found)
 
 
 def test_a_log_without_access_lines_has_a_span(tmp_path: Path) -> None:
