@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import Executor
 from datetime import datetime
 from typing import Any
@@ -19,6 +20,8 @@ from .parts import Staging, write_part
 
 # Wrappers under which several services may write into one log.
 _MIXING = {"compose", "kubectl", "journald", "journald-iso", "journald-full"}
+# The server's own lines in a journal, which are most of it.
+_OF_THE_SERVER = re.compile(r"^[^\[\n]{0,120} ollama\[[0-9]+\]: .*", re.MULTILINE)
 
 
 def ingest_log(item: Evidence, before: dict[str, Any] | None, pool: Executor, staging: Staging) -> dict[str, Any]:
@@ -73,7 +76,8 @@ def _ingest_neighbours(item: Evidence, account: dict[str, Any], staging: Staging
             return
         data += handle.read(LARGEST_CAPTURE_BYTES - len(data))
     last = datetime.fromisoformat(account["last_at"]) if account["last_at"] else None  # tells the year of the others
-    parsed = parse_application_log(decode(data, account["encoding"]), last and last.replace(tzinfo=None))
+    text = _OF_THE_SERVER.sub("", decode(data, account["encoding"]))
+    parsed = parse_application_log(text, last and last.replace(tzinfo=None))
     rows = [row | {"host": item.host, "source": item.name} for row in parsed.tables["events"]]
     part = part_name(item, "neighbours")
     if rows:
